@@ -1,0 +1,289 @@
+//! `HostPool`: one pool of streaming hosts, served by its own matchmaker.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{
+    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, ServiceSpec,
+};
+
+/// What a team wants of one pool of streaming hosts.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "berth.dev",
+    version = "v1alpha1",
+    kind = "HostPool",
+    plural = "hostpools",
+    shortname = "hp",
+    category = "berth",
+    category = "cloudgaming",
+    namespaced,
+    status = "HostPoolStatus",
+    derive = "PartialEq",
+    doc = "A pool of streaming hosts that register by heartbeat, and the matchmaker that hands them out to players.",
+    validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must have at most 40 characters"),
+    selectable = ".spec.signalingClusterRef.name",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Hosts", type_ = "integer", json_path = ".status.hosts.total"),
+    printcolumn(name = "Idle", type_ = "integer", json_path = ".status.hosts.idle"),
+    printcolumn(name = "Busy", type_ = "integer", json_path = ".status.hosts.busy"),
+    printcolumn(name = "Slots", type_ = "integer", json_path = ".status.slots.available"),
+    printcolumn(name = "Signaling", type_ = "string", json_path = ".spec.signalingClusterRef.name"),
+    printcolumn(name = "Turn", type_ = "string", json_path = ".spec.turnConfigRef.name", priority = 1),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.httpPort != self.internalPort")
+    .message("internalPort must differ from httpPort").field_path(".internalPort"))]
+pub struct HostPoolSpec {
+    /// SignalingCluster whose rooms the hosts of this pool sit in. Another cluster means another Redis, so naming one restarts the pods. Reload: rolling.
+    pub signaling_cluster_ref: LocalRef,
+    /// TurnConfig whose servers are handed out with each match; absent: a public STUN server. Its Secrets are mounted in the pods, so
+    /// naming another restarts them. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_config_ref: Option<LocalRef>,
+    /// Container image of the matchmaker pods; absent: the image that the operator itself runs from. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Matchmaker pods while `autoscaling` is absent. Reload: hot.
+    #[serde(default = "two")]
+    #[schemars(range(min = 0, max = 200))]
+    pub replicas: i32,
+    /// Scale the pods by their CPU use. Reload: hot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Port of the API for hosts and players. Reload: rolling.
+    #[serde(default = "http_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub http_port: i32,
+    /// Internal port: health, readiness, metrics, counts. Never in a public Service. Reload: rolling.
+    #[serde(default = "internal_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub internal_port: i32,
+    /// How hosts prove that they belong to this pool.
+    #[serde(default)]
+    pub host_auth: HostAuth,
+    /// Heartbeats of hosts.
+    #[serde(default)]
+    pub heartbeat: Heartbeat,
+    /// How a host is picked.
+    #[serde(default)]
+    pub matching: Matching,
+    /// Slots that are granted but not yet used.
+    #[serde(default)]
+    pub reservation: Reservation,
+    /// What holds for a host that does not say otherwise in its heartbeat.
+    #[serde(default)]
+    pub host_defaults: HostDefaults,
+    /// How often the counts in the status are refreshed, in seconds. Reload: hot.
+    #[serde(default = "status_interval_seconds")]
+    #[schemars(range(min = 1, max = 300))]
+    pub status_interval_seconds: i32,
+    /// The PodDisruptionBudget of the matchmaker pods.
+    #[serde(default)]
+    pub pdb: DisruptionBudget,
+    /// The NetworkPolicy of the matchmaker pods.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySpec,
+    /// The public Service.
+    #[serde(default)]
+    pub service: ServiceSpec,
+    /// The matchmaker pods.
+    #[serde(default)]
+    pub pod: PodSpec,
+}
+
+impl HostPoolSpec {
+    /// A spec in which everything but the SignalingCluster has its default.
+    pub fn new(signaling_cluster: impl Into<String>) -> Self {
+        Self {
+            signaling_cluster_ref: LocalRef {
+                name: signaling_cluster.into(),
+            },
+            turn_config_ref: None,
+            image: None,
+            replicas: two(),
+            autoscaling: None,
+            http_port: http_port(),
+            internal_port: internal_port(),
+            host_auth: HostAuth::default(),
+            heartbeat: Heartbeat::default(),
+            matching: Matching::default(),
+            reservation: Reservation::default(),
+            host_defaults: HostDefaults::default(),
+            status_interval_seconds: status_interval_seconds(),
+            pdb: DisruptionBudget::default(),
+            network_policy: NetworkPolicySpec::default(),
+            service: ServiceSpec::default(),
+            pod: PodSpec::default(),
+        }
+    }
+}
+
+/// How hosts prove that they belong to this pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostAuth {
+    /// Secret with the bearer secret of the hosts; absent: the operator generates one in the Secret `NAME-host-secret`. The name is part of the pods;
+    /// new contents restart nothing. Reload: rolling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<RotatingSecretRef>,
+}
+
+/// Heartbeats of hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Heartbeat {
+    /// How long a host counts as alive after a heartbeat, in seconds. Reload: hot.
+    #[schemars(range(min = 10, max = 600))]
+    pub ttl_seconds: i32,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { ttl_seconds: 30 }
+    }
+}
+
+/// How a host is picked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Matching {
+    /// How many times more likely than in any other region a player is placed in the region that was asked for, while it has a free host; 100 means always.
+    /// When it has none, another region serves. Reload: hot.
+    #[schemars(range(min = 1, max = 100))]
+    pub region_weight: i32,
+    /// Hand out a host only while it sits in its room, as far as the room's occupancy is known. Reload: hot.
+    pub require_host_in_room: bool,
+}
+
+impl Default for Matching {
+    fn default() -> Self {
+        Self {
+            region_weight: 100,
+            require_host_in_room: true,
+        }
+    }
+}
+
+/// Slots that are granted but not yet used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Reservation {
+    /// How long a granted slot waits for its player to join the room, in seconds. Reload: hot.
+    #[schemars(range(min = 5, max = 300))]
+    pub deadline_seconds: i32,
+}
+
+impl Default for Reservation {
+    fn default() -> Self {
+        Self { deadline_seconds: 30 }
+    }
+}
+
+/// What holds for a host that does not say otherwise in its heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostDefaults {
+    /// Sessions that a host serves at the same time. Reload: hot.
+    #[schemars(range(min = 1, max = 64))]
+    pub capacity: i32,
+}
+
+impl Default for HostDefaults {
+    fn default() -> Self {
+        Self { capacity: 1 }
+    }
+}
+
+/// What was seen of a HostPool. The counts come from one matchmaker pod, which reads them from the shared store.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostPoolStatus {
+    /// The `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Matchmaker pods.
+    pub replicas: i32,
+    /// Matchmaker pods that are ready.
+    pub ready_replicas: i32,
+    /// Label selector of the pods, for the scale subresource.
+    pub selector: String,
+    /// Image that the pods run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Hosts by state.
+    pub hosts: HostCounts,
+    /// Slots of all hosts.
+    pub slots: SlotCounts,
+    /// Hosts and free slots by region; at most 64, the rest under `other`.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub regions: Vec<RegionCounts>,
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `HostsAvailable`.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Hosts by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostCounts {
+    /// Hosts whose heartbeat is alive.
+    pub total: i64,
+    /// Hosts with a free slot.
+    pub idle: i64,
+    /// Hosts without a free slot.
+    pub busy: i64,
+    /// Hosts with a slot that is granted but not yet used.
+    pub allocated: i64,
+    /// Hosts that are alive but not in their room, so that no player could reach them.
+    pub unreachable: i64,
+}
+
+/// Slots of all hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SlotCounts {
+    /// Sessions that all hosts together could serve.
+    pub total: i64,
+    /// Sessions that could begin now.
+    pub available: i64,
+}
+
+/// Hosts and free slots of one region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegionCounts {
+    /// Region as the hosts name it.
+    pub name: String,
+    /// Hosts whose heartbeat is alive.
+    pub hosts: i64,
+    /// Sessions that could begin now.
+    pub available_slots: i64,
+}
+
+fn two() -> i32 {
+    2
+}
+
+fn http_port() -> i32 {
+    8080
+}
+
+fn internal_port() -> i32 {
+    9090
+}
+
+fn status_interval_seconds() -> i32 {
+    15
+}

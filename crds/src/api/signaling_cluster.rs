@@ -1,0 +1,498 @@
+//! `SignalingCluster`: how signaling behaves, and the Redis behind it.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{
+    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, SecretKeyRef,
+    ServiceSpec, quantity,
+};
+
+/// What a team wants of its signaling servers.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "berth.dev",
+    version = "v1alpha1",
+    kind = "SignalingCluster",
+    plural = "signalingclusters",
+    shortname = "sc",
+    category = "berth",
+    category = "cloudgaming",
+    namespaced,
+    status = "SignalingClusterStatus",
+    derive = "PartialEq",
+    doc = "Signaling servers, through which players and streaming hosts exchange SDP and ICE candidates, and the Redis behind them.",
+    validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must have at most 40 characters"),
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Redis", type_ = "string", json_path = ".status.conditions[?(@.type==\"RedisReady\")].status"),
+    printcolumn(name = "Url", type_ = "string", json_path = ".spec.publicUrl", priority = 1),
+    printcolumn(name = "Image", type_ = "string", json_path = ".status.image", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.wsPort != self.healthPort")
+    .message("healthPort must differ from wsPort").field_path(".healthPort"))]
+#[x_kube(validation = Rule::new("!self.security.requireWss || self.publicUrl.startsWith('wss://')")
+    .message("publicUrl must start with wss:// while security.requireWss is true").field_path(".publicUrl"))]
+pub struct SignalingClusterSpec {
+    /// Container image of the signaling pods; absent: the image that the operator itself runs from. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Signaling pods while `autoscaling` is absent. Reload: hot.
+    #[serde(default = "two")]
+    #[schemars(range(min = 0, max = 200))]
+    pub replicas: i32,
+    /// Scale the pods by their CPU use. Reload: hot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+    /// Address by which players and hosts reach signaling, `ws://` or `wss://`, without query or fragment
+    /// (clients append `?roomId=`). Reload: hot.
+    #[schemars(length(min = 6, max = 512), extend("pattern" = r"^wss?://[^\s/?#]+(/[^\s?#]*)?$"))]
+    pub public_url: String,
+    /// Port of the WebSocket listener. Reload: rolling.
+    #[serde(default = "ws_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub ws_port: i32,
+    /// Internal port: health, readiness, metrics, state. Never in a public Service. Reload: rolling.
+    #[serde(default = "health_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub health_port: i32,
+    /// Rooms.
+    #[serde(default)]
+    pub rooms: Rooms,
+    /// WebSocket connections.
+    #[serde(default)]
+    pub websocket: WebSocket,
+    /// Rate limits. Each is a number per 10 seconds.
+    #[serde(default)]
+    pub rate_limits: RateLimits,
+    /// Who may connect, and from where.
+    #[serde(default)]
+    pub security: Security,
+    /// How peers prove who they are.
+    #[serde(default)]
+    pub auth: Auth,
+    /// When Redis counts as down, and for how long it is then left alone.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreaker,
+    /// What happens to open connections when a pod ends.
+    #[serde(default)]
+    pub drain: Drain,
+    /// The Redis that carries rooms across pods: one that Berth runs, or one of yours.
+    #[serde(default)]
+    pub redis: Redis,
+    /// TurnConfig whose servers signaling announces to peers that speak protocol v2. Reload: hot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_config_ref: Option<LocalRef>,
+    /// The PodDisruptionBudget of the signaling pods.
+    #[serde(default)]
+    pub pdb: DisruptionBudget,
+    /// The NetworkPolicies of the signaling and Redis pods.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySpec,
+    /// The public Service.
+    #[serde(default)]
+    pub service: ServiceSpec,
+    /// The signaling pods.
+    #[serde(default)]
+    pub pod: PodSpec,
+}
+
+impl SignalingClusterSpec {
+    /// A spec in which everything but the public address has its default.
+    pub fn new(public_url: impl Into<String>) -> Self {
+        Self {
+            image: None,
+            replicas: two(),
+            autoscaling: None,
+            public_url: public_url.into(),
+            ws_port: ws_port(),
+            health_port: health_port(),
+            rooms: Rooms::default(),
+            websocket: WebSocket::default(),
+            rate_limits: RateLimits::default(),
+            security: Security::default(),
+            auth: Auth::default(),
+            circuit_breaker: CircuitBreaker::default(),
+            drain: Drain::default(),
+            redis: Redis::default(),
+            turn_config_ref: None,
+            pdb: DisruptionBudget::default(),
+            network_policy: NetworkPolicySpec::default(),
+            service: ServiceSpec::default(),
+            pod: PodSpec::default(),
+        }
+    }
+}
+
+/// Rooms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rooms {
+    /// Most members of a room, the host included. Reload: connection.
+    #[schemars(range(min = 1, max = 64))]
+    pub capacity: i32,
+    /// How long the state of a room outlives its last member, in seconds. Reload: hot.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub ttl_seconds: i32,
+    /// Most characters of a room id. Reload: connection.
+    #[schemars(range(min = 8, max = 256))]
+    pub id_max_length: i32,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            capacity: 2,
+            ttl_seconds: 120,
+            id_max_length: 64,
+        }
+    }
+}
+
+/// WebSocket connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.backpressureCloseBytes >= self.maxMessageBytes", "message": "backpressureCloseBytes must be at least maxMessageBytes", "fieldPath": ".backpressureCloseBytes"}
+]))]
+pub struct WebSocket {
+    /// Largest message that a peer may send, in bytes; a larger one closes its connection with 1009. Reload: connection.
+    #[schemars(range(min = 1024, max = 4_194_304))]
+    pub max_message_bytes: i32,
+    /// Most bytes that may wait for a slow receiver; one more closes its connection with 1013. Reload: connection.
+    #[schemars(range(min = 1024, max = 67_108_864))]
+    pub backpressure_close_bytes: i32,
+    /// How often each connection is pinged, in milliseconds; one that has not answered by the next ping is ended. Reload: hot.
+    #[schemars(range(min = 1000, max = 300_000))]
+    pub heartbeat_interval_ms: i32,
+    /// WebSocket subprotocol that peers must offer; absent: none is required. Reload: connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("pattern" = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
+    pub subprotocol: Option<String>,
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 262_144,
+            backpressure_close_bytes: 5_242_880,
+            heartbeat_interval_ms: 30_000,
+            subprotocol: None,
+        }
+    }
+}
+
+/// Rate limits. Each is a number per 10 seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RateLimits {
+    /// New connections of one client address per 10 seconds. Reload: hot.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub connections_per_ip: i32,
+    /// Messages of one connection per 10 seconds. Reload: hot.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub messages_per_client: i32,
+    /// Messages of one client address per 10 seconds. Reload: hot.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub messages_per_ip: i32,
+    /// Messages in one room per 10 seconds. Reload: hot.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub messages_per_room: i32,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            connections_per_ip: 20,
+            messages_per_client: 200,
+            messages_per_ip: 400,
+            messages_per_room: 800,
+        }
+    }
+}
+
+/// Who may connect, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!self.requireWss || size(self.trustedProxyCidrs) > 0", "message": "requireWss needs trustedProxyCidrs: only a trusted proxy can say that a connection came by TLS", "fieldPath": ".trustedProxyCidrs"}
+]))]
+pub struct Security {
+    /// Refuse connections that did not reach the proxy in front by TLS (`X-Forwarded-Proto: https` from a trusted proxy). Reload: connection.
+    pub require_wss: bool,
+    /// Origins that browsers may connect from, as `https://example.com`, `example.com` or `example.com:8443`; empty: all. Peers that send no Origin
+    /// header, such as native hosts, always may. Reload: connection.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    pub allowed_origins: Vec<String>,
+    /// Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are believed; empty: nobody's.
+    /// Reload: connection.
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 64)),
+        extend("x-kubernetes-list-type" = "set"),
+        extend("x-kubernetes-validations" = [{
+            "rule": "self.all(cidr, isCIDR(cidr) || isIP(cidr))",
+            "message": "each entry must be an IP address or a CIDR such as 10.0.0.0/8"
+        }])
+    )]
+    pub trusted_proxy_cidrs: Vec<String>,
+}
+
+/// How peers prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AuthMode {
+    /// They do not: the room id is all that a peer needs to know.
+    #[default]
+    None,
+    /// By a JSON Web Token (RFC 7519) in the query parameter `token` or as a bearer token.
+    Jwt,
+}
+
+/// Authentication of peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "(self.mode == 'Jwt') == has(self.jwt)", "message": "jwt must be set when mode is Jwt, and only then", "fieldPath": ".jwt"}
+]))]
+pub struct Auth {
+    /// `None` or `Jwt`. Reload: connection.
+    pub mode: AuthMode,
+    /// How tokens are checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
+}
+
+/// Signature algorithm of tokens (RFC 7518, section 3.1). The algorithm is pinned: a token that names another is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256.
+    #[default]
+    HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
+}
+
+/// How tokens are checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Jwt {
+    /// Secret with the shared key. The name of the Secret is part of the pods: naming another restarts them, new
+    /// contents do not. Reload: rolling.
+    pub secret_ref: RotatingSecretRef,
+    /// Signature algorithm. Reload: connection.
+    #[serde(default)]
+    pub algorithm: JwtAlgorithm,
+    /// Required `iss` claim; absent: any. Reload: connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub issuer: Option<String>,
+    /// Required `aud` claim; absent: any. Reload: connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub audience: Option<String>,
+    /// Claim with the list of rooms that the token opens; a token without it opens every room. Reload: connection.
+    #[serde(default = "rooms_claim")]
+    #[schemars(length(min = 1, max = 64))]
+    pub rooms_claim: String,
+}
+
+/// When Redis counts as down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CircuitBreaker {
+    /// Failures in a row that open the circuit. Reload: hot.
+    #[schemars(range(min = 1, max = 1000))]
+    pub error_threshold: i32,
+    /// How long it then stays open, in milliseconds. Reload: hot.
+    #[schemars(range(min = 100, max = 300_000))]
+    pub open_ms: i32,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        Self {
+            error_threshold: 3,
+            open_ms: 5000,
+        }
+    }
+}
+
+/// What happens to open connections when a pod ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.gracePeriodSeconds > self.timeoutSeconds + 5", "message": "gracePeriodSeconds must be greater than timeoutSeconds + 5: the endpoints need 5 seconds to notice", "fieldPath": ".gracePeriodSeconds"}
+]))]
+pub struct Drain {
+    /// Window over which the connections of an ending pod are closed with 1012, in seconds. Reload: hot.
+    #[schemars(range(min = 0, max = 3600))]
+    pub timeout_seconds: i32,
+    /// `terminationGracePeriodSeconds` of the pods. Reload: rolling.
+    #[schemars(range(min = 6, max = 7200))]
+    pub grace_period_seconds: i32,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            timeout_seconds: 5,
+            grace_period_seconds: 45,
+        }
+    }
+}
+
+/// The Redis that carries rooms across pods: exactly one of `managed` and `external`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.managed) != has(self.external)")
+    .message("exactly one of managed and external must be set"))]
+pub struct Redis {
+    /// A Redis that Berth runs: one pod of a StatefulSet with a generated password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedRedis>,
+    /// A Redis of yours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalRedis>,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            managed: Some(ManagedRedis::default()),
+            external: None,
+        }
+    }
+}
+
+/// What the managed Redis keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Persistence {
+    /// Nothing: rooms and hosts are rebuilt from the running services and heartbeats.
+    #[default]
+    Ephemeral,
+    /// An append-only file on a volume.
+    AppendOnly,
+}
+
+/// What happens to the volume when the SignalingCluster is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReclaimPolicy {
+    /// It is deleted.
+    #[default]
+    Delete,
+    /// It stays.
+    Retain,
+}
+
+/// A Redis that Berth runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.persistence == oldSelf.persistence && self.storageSize == oldSelf.storageSize", "message": "persistence and storageSize cannot be changed while the managed Redis exists"},
+    {"rule": "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "message": "storageClassName cannot be changed while the managed Redis exists"}
+]))]
+pub struct ManagedRedis {
+    /// Container image of Redis; absent: the one that the operator was installed with. Reload: rolling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// `Ephemeral` or `AppendOnly`. Reload: immutable.
+    pub persistence: Persistence,
+    /// Size of the volume with `AppendOnly`. Reload: immutable.
+    pub storage_size: Quantity,
+    /// StorageClass of the volume; absent: the cluster's default. Reload: immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+    /// What happens to the volume when the SignalingCluster is deleted. Reload: hot.
+    pub reclaim_policy: ReclaimPolicy,
+    /// Most memory that Redis uses for data (`maxmemory`); the pod's limit is half as much again. Reload: rolling.
+    pub max_memory: Quantity,
+}
+
+impl Default for ManagedRedis {
+    fn default() -> Self {
+        Self {
+            image: None,
+            persistence: Persistence::default(),
+            storage_size: quantity("1Gi"),
+            storage_class_name: None,
+            reclaim_policy: ReclaimPolicy::default(),
+            max_memory: quantity("256Mi"),
+        }
+    }
+}
+
+/// A Redis of yours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalRedis {
+    /// Secret key with the URL, `redis://` or `rediss://` (TLS), user and password included. The name is part of the pods; a new
+    /// URL in the same Secret is taken at the next reconnect. Reload: rolling.
+    pub url_secret_ref: SecretKeyRef,
+}
+
+/// What was seen of a SignalingCluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SignalingClusterStatus {
+    /// The `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Signaling pods.
+    pub replicas: i32,
+    /// Signaling pods that are ready.
+    pub ready_replicas: i32,
+    /// Label selector of the pods, for the scale subresource.
+    pub selector: String,
+    /// Image that the pods run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Redis, without user or password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisStatus>,
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `RedisReady`, `ResolvedRefs`.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What was seen of Redis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RedisStatus {
+    /// Host and port.
+    pub endpoint: String,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+fn two() -> i32 {
+    2
+}
+
+fn ws_port() -> i32 {
+    3002
+}
+
+fn health_port() -> i32 {
+    8080
+}
+
+fn rooms_claim() -> String {
+    "rooms".into()
+}

@@ -1,0 +1,135 @@
+//! `TurnConfig`: where ICE servers and their credentials come from.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where ICE servers and their credentials come from.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "berth.dev",
+    version = "v1alpha1",
+    kind = "TurnConfig",
+    plural = "turnconfigs",
+    shortname = "tc",
+    category = "berth",
+    category = "cloudgaming",
+    namespaced,
+    status = "TurnConfigStatus",
+    derive = "PartialEq",
+    doc = "STUN and TURN servers, and how players and hosts get credentials for them.",
+    validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must have at most 40 characters"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Providers", type_ = "string", json_path = ".spec.providers[*].name"),
+    printcolumn(name = "Ttl", type_ = "integer", json_path = ".spec.credentialTtlSeconds"),
+    printcolumn(name = "Consumers", type_ = "integer", json_path = ".status.consumers"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("size(self.stunUrls) > 0 || size(self.providers) > 0")
+    .message("at least one of stunUrls and providers must have an entry"))]
+pub struct TurnConfigSpec {
+    /// STUN servers, as `stun:host:port` or `stuns:host:port` (RFC 7064). Reload: hot.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 256), regex(pattern = r"^stuns?:[^\s?]+$")), extend("x-kubernetes-list-type" = "set"))]
+    pub stun_urls: Vec<String>,
+    /// Where TURN servers come from; all of them are handed out, in this order.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub providers: Vec<TurnProvider>,
+    /// How long issued credentials are valid, in seconds. Reload: hot.
+    #[serde(default = "credential_ttl_seconds")]
+    #[schemars(range(min = 300, max = 86_400))]
+    pub credential_ttl_seconds: i32,
+}
+
+/// One source of TURN servers: exactly one of `sharedSecret` and `static`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.sharedSecret) != has(self.static)")
+    .message("exactly one of sharedSecret and static must be set"))]
+pub struct TurnProvider {
+    /// Name of this entry, unique in the list. Reload: hot.
+    #[schemars(length(min = 1, max = 63), extend("pattern" = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Servers that share a secret with Berth, which issues time-limited credentials with it: coturn's `use-auth-secret`, STUNner
+    /// (draft-uberti-behave-turn-rest-00).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_secret: Option<SharedSecretProvider>,
+    /// Servers with one fixed user.
+    #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<StaticProvider>,
+}
+
+/// Servers that share a secret with Berth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedSecretProvider {
+    /// TURN servers, as `turn:host:port?transport=udp` or `turns:...` (RFC 7065). Reload: hot.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256), regex(pattern = r"^turns?:[^\s]+$")), extend("x-kubernetes-list-type" = "set"))]
+    pub urls: Vec<String>,
+    /// The shared secret. Reload: rolling.
+    pub secret_ref: SharedSecretRef,
+}
+
+/// A Secret with the secret that coturn knows too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SharedSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret; absent: `secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+/// Servers with one fixed user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticProvider {
+    /// TURN servers, as `turn:host:port?transport=udp` or `turns:...` (RFC 7065). Reload: hot.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256), regex(pattern = r"^turns?:[^\s]+$")), extend("x-kubernetes-list-type" = "set"))]
+    pub urls: Vec<String>,
+    /// User name and credential. Reload: rolling.
+    pub secret_ref: StaticSecretRef,
+}
+
+/// A Secret with user name and credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticSecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the user name; absent: `username`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username_key: Option<String>,
+    /// Key of the credential; absent: `credential`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub credential_key: Option<String>,
+}
+
+/// What was seen of a TurnConfig.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TurnConfigStatus {
+    /// The `metadata.generation` that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// SignalingClusters and HostPools that name this TurnConfig.
+    pub consumers: i32,
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `ResolvedRefs`.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+fn credential_ttl_seconds() -> i32 {
+    14_400
+}

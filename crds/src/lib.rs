@@ -1,0 +1,24 @@
+//! Berth's custom resources, group `berth.dev/v1alpha1`: the one source of truth of its API.
+//!
+//! ```text
+//! HostPool ──signalingClusterRef──▶ SignalingCluster ──turnConfigRef──▶ TurnConfig
+//!     └────────────────────────────turnConfigRef──────────────────────────▲
+//! ```
+//!
+//! - [`api`]: the types as they stand in a manifest. The files `crds/*.yaml` and `docs/api.md` are generated from them.
+//! - [`settings`]: what a service reads from a resource: fully defaulted and validated, so that no invalid
+//!   state can be represented behind it.
+//! - [`generate`]: the `CustomResourceDefinition` objects.
+//! - [`reload`]: the reload class that each field of a spec declares in its description.
+
+pub mod api;
+pub mod generate;
+pub mod reload;
+pub mod settings;
+
+pub use api::{HostPool, SignalingCluster, TurnConfig};
+
+/// API group of the three kinds.
+pub const GROUP: &str = "berth.dev";
+/// The served and stored version.
+pub const VERSION: &str = "v1alpha1";

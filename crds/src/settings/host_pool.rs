@@ -1,0 +1,106 @@
+//! Settings of a pool's matchmaker.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::check::{Checker, FieldErrors};
+use super::values::{ObjectName, SecretPair};
+use crate::api::{HostPool, RotatingSecretRef};
+
+/// Settings of a pool's matchmaker, from a [`HostPool`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// The resource.
+    pub name: ObjectName,
+    /// `metadata.generation` of the resource; 0 outside a cluster.
+    pub generation: i64,
+    /// Name of the SignalingCluster, in the same namespace.
+    pub signaling_cluster: String,
+    /// Name of the TurnConfig, in the same namespace.
+    pub turn_config: Option<String>,
+    /// Port of the API.
+    pub http_port: u16,
+    /// Internal port.
+    pub internal_port: u16,
+    /// Bearer secret of the hosts.
+    pub host_secret: SecretPair,
+    /// How long a host counts as alive after a heartbeat.
+    pub heartbeat_ttl: Duration,
+    /// Weight of the asked region against each other region, 1 to 100; 100 means always.
+    pub region_weight: u32,
+    /// Hand out a host only while it sits in its room.
+    pub require_host_in_room: bool,
+    /// How long a granted slot waits for its player.
+    pub reservation_deadline: Duration,
+    /// Capacity of a host that does not name one, 1 to 64.
+    pub default_capacity: u32,
+    /// How often counts are refreshed for the status.
+    pub status_interval: Duration,
+}
+
+impl TryFrom<&HostPool> for PoolSettings {
+    type Error = FieldErrors;
+
+    fn try_from(resource: &HostPool) -> Result<Self, FieldErrors> {
+        let spec = &resource.spec;
+        let mut check = Checker::default();
+        let seconds = |value: u32| Duration::from_secs(value.into());
+        check.require(
+            !spec.signaling_cluster_ref.name.is_empty(),
+            "spec.signalingClusterRef.name",
+            "must not be empty",
+        );
+        let http_port: u16 = check.number("spec.httpPort", spec.http_port, 1..=65_535);
+        let internal_port = check.number("spec.internalPort", spec.internal_port, 1..=65_535);
+        check.require(
+            http_port != internal_port,
+            "spec.internalPort",
+            "must differ from spec.httpPort",
+        );
+        let matching = &spec.matching;
+        let name = resource.name_any();
+        let generated = || RotatingSecretRef::named(host_secret(&name));
+        let settings = Self {
+            generation: resource.metadata.generation.unwrap_or_default(),
+            signaling_cluster: spec.signaling_cluster_ref.name.clone(),
+            turn_config: spec
+                .turn_config_ref
+                .as_ref()
+                .map(|reference| reference.name.clone()),
+            http_port,
+            internal_port,
+            host_secret: (&spec.host_auth.secret_ref.clone().unwrap_or_else(generated)).into(),
+            heartbeat_ttl: seconds(check.number(
+                "spec.heartbeat.ttlSeconds",
+                spec.heartbeat.ttl_seconds,
+                10..=600,
+            )),
+            region_weight: check.number("spec.matching.regionWeight", matching.region_weight, 1..=100),
+            require_host_in_room: matching.require_host_in_room,
+            reservation_deadline: seconds(check.number(
+                "spec.reservation.deadlineSeconds",
+                spec.reservation.deadline_seconds,
+                5..=300,
+            )),
+            default_capacity: check.number("spec.hostDefaults.capacity", spec.host_defaults.capacity, 1..=64),
+            status_interval: seconds(check.number(
+                "spec.statusIntervalSeconds",
+                spec.status_interval_seconds,
+                1..=300,
+            )),
+            name: ObjectName::new(resource.namespace().unwrap_or_else(|| "default".into()), name),
+        };
+        check.finish(Some(settings))
+    }
+}
+
+/// Name of the Secret that the operator generates for a HostPool which names none.
+fn host_secret(pool: &str) -> String {
+    format!("{pool}-host-secret")
+}
+
+/// The Secret with the key that signs match tokens, which the operator generates for each SignalingCluster.
+pub fn match_key_secret(signaling_cluster: &str) -> SecretPair {
+    (&RotatingSecretRef::named(format!("{signaling_cluster}-match-key"))).into()
+}

@@ -1,0 +1,24 @@
+//! Validated settings: what a service reads from a resource.
+//!
+//! The API server refuses most wrong manifests by schema and CEL. A service takes resources from files and from
+//! environment variables as well, and must not trust any of them: `TryFrom` of each kind checks everything again and
+//! reports every wrong field at once. What comes out has no invalid state: numbers are in their bounds and in
+//! their unit, texts are parsed.
+
+mod check;
+mod host_pool;
+mod signaling;
+mod turn;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{FieldError, FieldErrors};
+pub use host_pool::{PoolSettings, match_key_secret};
+pub use signaling::{
+    AuthSettings, BreakerSettings, JwtSettings, RateLimitSettings, RoomSettings, SecuritySettings,
+    SignalingSettings, WebSocketSettings,
+};
+pub use turn::{ProviderSettings, TurnSettings};
+pub use values::{AllowedOrigins, ObjectName, PublicUrl, RoomId, RoomIdError, SecretPair, SecretRef};

@@ -1,0 +1,295 @@
+//! Settings of the signaling server.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use kube::ResourceExt;
+
+use super::check::{Checker, FieldErrors};
+use super::values::{AllowedOrigins, ObjectName, PublicUrl, SecretPair};
+use crate::api::{
+    Auth, AuthMode, Jwt, JwtAlgorithm, RateLimits, Rooms, Security, SignalingCluster, WebSocket,
+};
+
+/// Settings of the signaling server, from a [`SignalingCluster`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignalingSettings {
+    /// The resource.
+    pub name: ObjectName,
+    /// `metadata.generation` of the resource; 0 outside a cluster.
+    pub generation: i64,
+    /// Address by which peers reach signaling.
+    pub public_url: PublicUrl,
+    /// Port of the WebSocket listener.
+    pub ws_port: u16,
+    /// Internal port.
+    pub health_port: u16,
+    /// Rooms.
+    pub rooms: RoomSettings,
+    /// WebSocket connections.
+    pub websocket: WebSocketSettings,
+    /// Rate limits.
+    pub rate_limits: RateLimitSettings,
+    /// Who may connect, and from where.
+    pub security: SecuritySettings,
+    /// How peers prove who they are.
+    pub auth: AuthSettings,
+    /// When Redis counts as down.
+    pub circuit_breaker: BreakerSettings,
+    /// Window over which the connections of an ending process are closed.
+    pub drain_timeout: Duration,
+    /// Name of the TurnConfig whose servers are announced.
+    pub turn_config: Option<String>,
+}
+
+/// Rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomSettings {
+    /// Most members, 1 to 64.
+    pub capacity: u16,
+    /// How long the state of a room outlives its last member.
+    pub ttl: Duration,
+    /// Most characters of a room id.
+    pub id_max_length: usize,
+}
+
+/// WebSocket connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSocketSettings {
+    /// Largest message of a peer, in bytes.
+    pub max_message_bytes: usize,
+    /// Most bytes that may wait for a slow receiver; at least `max_message_bytes`.
+    pub backpressure_close_bytes: usize,
+    /// How often a connection is pinged.
+    pub heartbeat_interval: Duration,
+    /// Subprotocol that peers must offer.
+    pub subprotocol: Option<String>,
+}
+
+/// Rate limits, each a number per 10 seconds and at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitSettings {
+    /// New connections of one client address.
+    pub connections_per_ip: u32,
+    /// Messages of one connection.
+    pub messages_per_client: u32,
+    /// Messages of one client address.
+    pub messages_per_ip: u32,
+    /// Messages in one room.
+    pub messages_per_room: u32,
+}
+
+/// Who may connect, and from where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecuritySettings {
+    /// Refuse connections that did not come by TLS.
+    pub require_wss: bool,
+    /// Origins that browsers may connect from.
+    pub allowed_origins: AllowedOrigins,
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// How peers prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthSettings {
+    /// They do not.
+    None,
+    /// By a token.
+    Jwt(JwtSettings),
+}
+
+/// How tokens are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtSettings {
+    /// The shared key.
+    pub secret: SecretPair,
+    /// The only accepted algorithm.
+    pub algorithm: JwtAlgorithm,
+    /// Required issuer.
+    pub issuer: Option<String>,
+    /// Required audience.
+    pub audience: Option<String>,
+    /// Claim with the list of rooms.
+    pub rooms_claim: String,
+}
+
+/// When Redis counts as down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// Failures in a row that open the circuit.
+    pub error_threshold: u32,
+    /// How long it then stays open.
+    pub open: Duration,
+}
+
+impl TryFrom<&SignalingCluster> for SignalingSettings {
+    type Error = FieldErrors;
+
+    fn try_from(resource: &SignalingCluster) -> Result<Self, FieldErrors> {
+        let spec = &resource.spec;
+        let mut check = Checker::default();
+        let public_url = check.parse("spec.publicUrl", PublicUrl::parse(&spec.public_url));
+        let ws_port: u16 = check.number("spec.wsPort", spec.ws_port, 1..=65_535);
+        let health_port = check.number("spec.healthPort", spec.health_port, 1..=65_535);
+        check.require(
+            ws_port != health_port,
+            "spec.healthPort",
+            "must differ from spec.wsPort",
+        );
+        let rooms = rooms(&mut check, &spec.rooms);
+        let websocket = websocket(&mut check, &spec.websocket);
+        let rate_limits = rate_limits(&mut check, &spec.rate_limits);
+        let security = security(&mut check, &spec.security);
+        if let Some(url) = &public_url {
+            let insecure = security.require_wss && !url.is_secure();
+            check.require(
+                !insecure,
+                "spec.publicUrl",
+                "must start with wss:// while security.requireWss is true",
+            );
+        }
+        let auth = auth(&mut check, &spec.auth);
+        let breaker = &spec.circuit_breaker;
+        let circuit_breaker = BreakerSettings {
+            error_threshold: check.number(
+                "spec.circuitBreaker.errorThreshold",
+                breaker.error_threshold,
+                1..=1000,
+            ),
+            open: milliseconds(check.number("spec.circuitBreaker.openMs", breaker.open_ms, 100..=300_000)),
+        };
+        let drain_timeout =
+            seconds(check.number("spec.drain.timeoutSeconds", spec.drain.timeout_seconds, 0..=3600));
+        check.require(
+            spec.drain.grace_period_seconds > spec.drain.timeout_seconds.saturating_add(5),
+            "spec.drain.gracePeriodSeconds",
+            "must be greater than timeoutSeconds + 5",
+        );
+        let settings = public_url.map(|public_url| Self {
+            name: ObjectName::new(
+                resource.namespace().unwrap_or_else(|| "default".into()),
+                resource.name_any(),
+            ),
+            generation: resource.metadata.generation.unwrap_or_default(),
+            public_url,
+            ws_port,
+            health_port,
+            rooms,
+            websocket,
+            rate_limits,
+            security,
+            auth,
+            circuit_breaker,
+            drain_timeout,
+            turn_config: spec
+                .turn_config_ref
+                .as_ref()
+                .map(|reference| reference.name.clone()),
+        });
+        check.finish(settings)
+    }
+}
+
+fn rooms(check: &mut Checker, spec: &Rooms) -> RoomSettings {
+    RoomSettings {
+        capacity: check.number("spec.rooms.capacity", spec.capacity, 1..=64),
+        ttl: seconds(check.number("spec.rooms.ttlSeconds", spec.ttl_seconds, 1..=86_400)),
+        id_max_length: usize::from(check.number::<u16>(
+            "spec.rooms.idMaxLength",
+            spec.id_max_length,
+            8..=256,
+        )),
+    }
+}
+
+fn websocket(check: &mut Checker, spec: &WebSocket) -> WebSocketSettings {
+    let max_message = check.number::<usize>(
+        "spec.websocket.maxMessageBytes",
+        spec.max_message_bytes,
+        1024..=4_194_304,
+    );
+    let backpressure = "spec.websocket.backpressureCloseBytes";
+    let backpressure_close =
+        check.number::<usize>(backpressure, spec.backpressure_close_bytes, 1024..=67_108_864);
+    check.require(
+        backpressure_close >= max_message,
+        backpressure,
+        "must be at least maxMessageBytes",
+    );
+    let interval = check.number(
+        "spec.websocket.heartbeatIntervalMs",
+        spec.heartbeat_interval_ms,
+        1000..=300_000,
+    );
+    WebSocketSettings {
+        max_message_bytes: max_message,
+        backpressure_close_bytes: backpressure_close,
+        heartbeat_interval: milliseconds(interval),
+        subprotocol: spec.subprotocol.clone(),
+    }
+}
+
+fn rate_limits(check: &mut Checker, spec: &RateLimits) -> RateLimitSettings {
+    let mut limit =
+        |name: &str, value| check.number(&format!("spec.rateLimits.{name}"), value, 1..=1_000_000_000);
+    RateLimitSettings {
+        connections_per_ip: limit("connectionsPerIp", spec.connections_per_ip),
+        messages_per_client: limit("messagesPerClient", spec.messages_per_client),
+        messages_per_ip: limit("messagesPerIp", spec.messages_per_ip),
+        messages_per_room: limit("messagesPerRoom", spec.messages_per_room),
+    }
+}
+
+fn security(check: &mut Checker, spec: &Security) -> SecuritySettings {
+    let mut trusted_proxies = Vec::with_capacity(spec.trusted_proxy_cidrs.len());
+    for (index, text) in spec.trusted_proxy_cidrs.iter().enumerate() {
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| "must be an IP address or a CIDR such as 10.0.0.0/8");
+        trusted_proxies.extend(check.parse(&format!("spec.security.trustedProxyCidrs[{index}]"), network));
+    }
+    check.require(
+        !spec.require_wss || !spec.trusted_proxy_cidrs.is_empty(),
+        "spec.security.trustedProxyCidrs",
+        "must not be empty while requireWss is true: only a trusted proxy can say that a connection came by TLS",
+    );
+    SecuritySettings {
+        require_wss: spec.require_wss,
+        allowed_origins: AllowedOrigins::new(spec.allowed_origins.iter().cloned()),
+        trusted_proxies,
+    }
+}
+
+fn auth(check: &mut Checker, spec: &Auth) -> AuthSettings {
+    match (spec.mode, &spec.jwt) {
+        (AuthMode::None, None) => AuthSettings::None,
+        (AuthMode::Jwt, Some(jwt)) => AuthSettings::Jwt(jwt.into()),
+        _ => {
+            check.refuse("spec.auth.jwt", "must be set when mode is Jwt, and only then");
+            AuthSettings::None
+        }
+    }
+}
+
+impl From<&Jwt> for JwtSettings {
+    fn from(spec: &Jwt) -> Self {
+        Self {
+            secret: (&spec.secret_ref).into(),
+            algorithm: spec.algorithm,
+            issuer: spec.issuer.clone(),
+            audience: spec.audience.clone(),
+            rooms_claim: spec.rooms_claim.clone(),
+        }
+    }
+}
+
+fn seconds(value: u32) -> Duration {
+    Duration::from_secs(value.into())
+}
+
+fn milliseconds(value: u32) -> Duration {
+    Duration::from_millis(value.into())
+}

@@ -1,0 +1,148 @@
+//! Every wrong field is named; defaults are those of the resource.
+
+use kube::api::ObjectMeta;
+
+use super::*;
+use crate::api::*;
+
+fn cluster(change: impl FnOnce(&mut SignalingClusterSpec)) -> Result<SignalingSettings, FieldErrors> {
+    let mut spec = SignalingClusterSpec::new("wss://signaling.example.com");
+    change(&mut spec);
+    SignalingSettings::try_from(&SignalingCluster::new("main", spec))
+}
+
+fn paths(result: Result<impl std::fmt::Debug, FieldErrors>) -> Vec<String> {
+    result
+        .unwrap_err()
+        .0
+        .into_iter()
+        .map(|error| error.path)
+        .collect()
+}
+
+#[test]
+fn defaults_are_valid_and_have_the_documented_values() {
+    let settings = cluster(|_| ()).unwrap();
+    assert_eq!(settings.rooms.capacity, 2);
+    assert_eq!(settings.websocket.max_message_bytes, 262_144);
+    assert_eq!(settings.rate_limits.connections_per_ip, 20);
+    assert_eq!(settings.name, ObjectName::new("default", "main"));
+}
+
+#[test]
+fn every_wrong_field_is_reported_at_once() {
+    let result = cluster(|spec| {
+        spec.rooms.capacity = 65;
+        spec.websocket.backpressure_close_bytes = 2048;
+        spec.security.require_wss = true;
+        spec.auth.mode = AuthMode::Jwt;
+        spec.drain.grace_period_seconds = 10;
+    });
+    let expected = [
+        "spec.rooms.capacity",
+        "spec.websocket.backpressureCloseBytes",
+        "spec.security.trustedProxyCidrs",
+        "spec.auth.jwt",
+        "spec.drain.gracePeriodSeconds",
+    ];
+    assert_eq!(paths(result), expected);
+}
+
+#[test]
+fn a_message_says_what_is_allowed() {
+    let error = cluster(|spec| spec.rooms.capacity = 0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "spec.rooms.capacity: must be from 1 to 64, is 0"
+    );
+}
+
+#[test]
+fn public_url_takes_no_query_because_clients_append_one() {
+    for wrong in ["http://a", "ws://", "ws://a?x=1", "ws://a#b", "a", "ws://a b"] {
+        assert_eq!(
+            paths(cluster(|spec| spec.public_url = wrong.into())),
+            ["spec.publicUrl"],
+            "{wrong}"
+        );
+    }
+    for right in ["ws://localhost:3002", "wss://a.example/signaling"] {
+        assert!(cluster(|spec| spec.public_url = right.into()).is_ok(), "{right}");
+    }
+}
+
+#[test]
+fn origins_match_whole_or_by_host() {
+    let origins = AllowedOrigins::new([
+        "https://a.example".into(),
+        "b.example".into(),
+        "c.example:8443".into(),
+    ]);
+    for allowed in [
+        "https://a.example",
+        "http://b.example:99",
+        "https://c.example:8443",
+        "HTTPS://A.example",
+    ] {
+        assert!(origins.allow(Some(allowed)), "{allowed}");
+    }
+    for refused in [
+        "http://a.example",
+        "https://c.example",
+        "https://b.example.evil",
+        "null",
+    ] {
+        assert!(!origins.allow(Some(refused)), "{refused}");
+    }
+    assert!(origins.allow(None), "a native host sends no Origin");
+    assert!(AllowedOrigins::default().allow(Some("https://anything")));
+}
+
+#[test]
+fn room_ids_follow_the_rule_of_the_wire() {
+    assert!(RoomId::parse("GAME-abc_1:2.3", 64).is_ok());
+    for wrong in ["", "a b", "a/b", "{a}", "ü", &"x".repeat(65)] {
+        assert!(RoomId::parse(wrong, 64).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_pool_without_host_secret_uses_the_generated_one() {
+    let settings = PoolSettings::try_from(&HostPool::new("eu", HostPoolSpec::new("main"))).unwrap();
+    assert_eq!(
+        settings.host_secret.current,
+        SecretRef {
+            name: "eu-host-secret".into(),
+            key: "current".into()
+        }
+    );
+    assert_eq!(settings.heartbeat_ttl.as_secs(), 30);
+}
+
+#[test]
+fn a_turn_config_names_the_wrong_entry() {
+    let provider = TurnProvider {
+        name: "a".into(),
+        shared_secret: None,
+        fixed: None,
+    };
+    let spec = TurnConfigSpec {
+        stun_urls: vec!["stun:a".into(), "http:b".into()],
+        providers: vec![provider],
+        credential_ttl_seconds: 10,
+    };
+    let config = TurnConfig {
+        metadata: ObjectMeta::default(),
+        spec,
+        status: None,
+    };
+    let result = TurnSettings::try_from(&config);
+    assert_eq!(
+        paths(result),
+        [
+            "spec.stunUrls[1]",
+            "spec.providers[0]",
+            "spec.credentialTtlSeconds"
+        ]
+    );
+}
