@@ -1,0 +1,34 @@
+-- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap.
+-- Answers {lost, room, member, number of seats left, seats left..., room, ...}.
+local prefix, instance, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local ttl_ms, keep_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local instances = KEYS[1]
+local now_ms = math.floor(berth_now_us() / 1000)
+local lost = 0
+if not berth_live(prefix, instance, now_ms) or redis.call('SREM', prefix .. 'lapsed', instance) == 1 then lost = 1 end
+redis.call('ZADD', instances, berth_integer(now_ms + lease_ms), instance)
+redis.call('PEXPIRE', instances, keep_ms)
+redis.call('PEXPIRE', berth_seats_key(prefix, instance), keep_ms)
+local answer = {lost}
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', berth_integer(now_ms), 'LIMIT', 0, 16)) do
+  local seats = berth_seats_key(prefix, dead)
+  while most > 0 do
+    local entry = redis.call('SPOP', seats)
+    if not entry then break end
+    most = most - 1
+    local member, room = string.match(entry, '^(%S+) (.*)$')
+    -- The member may sit in the room again through another instance.
+    local value = redis.call('HGET', prefix .. 'room:' .. room, member)
+    if value and string.match(value, '^%d+|(.*)$') == dead then
+      berth_unseat(prefix, room, member, dead, ttl_ms)
+      local _, members = berth_room(prefix, room, now_ms)
+      local left = berth_list(members, '')
+      answer[#answer + 1] = room
+      answer[#answer + 1] = member
+      answer[#answer + 1] = berth_integer(#left / 3)
+      for _, part in ipairs(left) do answer[#answer + 1] = part end
+    end
+  end
+  if redis.call('EXISTS', seats) == 0 then redis.call('ZREM', instances, dead) end
+end
+return answer

@@ -1,0 +1,43 @@
+-- Reading rooms, for every script that needs them. `prefix` is what all keys of the SignalingCluster start with;
+-- all of them are in one slot. Join numbers stay below 2^53, so Lua's doubles hold them exactly.
+local function berth_now_us()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function berth_integer(number)
+  return string.format('%.0f', number)
+end
+
+-- Whether any instance of the signaling server holds a lease: only then does an empty room mean something.
+local function berth_occupancy_known(prefix, now_ms)
+  return redis.call('ZCOUNT', prefix .. 'instances', '(' .. berth_integer(now_ms), '+inf') > 0
+end
+
+local function berth_live(prefix, instance, now_ms)
+  local lease = redis.call('ZSCORE', prefix .. 'instances', instance)
+  return lease and tonumber(lease) > now_ms
+end
+
+-- Last join number and members {member, join, instance} whose instances live.
+local function berth_room(prefix, room, now_ms)
+  local fields = redis.call('HGETALL', prefix .. 'room:' .. room)
+  local last, members = 0, {}
+  for i = 1, #fields, 2 do
+    if fields[i] == '#' then
+      last = tonumber(fields[i + 1])
+    else
+      local join, instance = string.match(fields[i + 1], '^(%d+)|(.*)$')
+      if berth_live(prefix, instance, now_ms) then
+        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance}
+      end
+    end
+  end
+  return last, members
+end
+
+-- Tells the pool that watches the room, if one does.
+local function berth_touch(prefix, room)
+  local pool = redis.call('HGET', prefix .. 'watched', room)
+  if pool then redis.call('SADD', prefix .. 'pool:' .. pool .. ':touched', room) end
+end

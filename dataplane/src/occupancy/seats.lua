@@ -1,0 +1,40 @@
+-- Seats in rooms. Every step is one call of one of these functions.
+local function berth_seats_key(prefix, instance)
+  return prefix .. 'seats:' .. instance
+end
+
+-- Takes one seat away. The room keeps its last join number for `ttl_ms` after its last member.
+local function berth_unseat(prefix, room, member, instance, ttl_ms)
+  local key = prefix .. 'room:' .. room
+  if redis.call('HDEL', key, member) == 1 then
+    if redis.call('HLEN', key) <= 1 then redis.call('PEXPIRE', key, ttl_ms) end
+    berth_touch(prefix, room)
+  end
+  redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
+end
+
+-- The answer of a room's seats: member, join, instance, member, ...
+local function berth_list(members, except)
+  local list = {}
+  for _, seat in ipairs(members) do
+    if seat.member ~= except then
+      list[#list + 1] = seat.member
+      list[#list + 1] = berth_integer(seat.join)
+      list[#list + 1] = seat.instance
+    end
+  end
+  return list
+end
+
+-- Takes the seats of dead instances out of one room.
+local function berth_prune(prefix, room, now_ms, ttl_ms)
+  local fields = redis.call('HGETALL', prefix .. 'room:' .. room)
+  for i = 1, #fields, 2 do
+    if fields[i] ~= '#' then
+      local instance = string.match(fields[i + 1], '^%d+|(.*)$')
+      if not berth_live(prefix, instance, now_ms) then
+        berth_unseat(prefix, room, fields[i], instance, ttl_ms)
+      end
+    end
+  end
+end

@@ -1,0 +1,187 @@
+//! Rooms shared by Redis.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use berth_crds::settings::RoomId;
+use uuid::Uuid;
+
+use super::{Instance, Join, MemberId, OccupancyError, Reaped, Renewal, Seat};
+use crate::keys::Keys;
+use crate::redis::{RedisLink, Script};
+
+/// Lua functions that read rooms, to stand at the head of a script: `berth_room(prefix, room, now_ms)`,
+/// `berth_occupancy_known(prefix, now_ms)`, `berth_now_us()`, `berth_integer(number)`, `berth_touch(prefix, room)`.
+///
+/// A pool watches a room by `HSET PREFIXwatched ROOM POOL` and finds changed rooms in the set `PREFIXpool:POOL:touched`.
+pub const LUA_ROOMS: &str = include_str!("rooms.lua");
+const LUA_SEATS: &str = include_str!("seats.lua");
+
+/// How long an instance is believed to live after its last renewal. It renews every third of it.
+pub const LEASE: Duration = Duration::from_secs(9);
+/// How often an instance asserts each of its seats, so that a room which is occupied for days never expires.
+pub const REASSERT: Duration = Duration::from_secs(1200);
+/// How long the state of an occupied room outlives everything that could renew it; three times [`REASSERT`].
+const KEEP: Duration = Duration::from_secs(3600);
+/// Most seats that one renewal takes away.
+const MOST_REAPED: usize = 256;
+
+/// Rooms shared by Redis; clones share the connection.
+#[derive(Clone)]
+pub struct SharedRooms {
+    link: RedisLink,
+    keys: Arc<Keys>,
+    timing: Arc<ArcSwap<Timing>>,
+}
+
+/// How long things live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long an instance is believed to live after its last renewal.
+    pub lease: Duration,
+    /// How long a room outlives its last member.
+    pub room_ttl: Duration,
+}
+
+struct Scripts {
+    join: Script,
+    leave: Script,
+    renew: Script,
+    seats: Script,
+    release: Script,
+}
+
+fn scripts() -> &'static Scripts {
+    static SCRIPTS: OnceLock<Scripts> = OnceLock::new();
+    let script = |body: &str| Script::new(&[LUA_ROOMS, LUA_SEATS, body].join("\n"));
+    SCRIPTS.get_or_init(|| Scripts {
+        join: script(include_str!("join.lua")),
+        leave: script(include_str!("leave.lua")),
+        renew: script(include_str!("renew.lua")),
+        seats: script(include_str!("seats_of_room.lua")),
+        release: script(include_str!("release.lua")),
+    })
+}
+
+impl SharedRooms {
+    /// Rooms of the SignalingCluster that `keys` names.
+    pub fn new(link: RedisLink, keys: Keys, timing: Timing) -> Self {
+        Self { link, keys: Arc::new(keys), timing: Arc::new(ArcSwap::from_pointee(timing)) }
+    }
+
+    /// Changes how long things live, from the next step on.
+    pub fn set_timing(&self, timing: Timing) {
+        self.timing.store(Arc::new(timing));
+    }
+
+    /// See [`super::Seats::join`].
+    pub async fn join(&self, room: &RoomId, member: MemberId, instance: &Instance, capacity: u16) -> Result<Join, OccupancyError> {
+        self.seat(room, member, instance, capacity, 0).await
+    }
+
+    /// See [`super::Seats::assert`].
+    pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
+        self.seat(room, seat.member, &seat.instance, capacity, seat.join).await
+    }
+
+    async fn seat(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        capacity: u16,
+        earlier: u64,
+    ) -> Result<Join, OccupancyError> {
+        let timing = self.timing.load();
+        let args = [
+            self.keys.prefix().to_owned(),
+            room.to_string(),
+            member.to_string(),
+            instance.to_string(),
+            capacity.to_string(),
+            timing.room_ttl.as_millis().to_string(),
+            (KEEP + timing.room_ttl).as_millis().to_string(),
+            timing.lease.as_millis().to_string(),
+            earlier.to_string(),
+        ];
+        let answer: Vec<String> = self.link.script(&scripts().join, &[self.keys.room(room)], &args).await?;
+        let (first, rest) = answer.split_first().ok_or(OccupancyError::Answer("nothing to a join"))?;
+        if first == "full" {
+            return Ok(Join::Full);
+        }
+        let join = first.parse().map_err(|_| OccupancyError::Answer("no join number"))?;
+        Ok(Join::Joined { join, others: seats(rest)? })
+    }
+
+    /// See [`super::Seats::leave`].
+    pub async fn leave(&self, room: &RoomId, member: MemberId, instance: &Instance) -> Result<Vec<Seat>, OccupancyError> {
+        let args = [
+            self.keys.prefix().to_owned(),
+            room.to_string(),
+            member.to_string(),
+            instance.to_string(),
+            self.timing.load().room_ttl.as_millis().to_string(),
+        ];
+        let answer: Vec<String> = self.link.script(&scripts().leave, &[self.keys.room(room)], &args).await?;
+        seats(&answer)
+    }
+
+    /// See [`super::Seats::seats`].
+    pub async fn seats(&self, room: &RoomId) -> Result<Vec<Seat>, OccupancyError> {
+        let args = [self.keys.prefix().to_owned(), room.to_string()];
+        let answer: Vec<String> = self.link.script(&scripts().seats, &[self.keys.room(room)], &args).await?;
+        seats(&answer)
+    }
+
+    /// See [`super::Seats::renew`].
+    pub async fn renew(&self, instance: &Instance) -> Result<Renewal, OccupancyError> {
+        let timing = self.timing.load();
+        let args = [
+            self.keys.prefix().to_owned(),
+            instance.to_string(),
+            timing.lease.as_millis().to_string(),
+            timing.room_ttl.as_millis().to_string(),
+            (KEEP + timing.room_ttl).as_millis().to_string(),
+            MOST_REAPED.to_string(),
+        ];
+        let answer: Vec<String> = self.link.script(&scripts().renew, &[self.keys.instances()], &args).await?;
+        renewal(&answer).ok_or(OccupancyError::Answer("a malformed renewal"))
+    }
+
+    /// See [`super::Seats::release`].
+    pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
+        let args = [self.keys.prefix().to_owned(), instance.to_string()];
+        self.link.script::<i64>(&scripts().release, &[self.keys.instances()], &args).await?;
+        Ok(())
+    }
+}
+
+fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {
+    parts.chunks(3).map(|parts| seat(parts).ok_or(OccupancyError::Answer("a malformed seat"))).collect()
+}
+
+fn seat(parts: &[String]) -> Option<Seat> {
+    let [member, join, instance] = parts else { return None };
+    Some(Seat {
+        member: MemberId(Uuid::try_parse(member).ok()?),
+        join: join.parse().ok()?,
+        instance: Instance::from_token(instance),
+    })
+}
+
+fn renewal(answer: &[String]) -> Option<Renewal> {
+    let (lost, mut rest) = answer.split_first()?;
+    let mut reaped = Vec::new();
+    while let [room, member, count, tail @ ..] = rest {
+        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(3)?)?;
+        reaped.push(Reaped {
+            // The rule of this process may have become stricter than when the room began.
+            room: RoomId::parse(room, usize::MAX).ok()?,
+            member: MemberId(Uuid::try_parse(member).ok()?),
+            left: left.chunks(3).map(seat).collect::<Option<_>>()?,
+        });
+        rest = next;
+    }
+    rest.is_empty().then_some(Renewal { lost: lost == "1", reaped })
+}
