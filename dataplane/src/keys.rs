@@ -17,7 +17,10 @@ pub struct Keys {
 impl Keys {
     /// The names of `cluster`.
     pub fn new(cluster: &ObjectName) -> Self {
-        Self { cluster: format!("berth:{cluster}:"), prefix: format!("berth:{cluster}:{{{cluster}}}:") }
+        Self {
+            cluster: format!("berth:{cluster}:"),
+            prefix: format!("berth:{cluster}:{{{cluster}}}:"),
+        }
     }
 
     /// What every key starts with; scripts build further keys from it, all in the same slot.

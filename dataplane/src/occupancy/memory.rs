@@ -44,18 +44,44 @@ impl MemoryRooms {
         self.seat(room, seat.member, &seat.instance, capacity, Some(seat.join))
     }
 
-    fn seat(&self, id: &RoomId, member: MemberId, instance: &Instance, capacity: u16, earlier: Option<u64>) -> Join {
+    fn seat(
+        &self,
+        id: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        capacity: u16,
+        earlier: Option<u64>,
+    ) -> Join {
         let mut state = self.state.lock();
         let room = state.rooms.entry(id.clone()).or_default();
-        let others: Vec<Seat> = room.seats.iter().filter(|seat| seat.member != member).cloned().collect();
+        let others: Vec<Seat> = room
+            .seats
+            .iter()
+            .filter(|seat| seat.member != member)
+            .cloned()
+            .collect();
         if others.len() >= usize::from(capacity) {
             return Join::Full;
         }
-        let held = room.seats.iter().find(|seat| seat.member == member).map(|seat| seat.join);
-        let join = held.or(earlier).unwrap_or_else(|| if room.last == 0 { now_micros() } else { room.last + 1 });
+        let held = room
+            .seats
+            .iter()
+            .find(|seat| seat.member == member)
+            .map(|seat| seat.join);
+        let join = held.or(earlier).unwrap_or_else(|| {
+            if room.last == 0 {
+                now_micros()
+            } else {
+                room.last + 1
+            }
+        });
         room.last = room.last.max(join);
         if held.is_none() {
-            room.seats.push(Seat { member, instance: instance.clone(), join });
+            room.seats.push(Seat {
+                member,
+                instance: instance.clone(),
+                join,
+            });
         }
         state.touch(id);
         Join::Joined { join, others }
@@ -64,7 +90,9 @@ impl MemoryRooms {
     /// See [`super::Seats::leave`].
     pub fn leave(&self, id: &RoomId, member: MemberId) -> Vec<Seat> {
         let mut state = self.state.lock();
-        let Some(room) = state.rooms.get_mut(id) else { return Vec::new() };
+        let Some(room) = state.rooms.get_mut(id) else {
+            return Vec::new();
+        };
         room.seats.retain(|seat| seat.member != member);
         let left = room.seats.clone();
         // The matchmaker has to see the last join number until it looked at the room.
@@ -77,7 +105,12 @@ impl MemoryRooms {
 
     /// See [`super::Seats::seats`].
     pub fn seats(&self, room: &RoomId) -> Vec<Seat> {
-        self.state.lock().rooms.get(room).map(|room| room.seats.clone()).unwrap_or_default()
+        self.state
+            .lock()
+            .rooms
+            .get(room)
+            .map(|room| room.seats.clone())
+            .unwrap_or_default()
     }
 
     /// See [`super::Seats::renew`]: in one process a lease cannot lapse.
@@ -123,7 +156,9 @@ impl MemoryRooms {
     /// Takes up to `most` rooms of `pool` whose members changed since they were last taken.
     pub fn take_touched(&self, pool: &str, most: usize) -> Vec<RoomId> {
         let mut state = self.state.lock();
-        let Some(touched) = state.touched.get_mut(pool) else { return Vec::new() };
+        let Some(touched) = state.touched.get_mut(pool) else {
+            return Vec::new();
+        };
         let taken: Vec<RoomId> = touched.iter().take(most).cloned().collect();
         for room in &taken {
             touched.remove(room);
@@ -144,7 +179,10 @@ impl Room {
     fn state(&self) -> RoomState {
         let mut members: Vec<u64> = self.seats.iter().map(|seat| seat.join).collect();
         members.sort_unstable();
-        RoomState { last: self.last, members }
+        RoomState {
+            last: self.last,
+            members,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod shared;
 
 use std::fmt;
+use std::sync::Arc;
 
 use berth_crds::settings::RoomId;
 use uuid::Uuid;
@@ -26,19 +27,19 @@ use crate::redis::RedisError;
 pub use memory::MemoryRooms;
 pub use shared::{LEASE, LUA_ROOMS, REASSERT, SharedRooms, Timing};
 
-/// One process of the signaling server, from start to end.
+/// One process of the signaling server, from start to end. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Instance(String);
+pub struct Instance(Arc<str>);
 
 impl Instance {
     /// The process `id` that started in `epoch`; the epoch must differ between two starts under the same id.
     pub fn new(id: &str, epoch: u64) -> Self {
-        Self(format!("{id}@{epoch}"))
+        Self(format!("{id}@{epoch}").into())
     }
 
     /// An instance as it is named in the store.
     pub fn from_token(token: &str) -> Self {
-        Self(token.to_owned())
+        Self(token.into())
     }
 
     /// `ID@EPOCH`.
@@ -145,7 +146,13 @@ pub enum Seats {
 
 impl Seats {
     /// Takes a seat for `member` on `instance`. Seats of dead instances do not count and are taken away.
-    pub async fn join(&self, room: &RoomId, member: MemberId, instance: &Instance, capacity: u16) -> Result<Join, OccupancyError> {
+    pub async fn join(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        capacity: u16,
+    ) -> Result<Join, OccupancyError> {
         match self {
             Self::Memory(rooms) => Ok(rooms.join(room, member, instance, capacity)),
             Self::Shared(rooms) => rooms.join(room, member, instance, capacity).await,
@@ -153,7 +160,12 @@ impl Seats {
     }
 
     /// Gives the seat of `member` back and returns who is left. Giving back a seat twice is harmless.
-    pub async fn leave(&self, room: &RoomId, member: MemberId, instance: &Instance) -> Result<Vec<Seat>, OccupancyError> {
+    pub async fn leave(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Vec<Seat>, OccupancyError> {
         match self {
             Self::Memory(rooms) => Ok(rooms.leave(room, member)),
             Self::Shared(rooms) => rooms.leave(room, member, instance).await,

@@ -21,9 +21,9 @@ const LUA_SEATS: &str = include_str!("seats.lua");
 /// How long an instance is believed to live after its last renewal. It renews every third of it.
 pub const LEASE: Duration = Duration::from_secs(9);
 /// How often an instance asserts each of its seats, so that a room which is occupied for days never expires.
-pub const REASSERT: Duration = Duration::from_secs(1200);
+pub const REASSERT: Duration = Duration::from_mins(20);
 /// How long the state of an occupied room outlives everything that could renew it; three times [`REASSERT`].
-const KEEP: Duration = Duration::from_secs(3600);
+const KEEP: Duration = Duration::from_hours(1);
 /// Most seats that one renewal takes away.
 const MOST_REAPED: usize = 256;
 
@@ -67,7 +67,11 @@ fn scripts() -> &'static Scripts {
 impl SharedRooms {
     /// Rooms of the SignalingCluster that `keys` names.
     pub fn new(link: RedisLink, keys: Keys, timing: Timing) -> Self {
-        Self { link, keys: Arc::new(keys), timing: Arc::new(ArcSwap::from_pointee(timing)) }
+        Self {
+            link,
+            keys: Arc::new(keys),
+            timing: Arc::new(ArcSwap::from_pointee(timing)),
+        }
     }
 
     /// Changes how long things live, from the next step on.
@@ -76,13 +80,20 @@ impl SharedRooms {
     }
 
     /// See [`super::Seats::join`].
-    pub async fn join(&self, room: &RoomId, member: MemberId, instance: &Instance, capacity: u16) -> Result<Join, OccupancyError> {
+    pub async fn join(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        capacity: u16,
+    ) -> Result<Join, OccupancyError> {
         self.seat(room, member, instance, capacity, 0).await
     }
 
     /// See [`super::Seats::assert`].
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
-        self.seat(room, seat.member, &seat.instance, capacity, seat.join).await
+        self.seat(room, seat.member, &seat.instance, capacity, seat.join)
+            .await
     }
 
     async fn seat(
@@ -105,17 +116,32 @@ impl SharedRooms {
             timing.lease.as_millis().to_string(),
             earlier.to_string(),
         ];
-        let answer: Vec<String> = self.link.script(&scripts().join, &[self.keys.room(room)], &args).await?;
-        let (first, rest) = answer.split_first().ok_or(OccupancyError::Answer("nothing to a join"))?;
+        let answer: Vec<String> = self
+            .link
+            .script(&scripts().join, &[self.keys.room(room)], &args)
+            .await?;
+        let (first, rest) = answer
+            .split_first()
+            .ok_or(OccupancyError::Answer("nothing to a join"))?;
         if first == "full" {
             return Ok(Join::Full);
         }
-        let join = first.parse().map_err(|_| OccupancyError::Answer("no join number"))?;
-        Ok(Join::Joined { join, others: seats(rest)? })
+        let join = first
+            .parse()
+            .map_err(|_| OccupancyError::Answer("no join number"))?;
+        Ok(Join::Joined {
+            join,
+            others: seats(rest)?,
+        })
     }
 
     /// See [`super::Seats::leave`].
-    pub async fn leave(&self, room: &RoomId, member: MemberId, instance: &Instance) -> Result<Vec<Seat>, OccupancyError> {
+    pub async fn leave(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Vec<Seat>, OccupancyError> {
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
@@ -123,14 +149,20 @@ impl SharedRooms {
             instance.to_string(),
             self.timing.load().room_ttl.as_millis().to_string(),
         ];
-        let answer: Vec<String> = self.link.script(&scripts().leave, &[self.keys.room(room)], &args).await?;
+        let answer: Vec<String> = self
+            .link
+            .script(&scripts().leave, &[self.keys.room(room)], &args)
+            .await?;
         seats(&answer)
     }
 
     /// See [`super::Seats::seats`].
     pub async fn seats(&self, room: &RoomId) -> Result<Vec<Seat>, OccupancyError> {
         let args = [self.keys.prefix().to_owned(), room.to_string()];
-        let answer: Vec<String> = self.link.script(&scripts().seats, &[self.keys.room(room)], &args).await?;
+        let answer: Vec<String> = self
+            .link
+            .script(&scripts().seats, &[self.keys.room(room)], &args)
+            .await?;
         seats(&answer)
     }
 
@@ -145,24 +177,34 @@ impl SharedRooms {
             (KEEP + timing.room_ttl).as_millis().to_string(),
             MOST_REAPED.to_string(),
         ];
-        let answer: Vec<String> = self.link.script(&scripts().renew, &[self.keys.instances()], &args).await?;
+        let answer: Vec<String> = self
+            .link
+            .script(&scripts().renew, &[self.keys.instances()], &args)
+            .await?;
         renewal(&answer).ok_or(OccupancyError::Answer("a malformed renewal"))
     }
 
     /// See [`super::Seats::release`].
     pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
         let args = [self.keys.prefix().to_owned(), instance.to_string()];
-        self.link.script::<i64>(&scripts().release, &[self.keys.instances()], &args).await?;
+        self.link
+            .script::<i64>(&scripts().release, &[self.keys.instances()], &args)
+            .await?;
         Ok(())
     }
 }
 
 fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {
-    parts.chunks(3).map(|parts| seat(parts).ok_or(OccupancyError::Answer("a malformed seat"))).collect()
+    parts
+        .chunks(3)
+        .map(|parts| seat(parts).ok_or(OccupancyError::Answer("a malformed seat")))
+        .collect()
 }
 
 fn seat(parts: &[String]) -> Option<Seat> {
-    let [member, join, instance] = parts else { return None };
+    let [member, join, instance] = parts else {
+        return None;
+    };
     Some(Seat {
         member: MemberId(Uuid::try_parse(member).ok()?),
         join: join.parse().ok()?,
@@ -183,5 +225,8 @@ fn renewal(answer: &[String]) -> Option<Renewal> {
         });
         rest = next;
     }
-    rest.is_empty().then_some(Renewal { lost: lost == "1", reaped })
+    rest.is_empty().then_some(Renewal {
+        lost: lost == "1",
+        reaped,
+    })
 }

@@ -1,0 +1,152 @@
+use super::*;
+use std::os::unix::fs::symlink;
+
+fn write(folder: &Path, name: &str, key: &str, content: &[u8]) {
+    std::fs::create_dir_all(folder.join(name)).unwrap();
+    std::fs::write(folder.join(name).join(key), content).unwrap();
+}
+
+fn get(store: &SecretStore, name: &str, key: &str) -> Option<Secret> {
+    store.get(&SecretRef {
+        name: name.to_owned(),
+        key: key.to_owned(),
+    })
+}
+
+fn text(store: &SecretStore, name: &str, key: &str) -> Option<String> {
+    get(store, name, key).map(|secret| secret.expose_str().unwrap().to_owned())
+}
+
+#[test]
+fn never_prints_itself() {
+    let pair = RotatingSecret {
+        current: Some(Secret::new("hunter2").unwrap()),
+        previous: None,
+    };
+    assert_eq!(
+        format!("{pair:?}"),
+        "RotatingSecret { current: Some(Secret(***)), previous: None }"
+    );
+}
+
+#[test]
+fn compares_content_and_length() {
+    let secret = Secret::new("hunter2").unwrap();
+    assert!(secret.matches(b"hunter2"));
+    for wrong in [&b"hunter"[..], b"hunter22", b"hunter3", b""] {
+        assert!(!secret.matches(wrong));
+    }
+}
+
+#[test]
+fn pair_accepts_both_and_none_accepts_nothing() {
+    let pair = RotatingSecret {
+        current: Some(Secret::new("new").unwrap()),
+        previous: Some(Secret::new("old").unwrap()),
+    };
+    assert!(pair.accepts(b"new") && pair.accepts(b"old") && !pair.accepts(b"other"));
+    assert!(RotatingSecret::default().is_empty() && !RotatingSecret::default().accepts(b""));
+}
+
+#[test]
+fn rotation_reads_both_keys() {
+    let store = SecretStore::in_memory();
+    let reference = |key: &str| SecretRef {
+        name: "host".to_owned(),
+        key: key.to_owned(),
+    };
+    let pair = SecretPair {
+        current: reference("current"),
+        previous: reference("previous"),
+    };
+    assert!(store.rotating(&pair).is_empty());
+    store.put(&pair.current, Secret::new("new").unwrap());
+    store.put(&pair.previous, Secret::new("old").unwrap());
+    assert!(store.rotating(&pair).accepts(b"old"));
+    assert_eq!(store.rotating(&pair).current, Some(Secret::new("new").unwrap()));
+}
+
+#[test]
+fn bounded_and_never_empty() {
+    assert!(Secret::new(vec![b'x'; MAX_SECRET_BYTES]).is_ok());
+    assert!(matches!(
+        Secret::new(vec![b'x'; MAX_SECRET_BYTES + 1]),
+        Err(SecretError::TooLarge)
+    ));
+    assert!(matches!(Secret::new(""), Err(SecretError::Empty)));
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", "huge", &vec![b'x'; MAX_SECRET_BYTES + 1]);
+    write(folder.path(), "a", "blank", b"\n");
+    let store = SecretStore::open(folder.path());
+    assert_eq!(
+        (get(&store, "a", "huge"), get(&store, "a", "blank")),
+        (None, None)
+    );
+}
+
+#[test]
+fn reads_mounted_files_without_their_final_line_break() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "host-secret", "current", b"with space \r\n");
+    write(folder.path(), "..2026_data", "current", b"kubelet's own");
+    let store = SecretStore::open(folder.path());
+    assert_eq!(
+        text(&store, "host-secret", "current").as_deref(),
+        Some("with space ")
+    );
+    assert_eq!(get(&store, "host-secret", "previous"), None);
+    assert_eq!(get(&store, "..2026_data", "current"), None);
+    assert_eq!(get(&store, "../host-secret", "current"), None);
+}
+
+#[test]
+fn file_wins_over_memory_and_documents_can_vanish() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "s", "a", b"file");
+    let store = SecretStore::open(folder.path());
+    store.put(
+        &SecretRef {
+            name: "s".into(),
+            key: "a".into(),
+        },
+        Secret::new("put").unwrap(),
+    );
+    store.put(
+        &SecretRef {
+            name: "s".into(),
+            key: "b".into(),
+        },
+        Secret::new("put").unwrap(),
+    );
+    let document = BTreeMap::from([("c".to_owned(), Secret::new("document").unwrap())]);
+    store.set_documents(BTreeMap::from([("s".to_owned(), document)]));
+    let all = ["a", "b", "c"].map(|key| text(&store, "s", key).unwrap());
+    assert_eq!(all, ["file", "put", "document"]);
+    store.set_documents(BTreeMap::new());
+    assert_eq!(get(&store, "s", "c"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn follows_the_symlink_swap_of_a_mounted_secret() {
+    // As kubelet does it: name/key -> ..data/key, ..data -> ..version, and ..data is replaced by a rename.
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("match-key");
+    for (version, value) in [("..1", "first"), ("..2", "second")] {
+        std::fs::create_dir_all(secret.join(version)).unwrap();
+        std::fs::write(secret.join(version).join("current"), value).unwrap();
+    }
+    symlink("..1", secret.join("..data")).unwrap();
+    symlink("..data/current", secret.join("current")).unwrap();
+    let store = SecretStore::open(folder.path());
+    store.follow();
+    assert_eq!(text(&store, "match-key", "current").as_deref(), Some("first"));
+
+    let mut changes = store.watch();
+    symlink("..2", secret.join("..data_tmp")).unwrap();
+    std::fs::rename(secret.join("..data_tmp"), secret.join("..data")).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), changes.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(text(&store, "match-key", "current").as_deref(), Some("second"));
+}

@@ -1,0 +1,319 @@
+//! Resources from environment variables: the names of the Node services, in both spellings where their pages differ.
+//!
+//! Values go into the same spec types as those of a manifest, with the same defaults and the same validation. What
+//! the Node services take as a secret becomes a secret in memory.
+
+use std::fmt;
+
+use berth_crds::api::{AuthMode, HostPoolSpec, Jwt, JwtAlgorithm, RotatingSecretRef, SignalingClusterSpec};
+use berth_crds::settings::{FieldErrors, PoolSettings, SecretRef, SignalingSettings};
+use berth_crds::{HostPool, SignalingCluster};
+use serde_json::Value;
+use tracing::warn;
+
+use crate::boot::Environment;
+use crate::secrets::Secret;
+use crate::settings::bundle::{Bundle, BundleError, Kind};
+
+mod variables;
+
+use variables::{JWT, MATCHMAKER, SIGNALING, Variable, WITHOUT_EFFECT, flag, variable_of};
+
+/// Name of the Secret that stands for secrets in variables; its keys are the names of the variables.
+pub const ENVIRONMENT_SECRET: &str = "environment";
+
+/// Name of the resources that stand for the environment.
+const NAME: &str = "default";
+/// Host secret of a Node matchmaker that was not given one.
+const PLACEHOLDER_HOST_SECRET: &str = "to-change-in-prod";
+/// Internal port if `HEALTH_PORT` is absent and signaling itself was put on that port's default.
+const OTHER_HEALTH_PORT: i32 = 8081;
+/// Networks whose `X-Forwarded-Proto` is believed if `REQUIRE_WSS` is set and `TRUSTED_PROXY_CIDRS` is not: platforms
+/// put their proxies into private, shared (RFC 6598) or local networks.
+const PLATFORM_PROXIES: [&str; 8] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct EnvironmentSettings {
+    /// The same resources as a file would hold.
+    pub bundle: Bundle,
+    /// Secrets that stand in variables.
+    pub secrets: Vec<(SecretRef, Secret)>,
+    /// What an operator should know: variables without effect, defaults that are unsafe.
+    pub notes: Vec<String>,
+}
+
+/// One wrong variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariableError {
+    /// The variable.
+    pub variable: &'static str,
+    /// What is wrong and what is allowed. Never holds the value of a secret.
+    pub message: String,
+}
+
+/// All wrong variables; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct EnvironmentError(pub Vec<VariableError>);
+
+impl EnvironmentSettings {
+    /// Reads what the service whose own resource is of `kind` needs. Every wrong variable is reported.
+    pub fn read(kind: Kind, environment: &Environment) -> Result<Self, EnvironmentError> {
+        let mut reader = Reader {
+            environment,
+            secrets: Vec::new(),
+            notes: Vec::new(),
+            errors: Vec::new(),
+        };
+        let cluster = reader.signaling_cluster();
+        let pool = (kind == Kind::HostPool).then(|| reader.host_pool());
+        reader.note_variables_without_effect();
+        if !reader.errors.is_empty() {
+            return Err(EnvironmentError(reader.errors));
+        }
+        let bundle = bundle(&cluster, pool.as_ref()).map_err(|message| {
+            EnvironmentError(vec![VariableError {
+                variable: "environment",
+                message,
+            }])
+        })?;
+        Ok(Self {
+            bundle,
+            secrets: reader.secrets,
+            notes: reader.notes,
+        })
+    }
+
+    /// Writes the notes to the log.
+    pub(in crate::settings) fn log_notes(&self) {
+        for note in &self.notes {
+            warn!("{note}");
+        }
+    }
+}
+
+struct Reader<'a> {
+    environment: &'a Environment,
+    secrets: Vec<(SecretRef, Secret)>,
+    notes: Vec<String>,
+    errors: Vec<VariableError>,
+}
+
+impl Reader<'_> {
+    fn signaling_cluster(&mut self) -> SignalingCluster {
+        let mut spec = SignalingClusterSpec::new(String::new());
+        self.apply(SIGNALING, &mut spec);
+        self.auth(&mut spec);
+        if spec.public_url.is_empty() {
+            let scheme = if spec.security.require_wss { "wss" } else { "ws" };
+            spec.public_url = format!("{scheme}://localhost:{}", spec.ws_port);
+        }
+        if spec.health_port == spec.ws_port && self.environment.get("HEALTH_PORT").is_none() {
+            spec.health_port = OTHER_HEALTH_PORT;
+        }
+        if spec.security.require_wss && spec.security.trusted_proxy_cidrs.is_empty() {
+            spec.security.trusted_proxy_cidrs = PLATFORM_PROXIES.map(str::to_owned).into();
+            self.notes.push(
+                "REQUIRE_WSS without TRUSTED_PROXY_CIDRS: proxies in private networks are trusted".to_owned(),
+            );
+        }
+        let cluster = SignalingCluster::new(NAME, spec);
+        let environment = self.environment;
+        self.validate(SignalingSettings::try_from(&cluster), |path| {
+            variable_of(SIGNALING, path, environment).or_else(|| variable_of(JWT, path, environment))
+        });
+        cluster
+    }
+
+    fn auth(&mut self, spec: &mut SignalingClusterSpec) {
+        let mut enabled = false;
+        if let Some(text) = self.environment.get("ENABLE_AUTH")
+            && let Err(message) = flag(text, &mut enabled)
+        {
+            self.error("ENABLE_AUTH", message);
+        }
+        if !enabled {
+            return;
+        }
+        if !self.secret("JWT_SECRET") {
+            self.error(
+                "JWT_SECRET",
+                "must be set while ENABLE_AUTH is true: tokens are checked by a shared secret, not by JWKS_URL",
+            );
+        }
+        self.secret("JWT_SECRET_PREVIOUS");
+        let mut jwt = Jwt {
+            secret_ref: rotating("JWT_SECRET", "JWT_SECRET_PREVIOUS"),
+            algorithm: JwtAlgorithm::default(),
+            issuer: None,
+            audience: None,
+            rooms_claim: "rooms".to_owned(),
+        };
+        self.apply(JWT, &mut jwt);
+        spec.auth.mode = AuthMode::Jwt;
+        spec.auth.jwt = Some(jwt);
+    }
+
+    fn host_pool(&mut self) -> HostPool {
+        let mut spec = HostPoolSpec::new(NAME);
+        self.apply(MATCHMAKER, &mut spec);
+        spec.host_auth.secret_ref = Some(rotating("HOST_SECRET", "HOST_SECRET_PREVIOUS"));
+        self.host_secret();
+        self.secret("HOST_SECRET_PREVIOUS");
+        let pool = HostPool::new(NAME, spec);
+        let environment = self.environment;
+        self.validate(PoolSettings::try_from(&pool), |path| {
+            variable_of(MATCHMAKER, path, environment)
+        });
+        pool
+    }
+
+    /// Without a host secret the Node matchmaker takes one that everybody knows. That is for a laptop.
+    fn host_secret(&mut self) {
+        let given = self
+            .environment
+            .get("HOST_SECRET")
+            .filter(|secret| *secret != PLACEHOLDER_HOST_SECRET);
+        if given.is_some() {
+            self.secret("HOST_SECRET");
+        } else if self.environment.get("NODE_ENV") == Some("production") {
+            self.error(
+                "HOST_SECRET",
+                "must be set to a secret of your own while NODE_ENV is production",
+            );
+        } else {
+            self.put("HOST_SECRET", PLACEHOLDER_HOST_SECRET);
+            self.notes.push(format!(
+                "HOST_SECRET is not set: hosts register with {PLACEHOLDER_HOST_SECRET}"
+            ));
+        }
+    }
+
+    fn apply<S>(&mut self, variables: &[Variable<S>], spec: &mut S) {
+        for variable in variables {
+            let mut values = variable
+                .names
+                .iter()
+                .filter_map(|name| Some((*name, self.environment.get(name)?)));
+            let Some((name, text)) = values.next() else {
+                continue;
+            };
+            if let Some((other, _)) = values.find(|(_, value)| *value != text) {
+                self.notes.push(format!("{other} has no effect beside {name}"));
+            }
+            if let Err(message) = (variable.set)(spec, text) {
+                self.error(name, message);
+            }
+        }
+    }
+
+    /// Validation speaks of fields; people wrote variables.
+    fn validate<T>(
+        &mut self,
+        settings: Result<T, FieldErrors>,
+        variable_of: impl Fn(&str) -> Option<&'static str>,
+    ) {
+        let Err(FieldErrors(errors)) = settings else {
+            return;
+        };
+        for error in errors {
+            let variable = variable_of(&error.path);
+            let message = if variable.is_some() {
+                error.message
+            } else {
+                error.to_string()
+            };
+            self.error(variable.unwrap_or("environment"), message);
+        }
+    }
+
+    fn secret(&mut self, variable: &'static str) -> bool {
+        let Some(text) = self.environment.get(variable) else {
+            return false;
+        };
+        self.put(variable, text);
+        true
+    }
+
+    fn put(&mut self, variable: &'static str, text: &str) {
+        let reference = SecretRef {
+            name: ENVIRONMENT_SECRET.to_owned(),
+            key: variable.to_owned(),
+        };
+        match Secret::new(text) {
+            Ok(secret) => self.secrets.push((reference, secret)),
+            Err(error) => self.error(variable, format!("must not be {error}")),
+        }
+    }
+
+    fn note_variables_without_effect(&mut self) {
+        let set = WITHOUT_EFFECT
+            .iter()
+            .filter(|name| self.environment.get(name).is_some());
+        let notes = set.map(|name| format!("{name} has no effect"));
+        self.notes.extend(notes);
+    }
+
+    fn error(&mut self, variable: &'static str, message: impl Into<String>) {
+        // A wrong number is also out of range: one message per variable is enough.
+        if self.errors.iter().all(|error| error.variable != variable) {
+            self.errors.push(VariableError {
+                variable,
+                message: message.into(),
+            });
+        }
+    }
+}
+
+fn bundle(cluster: &SignalingCluster, pool: Option<&HostPool>) -> Result<Bundle, String> {
+    let mut bundle = Bundle::default();
+    let mut add = |resource: serde_json::Result<Value>| {
+        let resource = resource.map_err(|error| error.to_string())?;
+        bundle
+            .add(&resource, "default")
+            .map_err(|error: BundleError| error.to_string())
+    };
+    add(serde_json::to_value(cluster))?;
+    if let Some(pool) = pool {
+        add(serde_json::to_value(pool))?;
+    }
+    Ok(bundle)
+}
+
+fn rotating(current: &str, previous: &str) -> RotatingSecretRef {
+    RotatingSecretRef {
+        name: ENVIRONMENT_SECRET.to_owned(),
+        current_key: current.to_owned(),
+        previous_key: previous.to_owned(),
+    }
+}
+
+impl fmt::Display for VariableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.variable, self.message)
+    }
+}
+
+impl fmt::Display for EnvironmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+use super::*;
+use crate::settings::bundle::Own;
+use crate::settings::view::{MatchmakerView, SignalingView, View};
+
+use std::time::Duration;
+
+use berth_crds::settings::AuthSettings;
+use proptest::prelude::*;
+
+fn read(kind: Kind, variables: &[(&str, &str)]) -> Result<EnvironmentSettings, EnvironmentError> {
+    EnvironmentSettings::read(kind, &Environment::from_pairs(variables.iter().copied()))
+}
+
+fn view<V: View>(variables: &[(&str, &str)]) -> V {
+    let settings = read(V::OWN, variables).unwrap();
+    let own = Own::default().resolve(&settings.bundle, V::OWN).unwrap();
+    V::assemble(&settings.bundle, &own).unwrap()
+}
+
+fn signaling(variables: &[(&str, &str)]) -> SignalingSettings {
+    view::<SignalingView>(variables).cluster
+}
+
+fn refusals(kind: Kind, variables: &[(&str, &str)]) -> Vec<String> {
+    read(kind, variables)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_resource() {
+    let mut expected = SignalingSettings::try_from(&SignalingCluster::new(
+        "default",
+        SignalingClusterSpec::new("ws://localhost:3002"),
+    ))
+    .unwrap();
+    assert_eq!(signaling(&[]), expected);
+    expected.rooms.capacity = 10;
+    assert_eq!(signaling(&[("ROOM_CAPACITY", "10")]), expected);
+    assert_eq!(signaling(&[("ROOM_CAPACITY", " 10 "), ("WS_PORT", "")]), expected);
+
+    let view = view::<MatchmakerView>(&[]);
+    assert_eq!(view.cluster, signaling(&[]));
+    assert_eq!(view.pool.heartbeat_ttl, Duration::from_secs(30));
+    assert_eq!(view.turn, None);
+}
+
+#[test]
+fn every_variable_reaches_its_setting() {
+    let settings = signaling(&[
+        ("WS_PORT", "4000"),
+        ("HEALTH_PORT", "4001"),
+        ("SIGNALING_PUBLIC_URL", "wss://a.example"),
+        ("ROOM_CAPACITY", "10"),
+        ("ROOM_TTL_SECONDS", "3600"),
+        ("ROOM_ID_MAX_LENGTH", "32"),
+        ("MESSAGE_MAX_BYTES", "65536"),
+        ("BACKPRESSURE_THRESHOLD_BYTES", "1048576"),
+        ("HEARTBEAT_INTERVAL_MS", "25000"),
+        ("SUBPROTOCOL", "cloudgaming-v1"),
+        ("RATE_LIMIT_CONN_PER_10S", "11"),
+        ("RATE_LIMIT_MESSAGES_PER_10S", "12"),
+        ("RATE_LIMIT_IP_MSGS_PER_10S", "13"),
+        ("RATE_LIMIT_ROOM_MSGS_PER_10S", "14"),
+        ("REQUIRE_WSS", "true"),
+        ("ALLOWED_ORIGINS", "https://a.example, b.example,"),
+        ("TRUSTED_PROXY_CIDRS", "10.0.0.0/8"),
+        ("ENABLE_AUTH", "true"),
+        ("JWT_SECRET", "s3cret"),
+        ("JWT_ISSUER", "me"),
+        ("JWT_AUDIENCE", "you"),
+        ("JWT_ALG", "HS512"),
+        ("JWT_ROOMS_CLAIM", "doors"),
+        ("CB_ERROR_THRESHOLD", "7"),
+        ("CB_OPEN_MS", "8000"),
+        ("DRAIN_TIMEOUT_MS", "60001"),
+    ]);
+    assert_eq!((settings.ws_port, settings.health_port), (4000, 4001));
+    assert_eq!(settings.public_url.as_str(), "wss://a.example");
+    let rooms = settings.rooms;
+    assert_eq!(
+        (rooms.capacity, rooms.ttl.as_secs(), rooms.id_max_length),
+        (10, 3600, 32)
+    );
+    let websocket = settings.websocket;
+    assert_eq!(
+        (websocket.max_message_bytes, websocket.backpressure_close_bytes),
+        (65_536, 1_048_576)
+    );
+    assert_eq!(websocket.heartbeat_interval, Duration::from_secs(25));
+    assert_eq!(websocket.subprotocol.as_deref(), Some("cloudgaming-v1"));
+    let limits = settings.rate_limits;
+    assert_eq!((limits.connections_per_ip, limits.messages_per_client), (11, 12));
+    assert_eq!((limits.messages_per_ip, limits.messages_per_room), (13, 14));
+    assert!(settings.security.require_wss);
+    assert_eq!(settings.security.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+    let origins = settings.security.allowed_origins;
+    assert!(origins.allow(Some("https://b.example")) && !origins.allow(Some("https://c.example")));
+    assert_eq!(settings.circuit_breaker.error_threshold, 7);
+    assert_eq!(settings.circuit_breaker.open, Duration::from_secs(8));
+    assert_eq!(settings.drain_timeout, Duration::from_secs(61));
+    let AuthSettings::Jwt(jwt) = settings.auth else {
+        panic!("no JWT")
+    };
+    assert_eq!(
+        (jwt.algorithm, jwt.rooms_claim.as_str()),
+        (JwtAlgorithm::HS512, "doors")
+    );
+    assert_eq!(
+        (jwt.issuer.as_deref(), jwt.audience.as_deref()),
+        (Some("me"), Some("you"))
+    );
+    assert_eq!(
+        jwt.secret.current,
+        SecretRef {
+            name: "environment".into(),
+            key: "JWT_SECRET".into()
+        }
+    );
+
+    let pool = view::<MatchmakerView>(&[("INTERNAL_PORT", "4002")]).pool;
+    assert_eq!(pool.internal_port, 4002);
+    assert_eq!(pool.host_secret.current.key, "HOST_SECRET");
+}
+
+#[test]
+fn both_spellings_and_the_first_wins() {
+    for (first, second, path) in [
+        (
+            "BACKPRESSURE_CLOSE_THRESHOLD_BYTES",
+            "BACKPRESSURE_THRESHOLD_BYTES",
+            "backpressure",
+        ),
+        ("ROOMS_CLAIM", "JWT_ROOMS_CLAIM", "claim"),
+    ] {
+        let auth = [("ENABLE_AUTH", "true"), ("JWT_SECRET", "s")];
+        let settings = read(
+            Kind::SignalingCluster,
+            &[&auth[..], &[(first, "400000"), (second, "500000")]].concat(),
+        )
+        .unwrap();
+        assert_eq!(
+            settings.notes,
+            [format!("{second} has no effect beside {first}")],
+            "{path}"
+        );
+        let text = serde_json::to_string(&settings.bundle).unwrap();
+        assert!(text.contains("400000") && !text.contains("500000"), "{path}");
+    }
+}
+
+#[test]
+fn wrong_values_name_variable_and_range() {
+    let wrong = [
+        ("ROOM_CAPACITY", "65"),
+        ("ROOM_TTL_SECONDS", "soon"),
+        ("RATE_LIMIT_CONN_PER_10S", "99999999999"),
+        ("BACKPRESSURE_THRESHOLD_BYTES", "2048"),
+        ("REQUIRE_WSS", "yes"),
+        ("DRAIN_TIMEOUT_MS", "-1000"),
+        ("SIGNALING_PUBLIC_URL", "http://a"),
+        ("TRUSTED_PROXY_CIDRS", "10.0.0.0/8,proxy"),
+    ];
+    assert_eq!(
+        refusals(Kind::SignalingCluster, &wrong),
+        [
+            "ROOM_TTL_SECONDS: must be a whole number, is \"soon\"",
+            "REQUIRE_WSS: must be true or false, is \"yes\"",
+            "SIGNALING_PUBLIC_URL: must be a URL such as wss://signaling.example.com, without query or fragment",
+            "ROOM_CAPACITY: must be from 1 to 64, is 65",
+            "BACKPRESSURE_THRESHOLD_BYTES: must be at least maxMessageBytes",
+            "RATE_LIMIT_CONN_PER_10S: must be from 1 to 1000000000, is 2147483647",
+            "TRUSTED_PROXY_CIDRS: must be an IP address or a CIDR such as 10.0.0.0/8",
+            "DRAIN_TIMEOUT_MS: must be from 0 to 3600, is -1",
+        ]
+    );
+}
+
+#[test]
+fn authentication_needs_its_secret_and_known_algorithm() {
+    let on = ("ENABLE_AUTH", "true");
+    let refused = refusals(
+        Kind::SignalingCluster,
+        &[on, ("JWKS_URL", "https://a"), ("JWT_ALG", "RS256")],
+    );
+    assert!(
+        refused[0].starts_with("JWT_SECRET: must be set while ENABLE_AUTH is true"),
+        "{refused:?}"
+    );
+    assert_eq!(refused[1], "JWT_ALG: must be HS256, HS384 or HS512, is \"RS256\"");
+    assert_eq!(
+        signaling(&[("ENABLE_AUTH", "false"), ("JWT_SECRET", "s")]).auth,
+        AuthSettings::None
+    );
+}
+
+#[test]
+fn host_secret_of_everybody_is_for_laptops() {
+    let secret = |variables: &[(&str, &str)]| {
+        let settings = read(Kind::HostPool, variables).unwrap();
+        (
+            settings.secrets[0].1.expose_str().unwrap().to_owned(),
+            settings.notes,
+        )
+    };
+    assert_eq!(secret(&[("HOST_SECRET", "own")]), ("own".to_owned(), vec![]));
+    let (placeholder, notes) = secret(&[]);
+    assert_eq!(placeholder, "to-change-in-prod");
+    assert!(notes[0].starts_with("HOST_SECRET is not set"), "{notes:?}");
+    for variables in [
+        &[("NODE_ENV", "production")][..],
+        &[("NODE_ENV", "production"), ("HOST_SECRET", "to-change-in-prod")],
+    ] {
+        let refused = refusals(Kind::HostPool, variables);
+        assert_eq!(
+            refused,
+            ["HOST_SECRET: must be set to a secret of your own while NODE_ENV is production"]
+        );
+    }
+}
+
+#[test]
+fn tls_is_believed_from_platform_proxies_unless_told_otherwise() {
+    let settings = signaling(&[("REQUIRE_WSS", "true")]);
+    let trusts = |ip: &str| {
+        settings
+            .security
+            .trusted_proxies
+            .iter()
+            .any(|net| net.contains(&ip.parse::<std::net::IpAddr>().unwrap()))
+    };
+    assert!(trusts("100.64.0.7") && trusts("10.1.2.3") && trusts("fd12::1"));
+    assert!(!trusts("203.0.113.9") && !trusts("2001:db8::1"));
+    assert!(settings.public_url.is_secure());
+    assert!(signaling(&[]).security.trusted_proxies.is_empty());
+}
+
+#[test]
+fn platform_port_beside_default_health_port() {
+    assert_eq!(signaling(&[("WS_PORT", "8080")]).health_port, 8081);
+    let refused = refusals(
+        Kind::SignalingCluster,
+        &[("WS_PORT", "8080"), ("HEALTH_PORT", "8080")],
+    );
+    assert_eq!(refused, ["HEALTH_PORT: must differ from spec.wsPort"]);
+}
+
+#[test]
+fn variables_without_effect_are_told() {
+    let notes = read(
+        Kind::HostPool,
+        &[("HOST_SECRET", "own"), ("METERED_API_KEY", "hunter2")],
+    )
+    .unwrap()
+    .notes;
+    assert_eq!(notes, ["METERED_API_KEY has no effect"]);
+}
+
+proptest! {
+    /// Any text in any variable gives settings or an error that names the variable, and never shows a secret.
+    #[test]
+    fn any_value_is_accepted_or_named(index in 0usize..SIGNALING.len(), text in "[ -~]{1,30}") {
+        let name = SIGNALING[index].names[0];
+        let secret = ("JWT_SECRET", "h\u{fc}nter2");
+        if let Err(error) = read(Kind::SignalingCluster, &[(name, &text), ("ENABLE_AUTH", "true"), secret]) {
+            prop_assert!(error.to_string().contains(name), "{} does not name {}", error, name);
+            prop_assert!(!error.to_string().contains(secret.1));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! JSON lines on stdout, every line passed through [`redact`].
+
+use std::io::{self, Write};
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::redact::redact;
+
+/// Log level. The names of the Node services are taken: `trace`, `debug`, `info`, `warn`, `error`, `fatal` (what
+/// `error` shows) and `silent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Everything.
+    Trace,
+    /// What a developer asks for.
+    Debug,
+    /// What an operator wants to know later.
+    #[default]
+    Info,
+    /// What may need attention.
+    Warn,
+    /// What failed.
+    Error,
+    /// Nothing.
+    Silent,
+}
+
+/// A level that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("allowed: trace, debug, info, warn, error, fatal, silent")]
+pub struct UnknownLogLevel;
+
+/// Starts logging for the process: JSON lines, or lines for people if `pretty`. Only the first call counts.
+pub fn init_logs(level: LogLevel, pretty: bool) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(level))
+        .with_writer(Redacting);
+    let started = if pretty {
+        builder.compact().with_target(false).try_init()
+    } else {
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init()
+    };
+    // A second service of the process finds the logs already there.
+    drop(started);
+}
+
+/// Libraries tell at `info` what is detail to us, and the Kubernetes client reports as its own errors what we report
+/// with the resource that it is about.
+fn filter(level: LogLevel) -> EnvFilter {
+    const LIBRARIES: &str = "kube_client=off,kube_runtime=warn,tower=warn,redis=warn";
+    EnvFilter::new(match level {
+        LogLevel::Trace => "trace".to_owned(),
+        LogLevel::Debug => "debug,h2=info,hyper=info,hyper_util=info,rustls=info,tower=info".to_owned(),
+        LogLevel::Info => format!("info,{LIBRARIES}"),
+        LogLevel::Warn => format!("warn,{LIBRARIES}"),
+        LogLevel::Error => "error,kube_client=off".to_owned(),
+        LogLevel::Silent => "off".to_owned(),
+    })
+}
+
+/// Makes writers that redact. The formatter gives a whole line per write.
+#[derive(Debug, Clone, Copy)]
+struct Redacting;
+
+impl MakeWriter<'_> for Redacting {
+    type Writer = RedactingWriter<io::Stdout>;
+
+    fn make_writer(&self) -> Self::Writer {
+        RedactingWriter(io::stdout())
+    }
+}
+
+#[derive(Debug)]
+struct RedactingWriter<W>(W);
+
+impl<W: Write> Write for RedactingWriter<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0
+            .write_all(redact(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = UnknownLogLevel;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "trace" => Self::Trace,
+            "debug" => Self::Debug,
+            "info" => Self::Info,
+            "warn" => Self::Warn,
+            "error" | "fatal" => Self::Error,
+            "silent" => Self::Silent,
+            _ => return Err(UnknownLogLevel),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_json_and_redacted() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || RedactingWriter(writer.clone()))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(
+                url = "redis://:hunter2@cache",
+                token = "hunter3",
+                room = "r1",
+                "refused ?token=hunter4"
+            );
+        });
+        let line = String::from_utf8(captured.0.lock().clone()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(!line.contains("hunter"), "{line}");
+        assert_eq!(
+            (&value["room"], &value["message"]),
+            (&"r1".into(), &"refused ?token=***".into()),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn node_level_names() {
+        assert_eq!("fatal".parse(), Ok(LogLevel::Error));
+        assert_eq!("INFO".parse(), Ok(LogLevel::Info));
+        assert_eq!("loud".parse::<LogLevel>(), Err(UnknownLogLevel));
+    }
+}

@@ -1,0 +1,192 @@
+//! A Redis server of a test's own. Only with the feature `testing`.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot have its server must fail loudly"
+)]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Longest wait for a server to answer; only a hang reaches it.
+const START_DEADLINE: Duration = Duration::from_mins(1);
+/// Attempts to find a port that nobody takes between looking and starting.
+const PORT_ATTEMPTS: u32 = 20;
+
+/// A `redis-server` on a free loopback port, without persistence. It ends when it is dropped.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Option<Child>,
+    port: u16,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    /// Starts a server and waits until it answers.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with further arguments, for example `["--requirepass", "x"]`.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        for _ in 0..PORT_ATTEMPTS {
+            let mut server = Self {
+                process: None,
+                port: free_port(),
+                arguments: arguments.clone(),
+            };
+            if server.try_start() {
+                return server;
+            }
+        }
+        panic!("redis-server did not start on any of {PORT_ATTEMPTS} ports");
+    }
+
+    /// Address for `REDIS_URL`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the process as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Fails only if it has ended already.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Starts it again on the same port, empty, with other arguments than before if there are any.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
+        self.kill();
+        if !arguments.is_empty() {
+            self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        }
+        let deadline = Instant::now() + START_DEADLINE;
+        while !self.try_start() {
+            assert!(
+                Instant::now() < deadline,
+                "redis-server did not start again on port {}",
+                self.port
+            );
+        }
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// Stops the process without ending it: connections stay open and nothing answers, until [`Self::thaw`].
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.as_ref().expect("the server must run").id();
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(id.to_string())
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send SIG{name} to redis-server"
+        );
+    }
+
+    /// Sends one inline command on a connection of its own and returns the raw answer.
+    pub fn command(&self, line: &str) -> String {
+        self.try_command(line).expect("redis-server must answer")
+    }
+
+    fn try_command(&self, line: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))?;
+        stream.set_read_timeout(Some(START_DEADLINE))?;
+        let password = self
+            .password()
+            .map(|password| format!("AUTH {password}\r\n"))
+            .unwrap_or_default();
+        stream.write_all(format!("{password}{line}\r\nQUIT\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn password(&self) -> Option<&str> {
+        let at = self
+            .arguments
+            .iter()
+            .position(|argument| argument == "--requirepass")?;
+        self.arguments.get(at + 1).map(String::as_str)
+    }
+
+    /// `false` if somebody else has the port.
+    fn try_start(&mut self) -> bool {
+        let process = Command::new("redis-server")
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--port",
+                &self.port.to_string(),
+            ])
+            .args(&self.arguments)
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("cannot start redis-server: {error}; install the Debian package redis-server")
+            });
+        let process = self.process.insert(process);
+        let id = process.id();
+        let deadline = Instant::now() + START_DEADLINE;
+        while Instant::now() < deadline {
+            if let Some(Ok(Some(_))) = self.process.as_mut().map(Child::try_wait) {
+                self.process = None;
+                return false;
+            }
+            // The port may belong to somebody else's server: the process id tells.
+            let info = self.try_command("INFO server").unwrap_or_default();
+            if info.contains(&format!("process_id:{id}\r\n")) {
+                return true;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        panic!("redis-server did not answer within {START_DEADLINE:?}");
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port must be free");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
