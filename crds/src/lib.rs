@@ -8,11 +8,16 @@
 //! - [`api`]: the types as they stand in a manifest. The files `crds/*.yaml` and `docs/api.md` are generated from them.
 //! - [`settings`]: what a service reads from a resource: fully defaulted and validated, so that no invalid
 //!   state can be represented behind it.
-//! - [`generate`]: the `CustomResourceDefinition` objects.
+//! - [`generate`]: the `CustomResourceDefinition` objects, and every file that is made from the types.
+//! - [`docs`]: the API reference.
+//! - `offline` (feature of that name): the verdict of the API server on a manifest, without one.
 //! - [`reload`]: the reload class that each field of a spec declares in its description.
 
 pub mod api;
+pub mod docs;
 pub mod generate;
+#[cfg(feature = "offline")]
+pub mod offline;
 pub mod reload;
 pub mod settings;
 

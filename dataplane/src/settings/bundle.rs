@@ -159,6 +159,17 @@ impl Bundle {
         Ok(())
     }
 
+    /// Sets a field of the spec of every resource of a kind: for a program that serves its manifests otherwise than they say.
+    pub fn override_spec(&mut self, kind: Kind, field: &str, value: &Value) {
+        for (key, resource) in &mut self.resources {
+            if key.kind == kind
+                && let Some(spec) = resource.get_mut("spec").and_then(Value::as_object_mut)
+            {
+                spec.insert(field.to_owned(), value.clone());
+            }
+        }
+    }
+
     /// The resources that a resource references and its settings need, whether they are there or not.
     pub fn references(&self, key: &ResourceKey) -> Vec<ResourceKey> {
         let Some(resource) = self.resources.get(key) else {

@@ -127,7 +127,7 @@ impl<V: View> Settings<V> {
                 Self::follow_from_start("env", Own::default(), updates, Box::pin(async {}), metrics)
             }
             SettingsSource::File(path) => {
-                let (first, task) = file::follow(path.clone(), secrets.clone())
+                let (first, task) = file::follow_manifests(path.clone(), secrets.clone())
                     .await
                     .map_err(|message| SettingsError::File {
                         path: path.display().to_string(),
@@ -156,6 +156,15 @@ impl<V: View> Settings<V> {
     pub fn follow_updates(own: Own, mut updates: watch::Receiver<Update>, metrics: &Metrics) -> Self {
         updates.mark_changed();
         Self::follow("updates", own, updates, Box::pin(async {}), None, metrics)
+    }
+
+    /// Like [`Settings::follow_updates`], but a wrong first version is an error, as it is for files at the start.
+    pub fn follow_valid_updates(
+        own: Own,
+        updates: watch::Receiver<Update>,
+        metrics: &Metrics,
+    ) -> Result<Self, SettingsError> {
+        Self::follow_from_start("file", own, updates, Box::pin(async {}), metrics)
     }
 
     /// Refuses to start with a wrong first version: there is no good one that could be kept.

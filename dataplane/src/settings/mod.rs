@@ -21,4 +21,5 @@ pub use bundle::{Bundle, BundleError, Kind, Own, ResourceKey};
 pub use follow::{Settings, SettingsError, Update};
 pub use snapshot::Snapshot;
 pub use source::env::{ENVIRONMENT_SECRET, EnvironmentError, EnvironmentSettings, VariableError};
+pub use source::file::{follow_manifests, read_manifests};
 pub use view::{MatchmakerView, Refusal, Refusals, SignalingView, View};

@@ -34,7 +34,7 @@ struct Manifests {
 }
 
 /// Reads `path` and gives the task that follows it. The error says what is wrong with which file.
-pub(in crate::settings) async fn follow(
+pub async fn follow_manifests(
     path: PathBuf,
     secrets: SecretStore,
 ) -> Result<(watch::Receiver<Update>, impl Future<Output = ()> + Send), String> {
@@ -71,6 +71,13 @@ pub(in crate::settings) async fn follow(
         }
     };
     Ok((receiver, task))
+}
+
+/// Manifests that a program carries in itself. `name` stands for the file in errors.
+pub fn read_manifests(name: &str, text: &str, secrets: &SecretStore) -> Result<Bundle, String> {
+    let manifests = parse(&BTreeMap::from([(name.into(), text.to_owned())]))?;
+    secrets.set_documents(manifests.secrets);
+    Ok(manifests.bundle)
 }
 
 async fn read(path: PathBuf) -> Result<BTreeMap<PathBuf, String>, String> {

@@ -89,7 +89,7 @@ async fn changes_of_a_folder_are_followed() {
     std::fs::write(&path, CLUSTER).unwrap();
     std::fs::write(folder.path().join("notes.txt"), "not: [yaml").unwrap();
     let store = SecretStore::in_memory();
-    let (mut updates, task) = follow(folder.path().to_owned(), store.clone()).await.unwrap();
+    let (mut updates, task) = follow_manifests(folder.path().to_owned(), store.clone()).await.unwrap();
     let task = tokio::spawn(task);
     let Update::Bundle(first) = updates.borrow_and_update().clone() else {
         panic!("no bundle")
@@ -128,7 +128,7 @@ async fn changes_of_a_folder_are_followed() {
 
 #[tokio::test]
 async fn missing_file_is_named() {
-    let error = follow("/nonexistent/berth.yaml".into(), SecretStore::in_memory())
+    let error = follow_manifests("/nonexistent/berth.yaml".into(), SecretStore::in_memory())
         .await
         .err()
         .unwrap();

@@ -1,0 +1,50 @@
+//! `berth crds` and `berth docs`: what is made from the types of the three kinds.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use berth_crds::{docs, generate};
+use clap::{Args, Subcommand};
+
+use crate::failure;
+
+/// Prints the CustomResourceDefinitions, for `kubectl apply -f -`
+#[derive(Debug, Args)]
+pub struct CrdsOptions {}
+
+/// Prints generated documentation
+#[derive(Debug, Args)]
+pub struct DocsOptions {
+    #[command(subcommand)]
+    document: Document,
+}
+
+#[derive(Debug, Subcommand)]
+enum Document {
+    /// The API reference: every field of the three kinds
+    Api,
+}
+
+/// Runs `berth crds`.
+pub fn crds(_: &CrdsOptions) -> ExitCode {
+    match generate::manifest() {
+        Ok(text) => print(&text),
+        Err(error) => failure::report(&error),
+    }
+}
+
+/// Runs `berth docs`.
+pub fn docs(options: &DocsOptions) -> ExitCode {
+    match options.document {
+        Document::Api => print(&docs::api_reference()),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`, is no failure.
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

@@ -1,0 +1,14 @@
+//! Simulated hosts and headless players meet over test doubles of the services, and over a real
+//! TURN server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod host_and_player;
+mod room;
+mod support;
+mod turn;

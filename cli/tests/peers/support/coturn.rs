@@ -1,0 +1,114 @@
+//! A real coturn on loopback, with a static shared secret.
+
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+const SECRET: &str = "a shared secret of the test";
+
+/// A TURN server that ends with the test.
+pub(crate) struct Coturn {
+    process: Child,
+    port: u16,
+    _state: tempfile::TempDir,
+}
+
+impl Coturn {
+    /// Starts `turnserver` on a free port and waits until it answers a STUN request.
+    pub(crate) fn start() -> Self {
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let state = tempfile::tempdir().unwrap();
+        let process = Command::new("turnserver")
+            .args([
+                "-n",
+                "--listening-ip=127.0.0.1",
+                "--relay-ip=127.0.0.1",
+                "--realm=berth.test",
+            ])
+            .args([
+                "--no-tls",
+                "--no-dtls",
+                "--no-cli",
+                "--allow-loopback-peers",
+                "--no-tcp",
+            ])
+            .args([
+                "--use-auth-secret",
+                "--fingerprint",
+                "--no-stdout-log",
+                "--log-file=/dev/null",
+            ])
+            .arg(format!("--static-auth-secret={SECRET}"))
+            .arg(format!("--listening-port={port}"))
+            .arg(format!("--pidfile={}", state.path().join("pid").display()))
+            .arg(format!("--userdb={}", state.path().join("turndb").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("turnserver must be installed (Debian package coturn)");
+        let coturn = Self {
+            process,
+            port,
+            _state: state,
+        };
+        coturn.wait();
+        coturn
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A credential of the REST API for TURN that is good for an hour.
+    pub(crate) fn credential() -> (String, String) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let username = format!("{}:test", now + 3600);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
+        let credential = BASE64_STANDARD.encode(hmac::sign(&key, username.as_bytes()));
+        (username, credential)
+    }
+
+    /// `iceServers` of a match.
+    pub(crate) fn ice_servers(&self) -> Value {
+        let (username, credential) = Self::credential();
+        let url = format!("turn:127.0.0.1:{}?transport=udp", self.port);
+        json!([{"urls": [url], "username": username, "credential": credential}])
+    }
+
+    fn wait(&self) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut request = [0; 20];
+        request[..8].copy_from_slice(&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+        let deadline = Instant::now() + super::DEADLINE;
+        loop {
+            // A port that is not open yet answers with an error, which is no answer.
+            let _ = socket.send_to(&request, ("127.0.0.1", self.port));
+            if socket.recv(&mut [0; 512]).is_ok() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "turnserver does not answer on port {}",
+                self.port
+            );
+        }
+    }
+}
+
+impl Drop for Coturn {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

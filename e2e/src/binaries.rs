@@ -1,0 +1,126 @@
+//! The programs of a Kubernetes cluster, built from Go modules that `cluster/go.mod` and the versions
+//! below pin, and cached. The first build takes minutes (it says so); after that it is a look at a folder.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cache, process};
+
+/// Folder of the Go module and of the node's files.
+pub(crate) const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster");
+
+/// What the API alone needs: a newcomer's unit tests build no kubelet.
+const API: [&str; 4] = [
+    "go.etcd.io/etcd/server/v3",
+    "k8s.io/kubernetes/cmd/kube-apiserver",
+    "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "k8s.io/kubernetes/cmd/kubectl",
+];
+const NODE: [&str; 3] = [
+    "k8s.io/kubernetes/cmd/kube-proxy",
+    "k8s.io/kubernetes/cmd/kube-scheduler",
+    "k8s.io/kubernetes/cmd/kubelet",
+];
+/// These two do not fit into one module with Kubernetes: each is built at its own pinned version.
+const ADDONS: [&str; 2] = [
+    "github.com/coredns/coredns@v1.12.4",
+    "sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0",
+];
+
+/// Folder with `etcd`, `kube-apiserver`, `kube-controller-manager` and `kubectl`.
+///
+/// The variable `KUBEBUILDER_ASSETS` names another folder, as it does for envtest.
+pub fn api() -> Result<PathBuf> {
+    if let Some(assets) = env::var_os("KUBEBUILDER_ASSETS").filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(assets));
+    }
+    own_api()
+}
+
+/// The same folder, whatever `KUBEBUILDER_ASSETS` says: a node is one version throughout.
+pub(crate) fn own_api() -> Result<PathBuf> {
+    kubernetes("kubernetes/api", &API)
+}
+
+/// Folder with `kubelet`, `kube-scheduler` and `kube-proxy`.
+pub fn node() -> Result<PathBuf> {
+    kubernetes("kubernetes/node", &NODE)
+}
+
+/// Folder with `coredns` and `metrics-server`, statically linked.
+pub fn addons() -> Result<PathBuf> {
+    cache::entry("kubernetes/addons", &[ADDONS.join(" ").as_bytes()], |folder| {
+        for package in ADDONS {
+            announce(&[package]);
+            process::run(
+                go("install")?
+                    .env("GOBIN", folder)
+                    .args(["-ldflags", "-s -w"])
+                    .arg(package),
+            )?;
+        }
+        Ok(())
+    })
+}
+
+fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {
+    let read =
+        |name: &str| fs::read(Path::new(CLUSTER).join(name)).with_context(|| format!("{CLUSTER}/{name}"));
+    let inputs = [read("go.mod")?, read("go.sum")?, packages.join(" ").into_bytes()];
+    cache::entry(kind, &inputs.each_ref().map(Vec::as_slice), |folder| {
+        announce(packages);
+        process::run(
+            go("build")?
+                .args(["-ldflags", &stamp()?])
+                .arg("-o")
+                .arg(folder)
+                .args(packages),
+        )?;
+        // Go names a program after the last part of its path that is no version.
+        let server = folder.join("server");
+        if server.exists() {
+            fs::rename(server, folder.join("etcd"))?;
+        }
+        Ok(())
+    })
+}
+
+/// Linker flags without debug information and with the version that the programs report.
+fn stamp() -> Result<String> {
+    let version = process::output(go("list")?.args(["-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]))?;
+    let version = version.trim();
+    let minor = version
+        .split('.')
+        .nth(1)
+        .with_context(|| format!("no minor version in {version}"))?;
+    let package = "k8s.io/component-base/version";
+    Ok(format!(
+        "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
+    ))
+}
+
+fn go(verb: &str) -> Result<Command> {
+    if !process::succeeds(Command::new("go").arg("version")) {
+        bail!(
+            "Kubernetes is built from source here: install Go 1.26 or later (https://go.dev/dl) and put it into PATH"
+        );
+    }
+    let mut command = Command::new("go");
+    command
+        .current_dir(CLUSTER)
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-trimpath")
+        .arg(verb);
+    Ok(command)
+}
+
+fn announce(packages: &[&str]) {
+    eprintln!(
+        "building {} from source: minutes the first time, then cached",
+        packages.join(", ")
+    );
+}

@@ -1,0 +1,11 @@
+//! What needs the real API server and no pods. One program, so that its tests share servers.
+
+// Clippy's exception for tests does not reach the helpers of a test program.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod chart;
+mod examples;
+mod helm;
+mod operator;
+mod server;
+mod validate;

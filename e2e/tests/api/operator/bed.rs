@@ -1,0 +1,355 @@
+//! A namespace of its own on the shared server, an operator in it, and a stand-in for the controllers and the kubelet: it
+//! reports every Deployment and StatefulSet as rolled out, because no pods run here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use berth_e2e::apiserver::ApiServer;
+use berth_operator::metrics::Metrics;
+use berth_operator::render::{Defaults, PullPolicy};
+use berth_operator::{Operator, OperatorError, Options};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, Config, ResourceExt};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::server;
+
+/// Enough for a loaded machine; an idle one takes milliseconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) struct Bed {
+    pub(super) server: Arc<ApiServer>,
+    pub(super) client: Client,
+    pub(super) namespace: String,
+}
+
+/// An operator that runs in this process. Dropping it is a crash.
+pub(super) struct Running {
+    pub(super) metrics: Metrics,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), OperatorError>>,
+}
+
+impl Running {
+    pub(super) fn start(options: Options) -> Self {
+        let operator = Operator::new(options);
+        let stop = CancellationToken::new();
+        Self {
+            metrics: operator.metrics(),
+            task: tokio::spawn(operator.run(stop.clone())),
+            stop,
+        }
+    }
+
+    /// SIGTERM, and the end of the process.
+    pub(super) async fn stop(mut self) -> Result<(), OperatorError> {
+        self.stop.cancel();
+        (&mut self.task).await.unwrap()
+    }
+
+    /// Waits until the operator ends by itself.
+    pub(super) async fn ended(mut self) -> Result<(), OperatorError> {
+        tokio::time::timeout(PATIENCE, &mut self.task)
+            .await
+            .expect("the operator ends")
+            .unwrap()
+    }
+
+    /// How many requests with these verbs were sent, by kind.
+    pub(super) fn requests(&self, verbs: &[&str]) -> BTreeMap<String, u64> {
+        let mut counted = BTreeMap::new();
+        for line in self.metrics.encode().lines() {
+            let Some(labels) = line.strip_prefix("berth_operator_api_requests_total{") else {
+                continue;
+            };
+            let label = |name: &str| {
+                let rest = labels.split(&format!("{name}=\"")).nth(1)?;
+                rest.split('"').next()
+            };
+            if verbs.contains(&label("verb").unwrap()) {
+                let number: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+                *counted.entry(label("kind").unwrap().to_owned()).or_default() += number;
+            }
+        }
+        counted
+    }
+
+    /// Waits until what follows from the last change is done.
+    pub(super) async fn settle(&self) {
+        let end = Instant::now() + PATIENCE;
+        let mut before = u64::MAX;
+        while self.writes() != before {
+            assert!(Instant::now() < end, "the writes do not end");
+            before = self.writes();
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+        }
+    }
+
+    /// How many objects were written.
+    pub(super) fn writes(&self) -> u64 {
+        self.requests(&WRITES).values().sum()
+    }
+}
+
+/// Verbs that change something.
+pub(super) const WRITES: [&str; 5] = ["create", "update", "patch", "patch-status", "delete"];
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bed {
+    /// A fresh namespace on the shared server.
+    pub(super) async fn new(purpose: &str) -> Self {
+        Self::on(server::shared(), purpose).await
+    }
+
+    /// A fresh namespace on `server`, which has the definitions.
+    pub(super) async fn on(server: Arc<ApiServer>, purpose: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("{purpose}-{}-{number}", std::process::id());
+        let client = server::client(&server).await;
+        let api: Api<Namespace> = Api::all(client.clone());
+        let object = Namespace {
+            metadata: ObjectMeta {
+                name: Some(namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        api.create(&PostParams::default(), &object).await.unwrap();
+        Self {
+            server,
+            client,
+            namespace,
+        }
+    }
+
+    /// Options of an operator that works in this namespace, without an election.
+    pub(super) async fn options(&self) -> Options {
+        self.options_of(self.server.kubeconfig()).await
+    }
+
+    /// The same, as the user of a kubeconfig.
+    pub(super) async fn options_of(&self, kubeconfig: &Path) -> Options {
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .unwrap();
+        let defaults = Defaults {
+            image: "berth:test".into(),
+            redis_image: "redis:test".into(),
+            image_pull_policy: PullPolicy::IfNotPresent,
+        };
+        let mut options = Options::new(config, defaults);
+        options.namespaces = vec![self.namespace.clone()];
+        options
+    }
+
+    /// Starts an operator with the usual options.
+    pub(super) async fn operator(&self) -> Running {
+        Running::start(self.options().await)
+    }
+
+    /// Objects of a kind, whatever it is.
+    pub(super) fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// One of our kinds.
+    pub(super) fn ours(&self, kind: &str) -> Api<DynamicObject> {
+        self.api("berth.dev/v1alpha1", kind)
+    }
+
+    /// Applies an object as a user does.
+    pub(super) async fn apply(&self, object: Value) -> DynamicObject {
+        let api = self.api(
+            object["apiVersion"].as_str().unwrap(),
+            object["kind"].as_str().unwrap(),
+        );
+        let name = object["metadata"]["name"].as_str().unwrap();
+        api.patch(name, &PatchParams::apply("user").force(), &Patch::Apply(&object))
+            .await
+            .unwrap()
+    }
+
+    /// One of our kinds, applied as a user does.
+    pub(super) async fn resource(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
+        self.apply(json!({
+            "apiVersion": "berth.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name},
+            "spec": spec,
+        }))
+        .await
+    }
+
+    /// Changes some fields of a resource; null takes one out.
+    pub(super) async fn edit(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
+        let change = Patch::Merge(json!({"spec": spec}));
+        self.ours(kind)
+            .patch(name, &PatchParams::default(), &change)
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn cluster(&self, name: &str) -> DynamicObject {
+        self.resource(
+            "SignalingCluster",
+            name,
+            json!({"publicUrl": "ws://signaling.example.com"}),
+        )
+        .await
+    }
+
+    pub(super) async fn pool(&self, name: &str, cluster: &str) -> DynamicObject {
+        self.resource(
+            "HostPool",
+            name,
+            json!({"signalingClusterRef": {"name": cluster}}),
+        )
+        .await
+    }
+
+    pub(super) async fn secret(&self, name: &str, values: Value) {
+        self.apply(
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values}),
+        )
+        .await;
+    }
+
+    /// The stand-in for controllers and kubelet, until the returned task is dropped.
+    pub(super) fn roll_out(&self) -> RollOut {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        RollOut(tokio::spawn(async move {
+            loop {
+                for found in deployments.list(&ListParams::default()).await.unwrap() {
+                    let status = found.status.clone().unwrap_or_default();
+                    let replicas = found.spec.as_ref().and_then(|spec| spec.replicas);
+                    if status.observed_generation != found.metadata.generation
+                        || status.ready_replicas != replicas
+                    {
+                        let rolled_out = rolled_out(found.metadata.generation, replicas);
+                        // A newer version is found in the next round.
+                        let _ = deployments
+                            .patch_status(
+                                &found.name_any(),
+                                &PatchParams::default(),
+                                &Patch::Merge(rolled_out),
+                            )
+                            .await;
+                    }
+                }
+                for found in sets.list(&ListParams::default()).await.unwrap() {
+                    let status = found.status.clone().unwrap_or_default();
+                    if status.observed_generation != found.metadata.generation {
+                        let rolled_out = rolled_out(found.metadata.generation, Some(1));
+                        let _ = sets
+                            .patch_status(
+                                &found.name_any(),
+                                &PatchParams::default(),
+                                &Patch::Merge(rolled_out),
+                            )
+                            .await;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }))
+    }
+
+    /// Waits until the condition of a resource has this status, and gives the resource.
+    pub(super) async fn wait_condition(
+        &self,
+        kind: &str,
+        name: &str,
+        condition: &str,
+        status: &str,
+    ) -> DynamicObject {
+        let what = format!("{kind} {name}: {condition}={status}");
+        self.wait(&what, async || {
+            let found = self.ours(kind).get(name).await.unwrap();
+            let is = conditions(&found)
+                .get(condition)
+                .is_some_and(|(is, _, _)| is == status);
+            is.then_some(found)
+        })
+        .await
+    }
+
+    /// Waits until an object is there.
+    pub(super) async fn wait_object(&self, api_version: &str, kind: &str, name: &str) -> DynamicObject {
+        let what = format!("{kind} {name}");
+        self.wait(&what, async || {
+            self.api(api_version, kind).get_opt(name).await.unwrap()
+        })
+        .await
+    }
+
+    /// Looks again and again until `look` finds something.
+    pub(super) async fn wait<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(Instant::now() < end, "waited {} s for {what}", PATIENCE.as_secs());
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+}
+
+/// See [`Bed::roll_out`].
+pub(super) struct RollOut(JoinHandle<()>);
+
+impl Drop for RollOut {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn rolled_out(generation: Option<i64>, replicas: Option<i32>) -> Value {
+    let replicas = replicas.unwrap_or(1);
+    json!({"status": {
+        "observedGeneration": generation,
+        "replicas": replicas,
+        "updatedReplicas": replicas,
+        "readyReplicas": replicas,
+        "availableReplicas": replicas,
+    }})
+}
+
+/// Status, reason and message of each condition.
+pub(super) fn conditions(object: &DynamicObject) -> BTreeMap<String, (String, String, String)> {
+    let conditions = object.data["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    conditions
+        .iter()
+        .map(|condition| {
+            let told = (
+                text(&condition["status"]),
+                text(&condition["reason"]),
+                text(&condition["message"]),
+            );
+            (text(&condition["type"]), told)
+        })
+        .collect()
+}

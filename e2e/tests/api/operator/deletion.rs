@@ -1,0 +1,68 @@
+//! Deletion is left to the garbage collector, so this needs the controllers of Kubernetes. Without nodes there are no pods.
+
+use std::sync::Arc;
+
+use berth_e2e::apiserver::{ApiServer, Options};
+use kube::api::{DeleteParams, ListParams};
+
+use super::bed::Bed;
+use crate::server::install_definitions;
+
+const CHILDREN: [(&str, &str); 10] = [
+    ("v1", "ServiceAccount"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+];
+
+async fn labelled(bed: &Bed) -> Vec<String> {
+    let ours = ListParams::default().labels("app.kubernetes.io/managed-by=berth-operator");
+    let mut found = Vec::new();
+    for (api_version, kind) in CHILDREN {
+        for object in bed.api(api_version, kind).list(&ours).await.unwrap() {
+            found.push(format!("{kind} {}", object.metadata.name.unwrap()));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
+    let server = ApiServer::start(Options {
+        controller_manager: true,
+        audit: false,
+    })
+    .unwrap();
+    install_definitions(&server);
+    let bed = Bed::on(Arc::new(server), "deletion").await;
+    bed.cluster("main").await;
+    bed.pool("eu", "main").await;
+    let operator = bed.operator().await;
+    bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
+    bed.wait_object("apps/v1", "Deployment", "eu-matchmaker").await;
+    bed.ours("HostPool")
+        .delete("eu", &DeleteParams::default())
+        .await
+        .unwrap();
+    bed.wait("the pool's children to go", async || {
+        let left = labelled(&bed).await;
+        (!left.iter().any(|child| child.contains("eu-"))).then_some(())
+    })
+    .await;
+
+    operator.stop().await.unwrap();
+    bed.ours("SignalingCluster")
+        .delete("main", &DeleteParams::default())
+        .await
+        .unwrap();
+    bed.wait("everything to go", async || {
+        labelled(&bed).await.is_empty().then_some(())
+    })
+    .await;
+}

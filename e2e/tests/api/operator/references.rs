@@ -1,0 +1,189 @@
+//! Things that a resource names and that are not there, or go.
+
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::bed::{Bed, conditions};
+
+async fn pool_with_everything(bed: &Bed) {
+    bed.resource(
+        "HostPool",
+        "eu",
+        json!({
+            "signalingClusterRef": {"name": "main"},
+            "turnConfigRef": {"name": "turn"},
+            "hostAuth": {"secretRef": {"name": "hosts"}},
+        }),
+    )
+    .await;
+}
+
+async fn turn_config(bed: &Bed) {
+    bed.resource(
+        "TurnConfig",
+        "turn",
+        json!({"providers": [{"name": "coturn", "sharedSecret": {
+            "urls": ["turn:turn.example.com"], "secretRef": {"name": "coturn"}}}]}),
+    )
+    .await;
+}
+
+async fn reason(bed: &Bed, kind: &str, name: &str, expected: &str) -> String {
+    let found = bed
+        .wait(&format!("{kind} {name}: {expected}"), async || {
+            let found = bed.ours(kind).get(name).await.unwrap();
+            let told = conditions(&found);
+            (told.get("ResolvedRefs")?.1 == expected).then_some(told)
+        })
+        .await;
+    assert_eq!(found["Ready"].0, "False");
+    assert_eq!(found["Ready"].1, expected);
+    assert_eq!(
+        found["Stalled"].0, "False",
+        "it heals without a change of the resource"
+    );
+    found["Ready"].2.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_missing_is_named_and_no_pod_is_made_before() {
+    let bed = Bed::new("missing").await;
+    let _operator = bed.operator().await;
+    let _pods = bed.roll_out();
+    pool_with_everything(&bed).await;
+    let message = reason(&bed, "HostPool", "eu", "SignalingClusterNotFound").await;
+    assert_eq!(
+        message,
+        "SignalingCluster main does not exist; TurnConfig turn does not exist"
+    );
+    // What needs no reference is there already.
+    bed.wait_object("v1", "Service", "eu-matchmaker").await;
+
+    bed.cluster("main").await;
+    reason(&bed, "HostPool", "eu", "TurnConfigNotFound").await;
+    turn_config(&bed).await;
+    reason(&bed, "TurnConfig", "turn", "SecretNotFound").await;
+    let message = reason(&bed, "HostPool", "eu", "SecretNotFound").await;
+    assert_eq!(
+        message,
+        "Secret coturn does not exist; Secret hosts does not exist"
+    );
+    bed.secret("coturn", json!({"other": "x"})).await;
+    bed.secret("hosts", json!({"current": ""})).await;
+    let message = reason(&bed, "HostPool", "eu", "SecretKeyMissing").await;
+    assert_eq!(
+        message,
+        "Secret coturn has no value under key secret; Secret hosts has no value under key current"
+    );
+    let deployments = bed.api("apps/v1", "Deployment");
+    assert!(deployments.get_opt("eu-matchmaker").await.unwrap().is_none());
+
+    bed.secret("coturn", json!({"secret": "x"})).await;
+    bed.secret("hosts", json!({"current": "x"})).await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+    let turn = bed.wait_condition("TurnConfig", "turn", "Ready", "True").await;
+    assert_eq!(turn.data["status"]["consumers"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_missing_later_leaves_running_pods_alone() {
+    let bed = Bed::new("lost").await;
+    let _operator = bed.operator().await;
+    let _pods = bed.roll_out();
+    bed.secret("coturn", json!({"secret": "x"})).await;
+    bed.secret("hosts", json!({"current": "x"})).await;
+    bed.cluster("main").await;
+    turn_config(&bed).await;
+    pool_with_everything(&bed).await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+    let deployments = bed.api("apps/v1", "Deployment");
+    let before = deployments.get("eu-matchmaker").await.unwrap();
+
+    let turns = bed.ours("TurnConfig");
+    turns.delete("turn", &DeleteParams::default()).await.unwrap();
+    reason(&bed, "HostPool", "eu", "TurnConfigNotFound").await;
+    turn_config(&bed).await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+
+    let secrets = bed.api("v1", "Secret");
+    let emptied = json!({"data": {"secret": null}});
+    secrets
+        .patch("coturn", &PatchParams::default(), &Patch::Merge(emptied))
+        .await
+        .unwrap();
+    reason(&bed, "HostPool", "eu", "SecretKeyMissing").await;
+    bed.secret("coturn", json!({"secret": "y"})).await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+
+    let clusters = bed.ours("SignalingCluster");
+    clusters.delete("main", &DeleteParams::default()).await.unwrap();
+    reason(&bed, "HostPool", "eu", "SignalingClusterNotFound").await;
+
+    let after = deployments.get("eu-matchmaker").await.unwrap();
+    assert_eq!(before.metadata.generation, after.metadata.generation);
+    assert_eq!(before.uid(), after.uid());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_a_cluster_are_looked_at_too() {
+    let bed = Bed::new("cluster-secrets").await;
+    let _operator = bed.operator().await;
+    let _pods = bed.roll_out();
+    bed.secret("redis", json!({"url": "https://not.a.redis"})).await;
+    bed.resource(
+        "SignalingCluster",
+        "main",
+        json!({
+            "publicUrl": "ws://signaling.example.com",
+            "turnConfigRef": {"name": "turn"},
+            "auth": {"mode": "Jwt", "jwt": {"secretRef": {"name": "jwt"}}},
+            "redis": {"external": {"urlSecretRef": {"name": "redis", "key": "url"}}},
+        }),
+    )
+    .await;
+    reason(&bed, "SignalingCluster", "main", "SecretNotFound").await;
+    bed.secret("jwt", json!({"current": "x"})).await;
+    let message = reason(&bed, "SignalingCluster", "main", "RedisUrlInvalid").await;
+    assert!(!message.contains("not.a.redis"), "{message}");
+    bed.secret("redis", json!({"url": "redis://redis.example"})).await;
+    reason(&bed, "SignalingCluster", "main", "TurnConfigNotFound").await;
+    // Nothing of a TurnConfig is mounted in signaling pods.
+    bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
+    turn_config(&bed).await;
+    bed.wait_condition("SignalingCluster", "main", "Ready", "True")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_contents_of_a_secret_change_no_pod() {
+    let bed = Bed::new("rotation").await;
+    let operator = bed.operator().await;
+    let _pods = bed.roll_out();
+    bed.secret("hosts", json!({"current": "one"})).await;
+    bed.cluster("main").await;
+    bed.resource(
+        "HostPool",
+        "eu",
+        json!({"signalingClusterRef": {"name": "main"}, "hostAuth": {"secretRef": {"name": "hosts"}}}),
+    )
+    .await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+    let deployments = bed.api("apps/v1", "Deployment");
+    operator.settle().await;
+    let before = deployments.get("eu-matchmaker").await.unwrap();
+    let writes = operator.writes();
+    let reads = |operator: &super::bed::Running| operator.requests(&["get"])["secrets"];
+    let read = reads(&operator);
+
+    bed.secret("hosts", json!({"current": "two", "previous": "one"}))
+        .await;
+    bed.wait("the Secret to be looked at once more", async || {
+        (reads(&operator) > read).then_some(())
+    })
+    .await;
+    let after = deployments.get("eu-matchmaker").await.unwrap();
+    assert_eq!(before.resource_version(), after.resource_version());
+    assert_eq!(operator.writes(), writes);
+    operator.stop().await.unwrap();
+}

@@ -1,0 +1,64 @@
+//! An API server with Berth's definitions, shared by the tests that run at the same time.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use berth_e2e::apiserver::{ApiServer, Options};
+use berth_e2e::process;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// The plurals of the three kinds.
+const KINDS: [&str; 3] = ["signalingclusters", "hostpools", "turnconfigs"];
+
+/// The repository.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A server that holds the three definitions and is left as it is: tests use dry runs or a namespace of their own.
+pub(crate) fn shared() -> Arc<ApiServer> {
+    static SHARED: Mutex<Weak<ApiServer>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = shared.upgrade() {
+        return running;
+    }
+    let server = Arc::new(ApiServer::start(Options::default()).unwrap());
+    install_definitions(&server);
+    *shared = Arc::downgrade(&server);
+    server
+}
+
+/// Applies `crds/*.yaml`; a warning of the server is an error.
+pub(crate) fn install_definitions(server: &ApiServer) {
+    let crds = repository().join("crds");
+    let mut apply = server.kubectl();
+    apply.args(["apply", "--server-side", "--warnings-as-errors"]);
+    for plural in KINDS {
+        apply.arg("-f").arg(crds.join(format!("{plural}.yaml")));
+    }
+    process::output(&mut apply).unwrap();
+    // Established means that the API is served, but not yet that its discovery and validation are in force everywhere.
+    for plural in KINDS {
+        process::wait_for(plural, Duration::from_mins(1), || {
+            Ok(process::succeeds(server.kubectl().args(["get", plural])).then_some(()))
+        })
+        .unwrap();
+    }
+}
+
+/// A client of `server` as administrator.
+pub(crate) async fn client(server: &ApiServer) -> kube::Client {
+    let kubeconfig = Kubeconfig::read_from(server.kubeconfig()).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
+    kube::Client::try_from(config).unwrap()
+}
+
+/// Runs `command` and gives what it wrote to its error output, or nothing when it succeeded.
+pub(crate) fn complaint(command: &mut Command) -> Option<String> {
+    let output = command.output().unwrap();
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
