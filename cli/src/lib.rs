@@ -7,5 +7,6 @@ pub mod interrupt;
 pub mod logs;
 pub mod peer;
 pub mod play;
+pub mod render;
 pub mod up;
 pub mod validate;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use berth::crds::{CrdsOptions, DocsOptions};
 use berth::host::options::HostOptions;
 use berth::play::options::PlayOptions;
+use berth::render::RenderOptions;
 use berth::up::UpOptions;
 use berth::validate::ValidateOptions;
 use clap::{Parser, Subcommand};
@@ -23,6 +24,7 @@ enum Command {
     Host(Box<HostOptions>),
     Play(Box<PlayOptions>),
     Validate(ValidateOptions),
+    Render(RenderOptions),
     Crds(CrdsOptions),
     Docs(DocsOptions),
 }
@@ -36,6 +38,7 @@ async fn main() -> ExitCode {
         Command::Host(options) => berth::host::command(*options).await,
         Command::Play(options) => berth::play::command(*options).await,
         Command::Validate(options) => berth::validate::command(&options),
+        Command::Render(options) => berth::render::command(&options),
         Command::Crds(options) => berth::crds::crds(&options),
         Command::Docs(options) => berth::crds::docs(&options),
     }

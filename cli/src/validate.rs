@@ -84,7 +84,8 @@ fn print(report: &Report) -> io::Result<()> {
     )
 }
 
-fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, ValidateError> {
+/// Reads files, folders and standard input.
+pub(crate) fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, ValidateError> {
     let mut sources = Vec::new();
     for path in paths {
         let failed = |source| ValidateError::Read {

@@ -49,7 +49,9 @@ pub fn manifest() -> Result<String, serde_yaml::Error> {
 
 fn document(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> {
     let yaml = serde_yaml::to_string(crd)?;
-    Ok(format!("# Generated from crds/src/api by `cargo xtask generate`.\n{yaml}"))
+    Ok(format!(
+        "# Generated from crds/src/api by `cargo xtask generate`.\n{yaml}"
+    ))
 }
 
 /// The three definitions, in the order in which they are listed everywhere.

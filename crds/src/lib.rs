@@ -11,6 +11,7 @@
 //! - [`generate`]: the `CustomResourceDefinition` objects, and every file that is made from the types.
 //! - [`docs`]: the API reference.
 //! - `offline` (feature of that name): the verdict of the API server on a manifest, without one.
+//! - `yaml` (with `offline`): YAML that kubectl and the services read alike.
 //! - [`reload`]: the reload class that each field of a spec declares in its description.
 
 pub mod api;
@@ -20,6 +21,8 @@ pub mod generate;
 pub mod offline;
 pub mod reload;
 pub mod settings;
+#[cfg(feature = "offline")]
+pub mod yaml;
 
 pub use api::{HostPool, SignalingCluster, TurnConfig};
 

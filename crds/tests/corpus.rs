@@ -117,7 +117,9 @@ fn no_edge_case_passes_the_api_server_and_fails_in_a_service() {
                     continue;
                 }
                 taken += 1;
-                let errors = report.findings.iter()
+                let errors = report
+                    .findings
+                    .iter()
                     .filter(|finding| finding.level == Level::Error && finding.path != "spec.publicUrl");
                 wrong.extend(errors.map(|error| format!("{} = {}: {error}", case.path, case.change)));
             }

@@ -241,10 +241,8 @@ fn compose_gives_coturn_what_its_turnconfig_says() {
     let compose = yaml("examples/compose.yaml");
     let coturn = &compose["services"]["coturn"];
     let flag = |name: &str| {
-        let arguments = coturn["command"].as_sequence().unwrap().iter().map(text);
-        let value = arguments
-            .filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
-            .next();
+        let mut arguments = coturn["command"].as_sequence().unwrap().iter().map(text);
+        let value = arguments.find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
         value.unwrap_or_else(|| panic!("coturn has no {name}")).to_owned()
     };
     let turn = resource("compose", "TurnConfig");

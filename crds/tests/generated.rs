@@ -42,6 +42,40 @@ fn readers_of_yaml_1_1_and_1_2_agree_on_what_is_generated() {
     }
 }
 
+/// The words of the API are text to every reader, quoted or not: people write them without quotes.
+#[test]
+fn no_word_of_the_api_is_a_boolean_or_a_number_to_anybody() {
+    fn words(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| words(item, found)),
+            Value::Object(fields) => {
+                found.extend(fields.keys().cloned());
+                let values = fields.get("enum").into_iter().chain(fields.get("default"));
+                for value in values {
+                    let value = value
+                        .as_array()
+                        .map_or(std::slice::from_ref(value), Vec::as_slice);
+                    found.extend(value.iter().filter_map(|word| word.as_str().map(str::to_owned)));
+                }
+                fields.values().for_each(|field| words(field, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for crd in generate::definitions() {
+        words(
+            &serde_json::to_value(&crd.spec.versions[0].schema).unwrap(),
+            &mut found,
+        );
+    }
+    assert!(found.iter().any(|word| word == "ClusterIP"), "the walk is broken");
+    for word in found.iter().filter(|word| !word.is_empty()) {
+        let read: Value = serde_saphyr::from_str(word).unwrap();
+        assert_eq!(read, Value::String(word.clone()));
+    }
+}
+
 #[test]
 fn the_reference_has_a_row_for_every_field() {
     let text = berth_crds::docs::api_reference();

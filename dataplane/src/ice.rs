@@ -1,5 +1,7 @@
 //! ICE servers from a TurnConfig (pure: secrets, user and time come as arguments).
 
+use std::fmt;
+
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +15,9 @@ pub const DEFAULT_STUN: &str = "stun:stun.l.google.com:19302";
 
 /// One ICE server, as `RTCIceServer` of the WebRTC specification has it.
 ///
-/// One URL per entry: `urls` is then a plain string, which every client takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One URL per entry: `urls` is then a plain string, which every client takes. `Debug` shows neither user name nor
+/// credential.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceServer {
     /// The server, for example `turn:host:3478?transport=udp`.
     pub urls: String,
@@ -33,7 +36,7 @@ pub struct IceServers {
     pub servers: Vec<IceServer>,
     /// When the first of the credentials expires, Unix seconds; `None` if none does.
     pub expires_at: Option<u64>,
-    /// Secrets without which a provider had to be left out. Not the user's business, but the operator's.
+    /// Secrets, absent or no text, without which a provider had to be left out. Not the user's business, but the operator's.
     pub missing: Vec<SecretRef>,
 }
 
@@ -99,6 +102,17 @@ impl IceServer {
     }
 }
 
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |field: &Option<String>| field.as_ref().map(|_| format_args!("***"));
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &hidden(&self.username))
+            .field("credential", &hidden(&self.credential))
+            .finish()
+    }
+}
+
 impl IceServers {
     fn turn(&mut self, urls: &[String], username: &str, credential: &str) {
         self.servers.extend(urls.iter().map(|url| IceServer {
@@ -117,7 +131,11 @@ impl IceServers {
     }
 
     fn need_text(&mut self, secrets: &SecretStore, reference: &SecretRef) -> Option<String> {
-        self.need(secrets, reference)?.expose_str().map(str::to_owned)
+        let text = self.need(secrets, reference)?.expose_str().map(str::to_owned);
+        if text.is_none() {
+            self.missing.push(reference.clone());
+        }
+        text
     }
 }
 
@@ -149,7 +167,7 @@ mod tests {
             generation: 1,
             stun_urls: stun.iter().map(|url| (*url).to_owned()).collect(),
             providers,
-            credential_ttl: Duration::from_secs(3600),
+            credential_ttl: Duration::from_hours(1),
         }
     }
 
@@ -239,5 +257,33 @@ mod tests {
         assert_eq!(answer.servers, [IceServer::stun("stun:s:1")]);
         assert_eq!(answer.missing, [reference("secret"), reference("credential")]);
         assert_eq!(answer.expires_at, None);
+    }
+
+    #[test]
+    fn provider_whose_secret_is_no_text_is_left_out_and_named() {
+        let fixed = ProviderSettings::Static {
+            urls: vec!["turn:b:2".to_owned()],
+            username: reference("username"),
+            credential: reference("credential"),
+        };
+        let store = secrets(&[("username", "u")]);
+        store.put(&reference("credential"), Secret::new(b"\xff\xfe").unwrap());
+        let answer = ice_servers(Some(&settings(&[], vec![fixed])), &store, "player", 7);
+        assert_eq!(answer.servers, []);
+        assert_eq!(answer.missing, [reference("credential")]);
+    }
+
+    #[test]
+    fn debug_output_shows_no_credentials() {
+        let turn = settings(&["stun:s:1"], vec![shared("turn:a:1")]);
+        let answer = ice_servers(Some(&turn), &secrets(&[("secret", "north")]), "hunter", 7);
+        let server = &answer.servers[1];
+        let shown = format!("{answer:?} {server:?}");
+        assert!(shown.contains("turn:a:1") && shown.contains("***"), "{shown}");
+        let credential = server.credential.as_deref().unwrap();
+        assert!(
+            !shown.contains("hunter") && !shown.contains(credential),
+            "{shown}"
+        );
     }
 }

@@ -17,6 +17,9 @@ use berth_crds::settings::{SecretPair, SecretRef};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::warn;
+
+use crate::telemetry::Throttle;
 
 /// Largest secret, bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -65,17 +68,21 @@ pub struct SecretStore {
 
 struct Shared {
     directory: Option<PathBuf>,
-    /// Secrets that are in no file: documents of file settings, environment variables, tests.
-    memory: Mutex<Memory>,
-    /// The union of both that is read; a file wins.
+    layers: Mutex<Layers>,
+    /// The union of the layers, which is what is read.
     table: ArcSwap<Table>,
     version: watch::Sender<u64>,
 }
 
+/// What the table is made of; a later one wins.
 #[derive(Default)]
-struct Memory {
+struct Layers {
+    /// Documents of file settings.
     documents: Table,
+    /// Environment variables, tests.
     put: Table,
+    /// The directory as it was read last.
+    files: Table,
 }
 
 // === impl Secret ===
@@ -165,7 +172,7 @@ impl SecretStore {
     fn new(directory: Option<PathBuf>) -> Self {
         let shared = Shared {
             directory,
-            memory: Mutex::default(),
+            layers: Mutex::default(),
             table: ArcSwap::default(),
             version: watch::Sender::new(0),
         };
@@ -212,7 +219,7 @@ impl SecretStore {
     pub fn put(&self, reference: &SecretRef, secret: Secret) {
         let SecretRef { name, key } = reference;
         self.shared
-            .memory
+            .layers
             .lock()
             .put
             .entry(name.clone())
@@ -228,7 +235,7 @@ impl SecretStore {
             .into_iter()
             .map(|(name, keys)| (name, keys.into_iter().collect()))
             .collect();
-        self.shared.memory.lock().documents = documents;
+        self.shared.layers.lock().documents = documents;
         self.shared.rebuild();
     }
 
@@ -252,10 +259,12 @@ impl Shared {
     /// Reads everything again and replaces the table if anything differs.
     fn rebuild(&self) {
         // The lock is held while the table is replaced: two rebuilds must not overtake each other.
-        let memory = self.memory.lock();
-        let files = self.directory.as_deref().map(read_directory).unwrap_or_default();
+        let mut layers = self.layers.lock();
+        if let Some(directory) = &self.directory {
+            layers.files = read_directory(directory, &layers.files);
+        }
         let mut table = Table::new();
-        for layer in [&memory.documents, &memory.put, &files] {
+        for layer in [&layers.documents, &layers.put, &layers.files] {
             for (name, keys) in layer {
                 let entry = table.entry(name.clone()).or_default();
                 entry.extend(keys.iter().map(|(key, secret)| (key.clone(), secret.clone())));
@@ -272,36 +281,93 @@ fn read(table: &Table, reference: &SecretRef) -> Option<Secret> {
     table.get(&reference.name)?.get(&reference.key).cloned()
 }
 
-/// Reads a directory of mounted Secrets. What cannot be read is left out: who needs it says that it is missing.
-fn read_directory(directory: &Path) -> Table {
+/// Reads a directory of mounted Secrets. Only what is not there any more is gone: what cannot be read just now (no file
+/// descriptor left, a disk that fails) stays as it was in `before`, or a moment's trouble would take away every key.
+fn read_directory(directory: &Path, before: &Table) -> Table {
+    let folders = match visible_entries(directory) {
+        Ok(folders) => folders,
+        Err(error) => {
+            warn_unreadable(directory, &error);
+            return before.clone();
+        }
+    };
     let mut table = Table::new();
     let mut count = 0;
-    for (name, folder) in visible_entries(directory) {
-        for (key, file) in visible_entries(&folder) {
-            if count == MAX_SECRETS {
-                return table;
-            }
-            if let Ok(secret) = read_secret_file(&file) {
-                count += 1;
-                table.entry(name.clone()).or_default().insert(key, secret);
-            }
+    for (name, folder) in folders {
+        let keys = read_folder(&folder, before.get(&name), MAX_SECRETS - count);
+        count += keys.len();
+        if !keys.is_empty() {
+            table.insert(name, keys);
         }
     }
     table
 }
 
-/// Entries of a folder by name. Names that start with a dot are kubelet's own (`..data`).
-fn visible_entries(folder: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Vec::new();
+/// Reads at most `most` keys of one Secret. A value that is no secret (empty, too large) is left out: who needs it says
+/// that it is missing.
+fn read_folder(
+    folder: &Path,
+    before: Option<&HashMap<String, Secret>>,
+    most: usize,
+) -> HashMap<String, Secret> {
+    let files = match visible_entries(folder) {
+        Ok(files) => files,
+        Err(error) => {
+            warn_unreadable(folder, &error);
+            let kept = before.into_iter().flatten().take(most);
+            return kept.map(|(key, secret)| (key.clone(), secret.clone())).collect();
+        }
     };
-    let named = entries
-        .flatten()
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
-    named
-        .filter(|(name, _)| !name.starts_with('.'))
-        .take(MAX_SECRETS)
-        .collect()
+    let mut keys = HashMap::new();
+    for (key, file) in files {
+        if keys.len() >= most {
+            break;
+        }
+        let secret = match read_secret_file(&file) {
+            Ok(secret) => Some(secret),
+            Err(SecretError::Io(error)) if !is_absence(&error) => {
+                warn_unreadable(&file, &error);
+                before.and_then(|before| before.get(&key)).cloned()
+            }
+            Err(_) => None,
+        };
+        keys.extend(secret.map(|secret| (key, secret)));
+    }
+    keys
+}
+
+/// Entries of a folder by name; none if it is not there. Names that start with a dot are kubelet's own (`..data`).
+fn visible_entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if is_absence(&error) => return Ok(Vec::new()),
+        opened => opened?,
+    };
+    let mut visible = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string()
+            && !name.starts_with('.')
+            && visible.len() < MAX_SECRETS
+        {
+            visible.push((name, entry.path()));
+        }
+    }
+    Ok(visible)
+}
+
+/// Whether an error says that there is no such secret, rather than that it cannot be read now.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+    )
+}
+
+fn warn_unreadable(path: &Path, error: &io::Error) {
+    static UNREADABLE: Throttle = Throttle::new(Duration::from_mins(1));
+    if let Some(suppressed) = UNREADABLE.pass() {
+        warn!(path = %path.display(), %error, suppressed, "cannot read secrets: the values read before stay in force");
+    }
 }
 
 /// Reads one secret from a file; line breaks at its end do not belong to it.

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Longest wait for anything here; only a hang reaches it.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn options() -> ListenerOptions {
     ListenerOptions::new("test", SocketAddr::from(([127, 0, 0, 1], 0)), "PORT")

@@ -21,7 +21,7 @@ use berth_dataplane::testing::{RedisServer, free_port};
 use tokio::time::timeout;
 
 /// Longest wait for anything here; only a hang reaches it.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn link_with(server: &RedisServer, options: LinkOptions) -> RedisLink {
     RedisLink::start(
@@ -145,7 +145,7 @@ async fn breaker_opens_in_an_outage_and_closes_by_itself() {
         patience: Duration::from_millis(1),
         breaker: BreakerSettings {
             error_threshold: 3,
-            open_for: Duration::from_secs(600),
+            open_for: Duration::from_mins(10),
         },
         ..LinkOptions::default()
     };
@@ -303,6 +303,62 @@ async fn server_may_come_later_and_password_may_change() {
         .await
         .expect("the rotated password was not read");
     set(&link, "a", "1").await.unwrap();
+}
+
+/// A failover that keeps connections: the old server answers pings as a replica, and the name moves a while later.
+#[tokio::test]
+async fn demoted_server_is_left_for_the_one_that_the_name_stands_for() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().join("url");
+    std::fs::write(&name, old.url()).unwrap();
+    let endpoint = RedisEndpoint::from_url_file(name.clone());
+    let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
+    timeout(LONG, link.wait_healthy()).await.unwrap();
+    let mut inbox = link.subscribe("inbox", 10);
+    assert_eq!(next(&mut inbox).await, SubscriptionEvent::Subscribed);
+
+    old.command(&format!("REPLICAOF 127.0.0.1 {}", new.port()));
+    let error = set(&link, "a", "1").await.unwrap_err();
+    assert!(error.is_outage(), "{error:?}");
+    assert_eq!(next(&mut inbox).await, SubscriptionEvent::Disconnected);
+    until("the replica is refused", || {
+        let error = link.health().last_error;
+        error.is_some_and(|error| error.contains("replica")) && !link.healthy()
+    })
+    .await;
+
+    std::fs::write(&name, new.url()).unwrap();
+    timeout(LONG, link.wait_healthy())
+        .await
+        .expect("never left the replica");
+    set(&link, "a", "2").await.unwrap();
+    assert_eq!(next(&mut inbox).await, SubscriptionEvent::Subscribed);
+    let receivers = new.command("PUBSUB NUMSUB inbox");
+    assert!(receivers.contains("inbox\r\n:1\r\n"), "{receivers}");
+}
+
+#[tokio::test]
+async fn every_kind_of_write_finds_a_demotion() {
+    for kind in 0..3 {
+        let (old, new) = (RedisServer::start(), RedisServer::start());
+        let link = link(&old).await;
+        old.command(&format!("REPLICAOF 127.0.0.1 {}", new.port()));
+        let script = Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+        let error = match kind {
+            0 => link.script::<i64>(&script, &["a"], &["2"]).await.unwrap_err(),
+            1 => link.pipeline::<()>(pipe().incr("a", 1)).await.unwrap_err(),
+            _ => link
+                .pipeline::<()>(pipe().atomic().incr("a", 1))
+                .await
+                .unwrap_err(),
+        };
+        assert!(error.is_outage(), "{error:?}");
+        until("the replica is refused", || {
+            !link.healthy() && link.health().last_error.is_some()
+        })
+        .await;
+    }
 }
 
 fn openssl(folder: &Path, arguments: &str) {

@@ -82,8 +82,12 @@ impl Node {
         self.remove()?;
         let network = Network::free()?;
         for port in &self.ports {
-            TcpListener::bind(port.listen)
-                .with_context(|| format!("the cluster needs {} of this machine", port.listen))?;
+            TcpListener::bind(port.listen).with_context(|| {
+                format!(
+                    "the cluster needs {} (does another cluster run, or `berth up`?)",
+                    port.listen
+                )
+            })?;
         }
         files::write(&self.state, network)?;
         let outcome = self.start(network, &api, &node, &images);

@@ -13,6 +13,7 @@
 //! In a `console` block the lines that start with `$ ` are the commands. Blocks of one file run in order, in
 //! the folder of the workspace.
 
+use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
@@ -28,7 +29,10 @@ mod running;
 /// The suites that blocks may name: who runs them.
 const SUITES: [(&str, &str); 2] = [
     ("local", "cargo xtask test"),
-    ("story", "the story, with KUBECONFIG set to its cluster"),
+    (
+        "story",
+        "cargo xtask test, in a fresh cluster with the image in it",
+    ),
 ];
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +44,7 @@ pub(crate) struct Arguments {
 /// Runs a suite, or checks the marks.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
-        Some(suite) => run_suite(suite),
+        Some(suite) => run_suite(suite, &[]),
         None => check_marks(),
     }
 }
@@ -53,8 +57,8 @@ pub(crate) fn check_marks() -> Result<()> {
     Ok(())
 }
 
-/// Runs the blocks of a suite, file by file.
-pub(crate) fn run_suite(suite: &str) -> Result<()> {
+/// Runs the blocks of a suite, file by file, with these variables in the environment.
+pub(crate) fn run_suite(suite: &str, environment: &[(&str, OsString)]) -> Result<()> {
     known(suite)?;
     let mut count = 0;
     for (file, blocks) in all_blocks()? {
@@ -75,7 +79,7 @@ pub(crate) fn run_suite(suite: &str) -> Result<()> {
             count += 1;
             let place = format!("{file}:{}", block.line);
             println!("-- {place}\n{}", block.commands);
-            let mut running = Running::start(&block.commands).with_context(|| place.clone())?;
+            let mut running = Running::start(&block.commands, environment).with_context(|| place.clone())?;
             if let Some(text) = until {
                 running.wait_for(text).with_context(|| place.clone())?;
             }

@@ -1,13 +1,14 @@
 //! Files that are generated from the types: written, or compared with what is there.
 
-use anyhow::Result;
-use berth_e2e::process;
+use std::fs;
+use std::process::Command;
+
+use Content::{Definition, Output};
+use anyhow::{Context, Result, bail};
+use berth_e2e::{process, workspace};
+use serde_yaml::Value;
 
 use crate::packages::cargo;
-
-/// Crates that make files: the example `generate` of each knows its files, writes them, and with `--check`
-/// fails when one differs.
-const GENERATORS: [&str; 1] = ["berth-crds"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -16,22 +17,53 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
+/// What a generated file holds.
+enum Content {
+    /// The output of the program `berth` with these arguments.
+    Output(&'static [&'static str]),
+    /// The document of `berth crds` whose `metadata.name` is this.
+    Definition(&'static str),
+}
+
+/// Every generated file. Helm reads no file outside a chart, hence the copies.
+#[rustfmt::skip] // One line each.
+const FILES: [(&str, Content); 7] = [
+    ("crds/signalingclusters.yaml", Definition("signalingclusters.berth.dev")),
+    ("crds/hostpools.yaml", Definition("hostpools.berth.dev")),
+    ("crds/turnconfigs.yaml", Definition("turnconfigs.berth.dev")),
+    ("charts/berth/files/crds/signalingclusters.yaml", Definition("signalingclusters.berth.dev")),
+    ("charts/berth/files/crds/hostpools.yaml", Definition("hostpools.berth.dev")),
+    ("charts/berth/files/crds/turnconfigs.yaml", Definition("turnconfigs.berth.dev")),
+    ("docs/api.md", Output(&["docs", "api"])),
+];
+
 /// Writes or checks them all.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    for package in GENERATORS {
-        let mut generate = cargo();
-        generate.args([
-            "run",
-            "--quiet",
-            "--locked",
-            "--example=generate",
-            "--package",
-            package,
-        ]);
-        if arguments.check {
-            generate.args(["--", "--check"]);
+    process::run(cargo().args(["build", "--quiet", "--locked", "--package=berth"]))?;
+    let definitions = berth(&["crds"])?;
+    let mut different = Vec::new();
+    for (path, content) in FILES {
+        let text = match content {
+            Output(command) => berth(command)?,
+            Definition(name) => document(&definitions, name)?,
+        };
+        let file = workspace::root().join(path);
+        if fs::read_to_string(&file).is_ok_and(|present| present == text) {
+            continue;
         }
-        process::run(&mut generate)?;
+        different.push(path);
+        if !arguments.check {
+            fs::create_dir_all(file.parent().context("a file has a folder")?)?;
+            fs::write(&file, text).with_context(|| path.to_owned())?;
+        }
+    }
+    match (different.is_empty(), arguments.check) {
+        (true, _) => println!("{} generated files are current", FILES.len()),
+        (false, false) => println!("wrote {}", different.join(", ")),
+        (false, true) => bail!(
+            "not what the types say: {}; run `cargo xtask generate`",
+            different.join(", ")
+        ),
     }
     Ok(())
 }
@@ -39,4 +71,37 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Fails when a file is not what would be written.
 pub(crate) fn check() -> Result<()> {
     run(&Arguments { check: true })
+}
+
+fn berth(arguments: &[&str]) -> Result<String> {
+    process::output(Command::new(workspace::target().join("debug/berth")).args(arguments))
+}
+
+/// The document of this name, as it was printed.
+fn document(documents: &str, name: &str) -> Result<String> {
+    for document in documents
+        .split("---\n")
+        .filter(|document| !document.trim().is_empty())
+    {
+        let value: Value = serde_yaml::from_str(document).context("`berth crds` prints no YAML")?;
+        if value["metadata"]["name"].as_str() == Some(name) {
+            return Ok(document.to_owned());
+        }
+    }
+    bail!("`berth crds` prints no {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::document;
+
+    #[test]
+    fn documents_are_told_by_name() {
+        let documents = "metadata: {name: a}\n---\n# Made.\nmetadata: {name: b}\n";
+        assert_eq!(
+            document(documents, "b").unwrap(),
+            "# Made.\nmetadata: {name: b}\n"
+        );
+        assert!(document(documents, "c").is_err());
+    }
 }

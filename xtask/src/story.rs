@@ -1,13 +1,14 @@
 //! Prepares the cluster in which the story runs, and starts it.
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use berth_e2e::cluster::Cluster;
 use berth_e2e::{process, workspace};
 
 use crate::packages::cargo;
-use crate::{cluster, helm, image};
+use crate::{cluster, docs, helm, image};
 
 /// The matchmaker of the quickstart, by the port that kind-config.yaml maps to its `NodePort`.
 const MATCHMAKER: &str = "http://localhost:3000";
@@ -48,7 +49,7 @@ impl Target {
         story.env("BERTH_E2E_KUBECONFIG", cluster.kubeconfig());
         story.env("BERTH_E2E_KUBECTL", cluster.kubectl()?.get_program());
         story.env("BERTH_E2E_HELM", helm::find()?);
-        story.env("BERTH_E2E_PROGRAM", workspace::target().join("release/berth"));
+        story.env("BERTH_E2E_PROGRAM", program());
         story.env(
             "BERTH_E2E_MATCHMAKER",
             self.matchmaker.as_deref().unwrap_or(MATCHMAKER),
@@ -56,10 +57,38 @@ impl Target {
         process::run(&mut story)
     }
 
-    /// Removes the cluster that the story made.
+    /// Runs the command blocks of the documentation that want a cluster, in a fresh one, with `helm`,
+    /// `kubectl` and `berth` in PATH.
+    pub(crate) fn run_guide() -> Result<()> {
+        let cluster = fresh()?;
+        let programs = [
+            helm::find()?,
+            PathBuf::from(cluster.kubectl()?.get_program()),
+            program(),
+        ];
+        let folders = programs.iter().filter_map(|program| program.parent());
+        // A program that was found in PATH has none.
+        let mut path: Vec<_> = folders
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(Path::to_owned)
+            .collect();
+        path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+        let kubeconfig = cluster.kubeconfig().as_os_str().to_owned();
+        docs::run_suite(
+            "story",
+            &[("PATH", env::join_paths(path)?), ("KUBECONFIG", kubeconfig)],
+        )
+    }
+
+    /// Removes the cluster that the tests made.
     pub(crate) fn remove_ours() -> Result<()> {
         of_tests()?.down()
     }
+}
+
+/// The program `berth` as the suite `image` builds it.
+fn program() -> PathBuf {
+    workspace::target().join("release/berth")
 }
 
 /// The cluster that tests make and remove; the one that people use is another.

@@ -50,7 +50,8 @@ fn suites(fast: bool, target: &Target) -> Vec<Suite> {
         (true, Suite::new("unit", "tests of all crates, with real Redis and coturn", || run_cargo("test --locked --workspace --exclude=berth-e2e"))),
         (!fast, Suite::new("api", "the operator against the real API server", || run_cargo("test --locked --package=berth-e2e --lib --test=api"))),
         (!fast, Suite::new("image", "the container image", || image::build("release", &chart::image()?, None).map(drop))),
-        (!fast, Suite::new("docs", "command blocks that need no cluster", || docs::run_suite("local"))),
+        (!fast, Suite::new("docs", "command blocks that need no cluster", || docs::run_suite("local", &[]))),
+        (!fast && ours, Suite::new("guide", "the README's five minutes on a cluster", Target::run_guide)),
         (!fast, Suite::new("story", "a newcomer's whole way, in a real cluster", move || target.run_story())),
         (!fast && ours, Suite::new("down", "the cluster ends and leaves nothing", Target::remove_ours)),
     ];

@@ -25,8 +25,8 @@ pub struct UpOptions {
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
 
-    /// Ports N (matchmaker), N+1 (internal) and N+2 (signaling) instead of 3000, 8080 and 3002; 0 takes free ones
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=65533))]
+    /// Ports N (matchmaker), N+1 (internal) and N+2 (signaling) instead of 3000, 8080 and 3002
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65533))]
     pub port_base: Option<u16>,
 
     /// Address to listen on; 0.0.0.0 lets other machines in
@@ -66,7 +66,6 @@ impl UpOptions {
                 signaling: at(SIGNALING),
                 from: "--port-base takes others",
             },
-            Some(0) => Ports { matchmaker: at(0), internal: at(0), signaling: at(0), from: "--port-base" },
             Some(base) => Ports {
                 matchmaker: at(base),
                 internal: at(base + 1),

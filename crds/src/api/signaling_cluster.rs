@@ -235,7 +235,7 @@ pub struct Security {
     pub require_wss: bool,
     /// Origins that browsers may connect from, as `https://example.com`, `example.com` or `example.com:8443`; empty: all. Peers that send no Origin
     /// header, such as native hosts, always may. Reload: connection.
-    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = r"\S")), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_origins: Vec<String>,
     /// Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` headers are believed; empty: nobody's.
     /// Reload: connection.

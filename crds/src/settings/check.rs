@@ -3,6 +3,13 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use crate::api::{LocalRef, RotatingSecretRef};
+
+/// Most characters of the name of one of Berth's resources.
+const MAX_NAME: usize = 40;
+/// Most characters of the name of a Secret and of a key in it.
+const MAX_SECRET_PART: usize = 253;
+
 /// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
@@ -75,6 +82,61 @@ impl Checker {
         if !condition {
             self.refuse(path, message);
         }
+    }
+
+    /// Notes an error unless `text` has a number of characters in `range`.
+    pub(super) fn length(&mut self, path: &str, text: &str, range: RangeInclusive<usize>) {
+        let length = text.chars().count();
+        if !range.contains(&length) {
+            self.refuse(
+                path,
+                format!(
+                    "must have {} to {} characters, has {length}",
+                    range.start(),
+                    range.end()
+                ),
+            );
+        }
+    }
+
+    /// Notes an error unless a list has a number of entries in `range`.
+    pub(super) fn entries(&mut self, path: &str, count: usize, range: RangeInclusive<usize>) {
+        if !range.contains(&count) {
+            self.refuse(
+                path,
+                format!(
+                    "must have {} to {} entries, has {count}",
+                    range.start(),
+                    range.end()
+                ),
+            );
+        }
+    }
+
+    /// The name of the resource itself, of which names of children are made.
+    pub(super) fn own_name(&mut self, name: &str) {
+        self.require(
+            name.chars().count() <= MAX_NAME,
+            "metadata.name",
+            "must have at most 40 characters",
+        );
+    }
+
+    /// A reference to a resource of one of Berth's kinds.
+    pub(super) fn local_ref(&mut self, path: &str, reference: &LocalRef) {
+        self.length(&format!("{path}.name"), &reference.name, 1..=MAX_NAME);
+    }
+
+    /// A name or key of a Secret.
+    pub(super) fn secret_part(&mut self, path: &str, text: &str) {
+        self.length(path, text, 1..=MAX_SECRET_PART);
+    }
+
+    /// A reference to a secret under rotation.
+    pub(super) fn rotating_secret(&mut self, path: &str, reference: &RotatingSecretRef) {
+        self.secret_part(&format!("{path}.name"), &reference.name);
+        self.secret_part(&format!("{path}.currentKey"), &reference.current_key);
+        self.secret_part(&format!("{path}.previousKey"), &reference.previous_key);
     }
 
     /// The settings when nothing was wrong; `None` stands for a part that could not be parsed, which was noted.

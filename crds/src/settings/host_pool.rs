@@ -46,11 +46,14 @@ impl TryFrom<&HostPool> for PoolSettings {
         let spec = &resource.spec;
         let mut check = Checker::default();
         let seconds = |value: u32| Duration::from_secs(value.into());
-        check.require(
-            !spec.signaling_cluster_ref.name.is_empty(),
-            "spec.signalingClusterRef.name",
-            "must not be empty",
-        );
+        check.own_name(&resource.name_any());
+        check.local_ref("spec.signalingClusterRef", &spec.signaling_cluster_ref);
+        if let Some(reference) = &spec.turn_config_ref {
+            check.local_ref("spec.turnConfigRef", reference);
+        }
+        if let Some(reference) = &spec.host_auth.secret_ref {
+            check.rotating_secret("spec.hostAuth.secretRef", reference);
+        }
         let http_port: u16 = check.number("spec.httpPort", spec.http_port, 1..=65_535);
         let internal_port = check.number("spec.internalPort", spec.internal_port, 1..=65_535);
         check.require(

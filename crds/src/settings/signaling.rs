@@ -130,6 +130,10 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
     fn try_from(resource: &SignalingCluster) -> Result<Self, FieldErrors> {
         let spec = &resource.spec;
         let mut check = Checker::default();
+        check.own_name(&resource.name_any());
+        if let Some(reference) = &spec.turn_config_ref {
+            check.local_ref("spec.turnConfigRef", reference);
+        }
         let public_url = check.parse("spec.publicUrl", PublicUrl::parse(&spec.public_url));
         let ws_port: u16 = check.number("spec.wsPort", spec.ws_port, 1..=65_535);
         let health_port = check.number("spec.healthPort", spec.health_port, 1..=65_535);
@@ -223,12 +227,25 @@ fn websocket(check: &mut Checker, spec: &WebSocket) -> WebSocketSettings {
         spec.heartbeat_interval_ms,
         1000..=300_000,
     );
+    if let Some(subprotocol) = &spec.subprotocol {
+        check.require(
+            is_token(subprotocol),
+            "spec.websocket.subprotocol",
+            "must have 1 to 64 characters out of A-Z a-z 0-9 ! # $ % & ' * + - . ^ _ ` | ~",
+        );
+    }
     WebSocketSettings {
         max_message_bytes: max_message,
         backpressure_close_bytes: backpressure_close,
         heartbeat_interval: milliseconds(interval),
         subprotocol: spec.subprotocol.clone(),
     }
+}
+
+/// A token of RFC 9110, section 5.6.2, of at most 64 characters.
+fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn rate_limits(check: &mut Checker, spec: &RateLimits) -> RateLimitSettings {
@@ -243,6 +260,22 @@ fn rate_limits(check: &mut Checker, spec: &RateLimits) -> RateLimitSettings {
 }
 
 fn security(check: &mut Checker, spec: &Security) -> SecuritySettings {
+    check.entries("spec.security.allowedOrigins", spec.allowed_origins.len(), 0..=64);
+    for (index, origin) in spec.allowed_origins.iter().enumerate() {
+        let path = format!("spec.security.allowedOrigins[{index}]");
+        check.length(&path, origin, 1..=256);
+        // An entry that names nobody is a mistake, and never means everybody.
+        check.require(
+            origin.is_empty() || !origin.trim().is_empty(),
+            &path,
+            "must not be blank",
+        );
+    }
+    check.entries(
+        "spec.security.trustedProxyCidrs",
+        spec.trusted_proxy_cidrs.len(),
+        0..=32,
+    );
     let mut trusted_proxies = Vec::with_capacity(spec.trusted_proxy_cidrs.len());
     for (index, text) in spec.trusted_proxy_cidrs.iter().enumerate() {
         let network = text
@@ -266,7 +299,17 @@ fn security(check: &mut Checker, spec: &Security) -> SecuritySettings {
 fn auth(check: &mut Checker, spec: &Auth) -> AuthSettings {
     match (spec.mode, &spec.jwt) {
         (AuthMode::None, None) => AuthSettings::None,
-        (AuthMode::Jwt, Some(jwt)) => AuthSettings::Jwt(jwt.into()),
+        (AuthMode::Jwt, Some(jwt)) => {
+            check.rotating_secret("spec.auth.jwt.secretRef", &jwt.secret_ref);
+            if let Some(issuer) = &jwt.issuer {
+                check.length("spec.auth.jwt.issuer", issuer, 1..=256);
+            }
+            if let Some(audience) = &jwt.audience {
+                check.length("spec.auth.jwt.audience", audience, 1..=256);
+            }
+            check.length("spec.auth.jwt.roomsClaim", &jwt.rooms_claim, 1..=64);
+            AuthSettings::Jwt(jwt.into())
+        }
         _ => {
             check.refuse("spec.auth.jwt", "must be set when mode is Jwt, and only then");
             AuthSettings::None

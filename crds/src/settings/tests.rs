@@ -59,7 +59,18 @@ fn a_message_says_what_is_allowed() {
 
 #[test]
 fn public_url_takes_no_query_because_clients_append_one() {
-    for wrong in ["http://a", "ws://", "ws://a?x=1", "ws://a#b", "a", "ws://a b"] {
+    for wrong in [
+        "http://a",
+        "ws://",
+        "ws://a?x=1",
+        "ws://a#b",
+        "a",
+        "ws://a b",
+        "WSS://a",
+        "wss:a",
+        "ws:///a",
+        "ws://a:65536",
+    ] {
         assert_eq!(
             paths(cluster(|spec| spec.public_url = wrong.into())),
             ["spec.publicUrl"],
@@ -144,5 +155,139 @@ fn a_turn_config_names_the_wrong_entry() {
             "spec.providers[0]",
             "spec.credentialTtlSeconds"
         ]
+    );
+}
+
+#[test]
+fn blank_origins_are_refused_and_never_mean_every_origin() {
+    for blank in ["", " ", "\t"] {
+        assert_eq!(
+            paths(cluster(|spec| spec.security.allowed_origins = vec![blank.into()])),
+            ["spec.security.allowedOrigins[0]"],
+            "{blank:?}"
+        );
+        let origins = AllowedOrigins::new([blank.to_owned()]);
+        assert!(
+            !origins.allows_all() && !origins.allow(Some("https://anything")),
+            "{blank:?}"
+        );
+        assert!(!origins.allow(Some("https://")), "{blank:?}");
+    }
+}
+
+#[test]
+fn what_the_schema_refuses_is_refused_in_files_as_well() {
+    for wrong in ["", "a b", "a,b", "\u{fc}", &"x".repeat(65)] {
+        assert_eq!(
+            paths(cluster(|spec| spec.websocket.subprotocol = Some(wrong.to_owned()))),
+            ["spec.websocket.subprotocol"],
+            "{wrong:?}"
+        );
+    }
+    let result = cluster(|spec| {
+        spec.turn_config_ref = Some(LocalRef { name: String::new() });
+        spec.public_url = format!("wss://{}", "a".repeat(507));
+        spec.security.allowed_origins = vec!["x".repeat(257)];
+        spec.security.trusted_proxy_cidrs = vec!["10.0.0.1".into(); 33];
+        spec.auth = Auth {
+            mode: AuthMode::Jwt,
+            jwt: Some(Jwt {
+                secret_ref: RotatingSecretRef {
+                    name: String::new(),
+                    current_key: String::new(),
+                    previous_key: "x".repeat(254),
+                },
+                algorithm: JwtAlgorithm::HS256,
+                issuer: Some(String::new()),
+                audience: Some(String::new()),
+                rooms_claim: String::new(),
+            }),
+        };
+    });
+    let expected = [
+        "spec.turnConfigRef.name",
+        "spec.publicUrl",
+        "spec.security.allowedOrigins[0]",
+        "spec.security.trustedProxyCidrs",
+        "spec.auth.jwt.secretRef.name",
+        "spec.auth.jwt.secretRef.currentKey",
+        "spec.auth.jwt.secretRef.previousKey",
+        "spec.auth.jwt.issuer",
+        "spec.auth.jwt.audience",
+        "spec.auth.jwt.roomsClaim",
+    ];
+    assert_eq!(paths(result), expected);
+    assert!(cluster(|spec| spec.websocket.subprotocol = Some("berth.v2".into())).is_ok());
+}
+
+#[test]
+fn names_of_a_pool_have_their_bounds() {
+    let mut spec = HostPoolSpec::new("x".repeat(41));
+    spec.turn_config_ref = Some(LocalRef { name: "x".repeat(41) });
+    spec.host_auth.secret_ref = Some(RotatingSecretRef::named(""));
+    let result = PoolSettings::try_from(&HostPool::new(&"x".repeat(41), spec));
+    let expected = [
+        "metadata.name",
+        "spec.signalingClusterRef.name",
+        "spec.turnConfigRef.name",
+        "spec.hostAuth.secretRef.name",
+    ];
+    assert_eq!(paths(result), expected);
+}
+
+#[test]
+fn a_turn_config_names_wrong_urls_names_and_secrets() {
+    let shared = |urls: &[&str], secret: &str| SharedSecretProvider {
+        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        secret_ref: SharedSecretRef {
+            name: secret.into(),
+            key: None,
+        },
+    };
+    let provider = |name: &str, shared: SharedSecretProvider| TurnProvider {
+        name: name.into(),
+        shared_secret: Some(shared),
+        fixed: None,
+    };
+    let fixed = StaticProvider {
+        urls: vec![],
+        secret_ref: StaticSecretRef {
+            name: "s".into(),
+            username_key: Some(String::new()),
+            credential_key: None,
+        },
+    };
+    let spec = TurnConfigSpec {
+        stun_urls: vec!["stun:a:1".into(), "stun:a?b".into(), "stun:".into()],
+        providers: vec![
+            provider("a", shared(&["turn:a:1?transport=udp"], "s")),
+            provider("-b", shared(&[], "s")),
+            provider(
+                "c",
+                shared(&["turn:a b", "stun:a", &format!("turn:{}", "x".repeat(252))], ""),
+            ),
+            TurnProvider {
+                name: "d".into(),
+                shared_secret: None,
+                fixed: Some(fixed),
+            },
+        ],
+        credential_ttl_seconds: 300,
+    };
+    let expected = [
+        "spec.stunUrls[2]",
+        "spec.stunUrls[1]",
+        "spec.providers[1].name",
+        "spec.providers[1].sharedSecret.urls",
+        "spec.providers[2].sharedSecret.urls[0]",
+        "spec.providers[2].sharedSecret.urls[1]",
+        "spec.providers[2].sharedSecret.urls[2]",
+        "spec.providers[2].sharedSecret.secretRef.name",
+        "spec.providers[3].static.urls",
+        "spec.providers[3].static.secretRef.usernameKey",
+    ];
+    assert_eq!(
+        paths(TurnSettings::try_from(&TurnConfig::new("turn", spec))),
+        expected
     );
 }

@@ -55,7 +55,17 @@ impl TryFrom<&TurnConfig> for TurnSettings {
             "spec",
             "at least one of stunUrls and providers must have an entry",
         );
+        check.own_name(&resource.name_any());
+        check.entries("spec.stunUrls", spec.stun_urls.len(), 0..=16);
         urls(&mut check, "spec.stunUrls", &spec.stun_urls, &["stun:", "stuns:"]);
+        for (index, url) in spec.stun_urls.iter().enumerate() {
+            check.require(
+                !url.contains('?'),
+                &format!("spec.stunUrls[{index}]"),
+                "must have no query (RFC 7064)",
+            );
+        }
+        check.entries("spec.providers", spec.providers.len(), 0..=8);
         let mut providers = Vec::with_capacity(spec.providers.len());
         for (index, entry) in spec.providers.iter().enumerate() {
             let path = format!("spec.providers[{index}]");
@@ -65,6 +75,11 @@ impl TryFrom<&TurnConfig> for TurnSettings {
                 .take(index)
                 .all(|earlier| earlier.name != entry.name);
             check.require(unique, &format!("{path}.name"), "must be unique in the list");
+            check.require(
+                is_label(&entry.name),
+                &format!("{path}.name"),
+                "must have 1 to 63 characters out of a-z 0-9 -, none of them - at the start or end",
+            );
             providers.extend(provider(&mut check, &path, entry));
         }
         let ttl = check.number::<u32>(
@@ -93,30 +108,30 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
     };
     match (&entry.shared_secret, &entry.fixed) {
         (Some(shared), None) => {
-            urls(
-                check,
-                &format!("{path}.sharedSecret.urls"),
-                &shared.urls,
-                &["turn:", "turns:"],
-            );
+            turn_urls(check, &format!("{path}.sharedSecret.urls"), &shared.urls);
             let reference = &shared.secret_ref;
+            let secret = key(&reference.name, &reference.key, "secret");
+            let path = format!("{path}.sharedSecret.secretRef");
+            check.secret_part(&format!("{path}.name"), &secret.name);
+            check.secret_part(&format!("{path}.key"), &secret.key);
             Some(ProviderSettings::SharedSecret {
                 urls: shared.urls.clone(),
-                secret: key(&reference.name, &reference.key, "secret"),
+                secret,
             })
         }
         (None, Some(fixed)) => {
-            urls(
-                check,
-                &format!("{path}.static.urls"),
-                &fixed.urls,
-                &["turn:", "turns:"],
-            );
+            turn_urls(check, &format!("{path}.static.urls"), &fixed.urls);
             let reference = &fixed.secret_ref;
+            let username = key(&reference.name, &reference.username_key, "username");
+            let credential = key(&reference.name, &reference.credential_key, "credential");
+            let path = format!("{path}.static.secretRef");
+            check.secret_part(&format!("{path}.name"), &reference.name);
+            check.secret_part(&format!("{path}.usernameKey"), &username.key);
+            check.secret_part(&format!("{path}.credentialKey"), &credential.key);
             Some(ProviderSettings::Static {
                 urls: fixed.urls.clone(),
-                username: key(&reference.name, &reference.username_key, "username"),
-                credential: key(&reference.name, &reference.credential_key, "credential"),
+                username,
+                credential,
             })
         }
         _ => {
@@ -126,16 +141,31 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
     }
 }
 
+/// The name of a provider: a label of RFC 1123.
+fn is_label(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let inside = !text.starts_with('-') && !text.ends_with('-');
+    (1..=63).contains(&text.len()) && inside && text.bytes().all(allowed)
+}
+
+fn turn_urls(check: &mut Checker, path: &str, list: &[String]) {
+    check.entries(path, list.len(), 1..=16);
+    urls(check, path, list, &["turn:", "turns:"]);
+}
+
 fn urls(check: &mut Checker, path: &str, urls: &[String], schemes: &[&str]) {
     for (index, url) in urls.iter().enumerate() {
         let known = schemes
             .iter()
             .any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
-        let allowed = known && !url.contains(char::is_whitespace);
+        let allowed = known && url.chars().count() <= 256 && !url.contains(char::is_whitespace);
         check.require(
             allowed,
             &format!("{path}[{index}]"),
-            &format!("must start with {}", schemes.join(" or ")),
+            &format!(
+                "must start with {}, name a server, and have at most 256 characters and no blanks",
+                schemes.join(" or ")
+            ),
         );
     }
 }

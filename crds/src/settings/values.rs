@@ -43,7 +43,9 @@ impl PublicUrl {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const RULE: &str = "must be a URL such as wss://signaling.example.com, without query or fragment";
         let url = Url::parse(text).map_err(|_| RULE)?;
-        let scheme = matches!(url.scheme(), "ws" | "wss");
+        // The parser reads `WSS:a` and `ws:////a` as well, which neither clients nor `is_secure` do.
+        let rest = text.strip_prefix("wss://").or_else(|| text.strip_prefix("ws://"));
+        let scheme = rest.is_some_and(|rest| !rest.starts_with('/')) && text.chars().count() <= 512;
         let plain = url.query().is_none() && url.fragment().is_none() && !text.contains(char::is_whitespace);
         if scheme && plain && url.has_host() {
             Ok(Self(text.to_owned()))
@@ -68,13 +70,12 @@ impl PublicUrl {
 pub struct AllowedOrigins(Vec<String>);
 
 impl AllowedOrigins {
-    /// Takes the entries of the list; an empty list allows every origin.
+    /// Takes the entries of the list; an empty list allows every origin. A blank entry matches none.
     pub fn new(entries: impl IntoIterator<Item = String>) -> Self {
         Self(
             entries
                 .into_iter()
                 .map(|entry| entry.trim().to_ascii_lowercase())
-                .filter(|entry| !entry.is_empty())
                 .collect(),
         )
     }
@@ -94,7 +95,7 @@ impl AllowedOrigins {
         let url = Url::parse(&origin).ok();
         let host = url.as_ref().and_then(Url::host_str);
         let host_and_port = origin.split_once("://").map(|(_, rest)| rest);
-        self.0.iter().any(|entry| {
+        self.0.iter().filter(|entry| !entry.is_empty()).any(|entry| {
             *entry == origin || Some(entry.as_str()) == host_and_port || Some(entry.as_str()) == host
         })
     }

@@ -19,8 +19,8 @@ pub struct ClientAddress {
     pub ip: IpAddr,
     /// The socket belongs to a trusted proxy, so its forwarding headers are believed.
     pub via_trusted_proxy: bool,
-    /// The trusted proxy nearest to the client was reached by TLS (`X-Forwarded-Proto: https`). Never true
-    /// without a trusted proxy.
+    /// The connection came by TLS all the way: every entry of `X-Forwarded-Proto` says `https`. Never true without a
+    /// trusted proxy.
     pub https: bool,
 }
 
@@ -51,16 +51,15 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> C
     }
 }
 
-/// A chain of proxies appends; the first entry is what the client used. Some replace the header: then it is the only
-/// entry.
+/// Some proxies replace the header, some append to what the client wrote, and nothing tells whose entry is whose. So all
+/// entries must say `https`: an invented one can take away what a proxy said, but not make it up.
 fn forwarded_https(headers: &HeaderMap) -> bool {
-    right_to_left(headers, &X_FORWARDED_PROTO)
-        .last()
-        .is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+    let mut entries = right_to_left(headers, &X_FORWARDED_PROTO).peekable();
+    entries.peek().is_some() && entries.all(|proto| proto.eq_ignore_ascii_case("https"))
 }
 
 /// Entries of a list header, last one first. Several lines count as one list.
-fn right_to_left<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn right_to_left<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> + use<'a> {
     let lines: Vec<&str> = headers
         .get_all(name)
         .iter()
@@ -151,18 +150,28 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_what_the_client_used() {
+    fn tls_is_what_every_entry_says() {
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        for (proto, expected) in [
-            (Some("https"), true),
-            (Some("HTTPS"), true),
-            (Some("https, http"), true),
-            (Some("http, https"), false),
-            (Some("http"), false),
-            (None, false),
+        for (lines, expected) in [
+            (&["https"][..], true),
+            (&["HTTPS"], true),
+            (&["https, https"], true),
+            (&["https", "https"], true),
+            // The left one is the client's own, in front of what an appending proxy says.
+            (&["https, http"], false),
+            (&["https", "http"], false),
+            (&["http, https"], false),
+            (&["https,"], false),
+            (&["http"], false),
+            (&[""], false),
+            (&[], false),
         ] {
-            let client = client_address("10.0.0.1".parse().unwrap(), &headers(&[], proto), &trusted);
-            assert_eq!(client.https, expected, "{proto:?}");
+            let mut headers = headers(&["198.51.100.1"], None);
+            for line in lines {
+                headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(line));
+            }
+            let client = client_address("10.0.0.1".parse().unwrap(), &headers, &trusted);
+            assert_eq!(client.https, expected, "{lines:?}");
         }
     }
 

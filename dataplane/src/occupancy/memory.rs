@@ -60,14 +60,15 @@ impl MemoryRooms {
             .filter(|seat| seat.member != member)
             .cloned()
             .collect();
-        if others.len() >= usize::from(capacity) {
-            return Join::Full;
-        }
         let held = room
             .seats
             .iter()
             .find(|seat| seat.member == member)
             .map(|seat| seat.join);
+        // Who sits keeps the seat, also where the capacity was lowered meanwhile.
+        if held.is_none() && others.len() >= usize::from(capacity) {
+            return Join::Full;
+        }
         let join = held.or(earlier).unwrap_or_else(|| {
             if room.last == 0 {
                 now_micros()
@@ -84,7 +85,11 @@ impl MemoryRooms {
             });
         }
         state.touch(id);
-        Join::Joined { join, others }
+        Join::Joined {
+            join,
+            others,
+            reaped: Vec::new(),
+        }
     }
 
     /// See [`super::Seats::leave`].
@@ -93,8 +98,12 @@ impl MemoryRooms {
         let Some(room) = state.rooms.get_mut(id) else {
             return Vec::new();
         };
+        let before = room.seats.len();
         room.seats.retain(|seat| seat.member != member);
         let left = room.seats.clone();
+        if left.len() == before {
+            return left;
+        }
         // The matchmaker has to see the last join number until it looked at the room.
         if left.is_empty() && !state.watched.contains_key(id) {
             state.rooms.remove(id);

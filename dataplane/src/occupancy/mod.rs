@@ -89,6 +89,8 @@ pub enum Join {
         join: u64,
         /// All other seats whose instances live.
         others: Vec<Seat>,
+        /// Members whose seats were taken away because their instances are dead. Nobody else tells the others.
+        reaped: Vec<MemberId>,
     },
     /// The room has as many members as it may have.
     Full,
@@ -113,6 +115,8 @@ pub struct Renewal {
     pub lost: bool,
     /// Seats of dead instances that this call took away; at most a few hundred per call.
     pub reaped: Vec<Reaped>,
+    /// There are more such seats: renew again at once.
+    pub more: bool,
 }
 
 /// Why a step failed.

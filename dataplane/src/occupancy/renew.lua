@@ -1,18 +1,23 @@
 -- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap.
--- Answers {lost, room, member, number of seats left, seats left..., room, ...}.
+-- Answers {lost, more to reap, room, member, number of seats left, seats left..., room, ...}.
 local prefix, instance, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ttl_ms, keep_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local instances = KEYS[1]
 local now_ms = math.floor(berth_now_us() / 1000)
-local lost = 0
-if not berth_live(prefix, instance, now_ms) or redis.call('SREM', prefix .. 'lapsed', instance) == 1 then lost = 1 end
+-- Both are asked: what is told now must not be told again.
+local lapsed = berth_lapsed(prefix, instance, now_ms, lease_ms)
+local unaware = redis.call('SREM', prefix .. 'lapsed', instance) == 1
+local lost = (lapsed or unaware) and 1 or 0
 redis.call('ZADD', instances, berth_integer(now_ms + lease_ms), instance)
 redis.call('PEXPIRE', instances, keep_ms)
 redis.call('PEXPIRE', berth_seats_key(prefix, instance), keep_ms)
-local answer = {lost}
+local answer = {lost, 0}
+local calm = redis.call('EXISTS', prefix .. 'calm') == 1
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', berth_integer(now_ms), 'LIMIT', 0, 16)) do
+  local released = tonumber(redis.call('ZSCORE', instances, dead)) == 0
   local seats = berth_seats_key(prefix, dead)
-  while most > 0 do
+  local reap = released or not calm
+  while reap and most > 0 do
     local entry = redis.call('SPOP', seats)
     if not entry then break end
     most = most - 1
@@ -29,6 +34,10 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', berth_integ
       for _, part in ipairs(left) do answer[#answer + 1] = part end
     end
   end
-  if redis.call('EXISTS', seats) == 0 then redis.call('ZREM', instances, dead) end
+  if redis.call('EXISTS', seats) == 0 then
+    redis.call('ZREM', instances, dead)
+  elseif reap then
+    answer[2] = 1
+  end
 end
 return answer

@@ -14,9 +14,13 @@ local function berth_occupancy_known(prefix, now_ms)
   return redis.call('ZCOUNT', prefix .. 'instances', '(' .. berth_integer(now_ms), '+inf') > 0
 end
 
+-- Whether the lease of an instance lives. While the store is *calm*, because it was away for longer than the leases,
+-- instances that could not renew meanwhile are believed; one that released its lease never is.
 local function berth_live(prefix, instance, now_ms)
   local lease = redis.call('ZSCORE', prefix .. 'instances', instance)
-  return lease and tonumber(lease) > now_ms
+  if not lease then return false end
+  if tonumber(lease) > now_ms then return true end
+  return tonumber(lease) > 0 and redis.call('EXISTS', prefix .. 'calm') == 1
 end
 
 -- Last join number and members {member, join, instance} whose instances live.
@@ -39,5 +43,9 @@ end
 -- Tells the pool that watches the room, if one does.
 local function berth_touch(prefix, room)
   local pool = redis.call('HGET', prefix .. 'watched', room)
-  if pool then redis.call('SADD', prefix .. 'pool:' .. pool .. ':touched', room) end
+  if not pool then return end
+  local touched = prefix .. 'pool:' .. pool .. ':touched'
+  redis.call('SADD', touched, room)
+  -- A pool that is gone leaves nothing behind for ever.
+  redis.call('PEXPIRE', touched, 3600000)
 end

@@ -3,6 +3,15 @@ local function berth_seats_key(prefix, instance)
   return prefix .. 'seats:' .. instance
 end
 
+-- Whether `instance` must take its lease anew. One that lapsed shows that the store, or the way to it, was away: the others
+-- could not renew either and get the length of a lease to say that they live.
+local function berth_lapsed(prefix, instance, now_ms, lease_ms)
+  local lease = redis.call('ZSCORE', prefix .. 'instances', instance)
+  if lease and tonumber(lease) > now_ms then return false end
+  if lease and tonumber(lease) > 0 then redis.call('SET', prefix .. 'calm', '1', 'PX', lease_ms) end
+  return true
+end
+
 -- Takes one seat away. The room keeps its last join number for `ttl_ms` after its last member.
 local function berth_unseat(prefix, room, member, instance, ttl_ms)
   local key = prefix .. 'room:' .. room
@@ -26,15 +35,17 @@ local function berth_list(members, except)
   return list
 end
 
--- Takes the seats of dead instances out of one room.
+-- Takes the seats of dead instances out of one room; the members that had them.
 local function berth_prune(prefix, room, now_ms, ttl_ms)
-  local fields = redis.call('HGETALL', prefix .. 'room:' .. room)
+  local fields, reaped = redis.call('HGETALL', prefix .. 'room:' .. room), {}
   for i = 1, #fields, 2 do
     if fields[i] ~= '#' then
       local instance = string.match(fields[i + 1], '^%d+|(.*)$')
       if not berth_live(prefix, instance, now_ms) then
         berth_unseat(prefix, room, fields[i], instance, ttl_ms)
+        reaped[#reaped + 1] = fields[i]
       end
     end
   end
+  return reaped
 end

@@ -1,5 +1,6 @@
 //! Rooms shared by Redis.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct SharedRooms {
     link: RedisLink,
     keys: Arc<Keys>,
     timing: Arc<ArcSwap<Timing>>,
+    /// A renewal may have been done without its answer reaching us: what it said is lost.
+    unheard: Arc<AtomicBool>,
 }
 
 /// How long things live.
@@ -71,6 +74,7 @@ impl SharedRooms {
             link,
             keys: Arc::new(keys),
             timing: Arc::new(ArcSwap::from_pointee(timing)),
+            unheard: Arc::default(),
         }
     }
 
@@ -129,9 +133,11 @@ impl SharedRooms {
         let join = first
             .parse()
             .map_err(|_| OccupancyError::Answer("no join number"))?;
+        let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
         Ok(Join::Joined {
             join,
-            others: seats(rest)?,
+            others: seats(others)?,
+            reaped,
         })
     }
 
@@ -177,11 +183,16 @@ impl SharedRooms {
             (KEEP + timing.room_ttl).as_millis().to_string(),
             MOST_REAPED.to_string(),
         ];
-        let answer: Vec<String> = self
+        let answer: Result<Vec<String>, _> = self
             .link
             .script(&scripts().renew, &[self.keys.instances()], &args)
-            .await?;
-        renewal(&answer).ok_or(OccupancyError::Answer("a malformed renewal"))
+            .await;
+        if answer.as_ref().is_err_and(|error| !error.had_no_effect()) {
+            self.unheard.store(true, Ordering::Relaxed);
+        }
+        let mut renewal = renewal(&answer?).ok_or(OccupancyError::Answer("a malformed renewal"))?;
+        renewal.lost |= self.unheard.swap(false, Ordering::Relaxed);
+        Ok(renewal)
     }
 
     /// See [`super::Seats::release`].
@@ -201,6 +212,16 @@ fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {
         .collect()
 }
 
+/// Members behind their number, and what comes behind them.
+fn reaped(parts: &[String]) -> Option<(Vec<MemberId>, &[String])> {
+    let (count, rest) = parts.split_first()?;
+    let (reaped, rest) = rest.split_at_checked(count.parse().ok()?)?;
+    let reaped = reaped
+        .iter()
+        .map(|member| Uuid::try_parse(member).ok().map(MemberId));
+    Some((reaped.collect::<Option<_>>()?, rest))
+}
+
 fn seat(parts: &[String]) -> Option<Seat> {
     let [member, join, instance] = parts else {
         return None;
@@ -213,7 +234,10 @@ fn seat(parts: &[String]) -> Option<Seat> {
 }
 
 fn renewal(answer: &[String]) -> Option<Renewal> {
-    let (lost, mut rest) = answer.split_first()?;
+    let [lost, more, rest @ ..] = answer else {
+        return None;
+    };
+    let mut rest = rest;
     let mut reaped = Vec::new();
     while let [room, member, count, tail @ ..] = rest {
         let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(3)?)?;
@@ -228,5 +252,6 @@ fn renewal(answer: &[String]) -> Option<Renewal> {
     rest.is_empty().then_some(Renewal {
         lost: lost == "1",
         reaped,
+        more: more == "1",
     })
 }

@@ -9,10 +9,11 @@ use ::redis::{PushInfo, PushKind, RedisResult};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::breaker::{Breaker, BreakerSettings, BreakerState};
 use super::error::RedisError;
-use super::keeper::{Keeper, LostSignal, Pings, ping};
+use super::keeper::{Keeper, LostSignal, Pings, check};
 use super::link::LinkOptions;
 use super::metrics::{ErrorLabels, RedisMetrics};
 
@@ -21,7 +22,7 @@ pub(super) struct Commands {
     options: LinkOptions,
     pub(super) metrics: RedisMetrics,
     /// The connection for commands, while there is one.
-    connection: watch::Sender<Option<MultiplexedConnection>>,
+    connection: watch::Sender<Option<Offered>>,
     in_flight: Semaphore,
     breaker: Mutex<Breaker>,
     /// The breaker is closed and remembers no failure: commands need not lock it.
@@ -30,6 +31,25 @@ pub(super) struct Commands {
     up: AtomicBool,
     /// `up` and the breaker is not open.
     pub(super) healthy: watch::Sender<bool>,
+}
+
+/// One connection that commands may use.
+#[derive(Clone)]
+struct Offered {
+    connection: MultiplexedConnection,
+    /// Set by the first command that this connection's server refused as a replica. Answers that come late say
+    /// nothing about the next connection.
+    demoted: LostSignal,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Lost,
+    /// It did not answer any more.
+    GaveUp,
+    /// Its server has become a replica.
+    Demoted,
 }
 
 impl Commands {
@@ -85,7 +105,7 @@ impl Commands {
         &self,
         send: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let connection = self.connection().await?;
+        let Offered { connection, demoted } = self.connection().await?;
         let _place = match self.in_flight.try_acquire() {
             Ok(place) => place,
             Err(_) => timeout(self.options.response_timeout, self.in_flight.acquire())
@@ -93,25 +113,29 @@ impl Commands {
                 .map_err(|_| RedisError::Timeout)?
                 .map_err(|_| RedisError::Disconnected)?,
         };
-        send(connection).await.map_err(RedisError::from)
+        let result = send(connection).await.map_err(RedisError::from);
+        if result.as_ref().is_err_and(RedisError::is_demotion) {
+            demoted.set();
+        }
+        result
     }
 
     /// The connection, after a short wait if it is just being made.
-    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
-        if let Some(connection) = &*self.connection.borrow() {
-            return Ok(connection.clone());
+    async fn connection(&self) -> Result<Offered, RedisError> {
+        if let Some(offered) = &*self.connection.borrow() {
+            return Ok(offered.clone());
         }
         let mut changes = self.connection.subscribe();
         let connected = timeout(self.options.patience, changes.wait_for(Option::is_some)).await;
         match connected {
-            Ok(Ok(connection)) => connection.clone().ok_or(RedisError::Disconnected),
+            Ok(Ok(offered)) => offered.clone().ok_or(RedisError::Disconnected),
             _ => Err(RedisError::Disconnected),
         }
     }
 
     /// Keeps the connection for commands.
     pub(super) async fn keep(self: Arc<Self>, mut keeper: Keeper) {
-        let mut gave_up = false;
+        let mut ended = Ended::Lost;
         loop {
             let lost = LostSignal::default();
             let told = lost.clone();
@@ -123,34 +147,43 @@ impl Commands {
                     Ok::<(), ()>(())
                 })
                 .await;
-            if let Err(error) = ping(&mut connection).await {
+            if let Err(error) = check(&mut connection, ended == Ended::Demoted).await {
                 keeper.unusable(&error);
                 continue;
             }
             // A server that was away and answers now is better evidence than the time since the last failure. One
             // that only hung may hang on the next command again: the breaker keeps its time.
-            if keeper.was_refused() || !gave_up {
+            if keeper.was_refused() || ended != Ended::GaveUp {
                 self.change_breaker(|breaker| *breaker = Breaker::new(breaker.settings()));
             }
-            gave_up = self.serve(connection, &lost).await;
+            ended = self.serve(connection, &lost).await;
             self.connection.send_replace(None);
             self.set_up(false);
+            if ended == Ended::Demoted {
+                warn!("redis has become a replica: connecting again");
+                keeper.news().demoted();
+            }
         }
     }
 
-    /// Offers one connection to commands and pings it until it is lost (`false`) or given up (`true`).
-    async fn serve(&self, mut connection: MultiplexedConnection, lost: &LostSignal) -> bool {
-        self.connection.send_replace(Some(connection.clone()));
+    /// Offers one connection to commands and pings it until it ends.
+    async fn serve(&self, mut connection: MultiplexedConnection, lost: &LostSignal) -> Ended {
+        let demoted = LostSignal::default();
+        self.connection.send_replace(Some(Offered {
+            connection: connection.clone(),
+            demoted: demoted.clone(),
+        }));
         self.set_up(true);
         let mut pings = Pings::new();
         loop {
             let alive = tokio::select! {
-                () = lost.wait() => return false,
+                () = lost.wait() => return Ended::Lost,
+                () = demoted.wait() => return Ended::Demoted,
                 alive = pings.next(&mut connection) => alive,
             };
             self.probe(pings.answered());
             if !alive {
-                return true;
+                return Ended::GaveUp;
             }
             self.set_up(pings.answered());
         }

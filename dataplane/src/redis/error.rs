@@ -5,6 +5,9 @@ use ::redis::ServerErrorKind;
 
 use super::metrics::ErrorKind;
 
+/// What every version of Redis says after `READONLY`.
+const READ_ONLY: &str = "You can't write against a read only";
+
 /// Why a Redis call gave no result. `Display` holds no key, no value and no password.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -34,16 +37,25 @@ impl RedisError {
         match self {
             Self::Unavailable | Self::Disconnected | Self::Timeout | Self::Broken(_) => true,
             Self::Type(_) => false,
-            Self::Server(error) => matches!(
-                error.kind(),
-                Kind::Server(
-                    ServerErrorKind::BusyLoading
-                        | ServerErrorKind::ClusterDown
-                        | ServerErrorKind::MasterDown
-                        | ServerErrorKind::ReadOnly
-                )
-            ),
+            Self::Server(error) => {
+                self.is_demotion()
+                    || matches!(
+                        error.kind(),
+                        Kind::Server(
+                            ServerErrorKind::BusyLoading
+                                | ServerErrorKind::ClusterDown
+                                | ServerErrorKind::MasterDown
+                        )
+                    )
+            }
         }
+    }
+
+    /// Whether the server takes no writes because it is a replica: after a failover the name stands for another one.
+    pub(super) fn is_demotion(&self) -> bool {
+        let Self::Server(error) = self else { return false };
+        // Redis 6 wraps what a script met into `ERR Error running script`, and a transaction into EXECABORT.
+        error.kind() == Kind::Server(ServerErrorKind::ReadOnly) || error.to_string().contains(READ_ONLY)
     }
 
     /// Whether the command certainly had no effect, so that it may be repeated.
@@ -74,5 +86,45 @@ impl From<::redis::RedisError> for RedisError {
             _ if error.is_connection_dropped() => Self::Broken(error),
             _ => Self::Server(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(kind: ServerErrorKind, text: &str) -> RedisError {
+        ::redis::RedisError::from((Kind::Server(kind), "server", text.to_owned())).into()
+    }
+
+    #[test]
+    fn demotion_is_an_outage_also_inside_the_error_of_a_script() {
+        let script = "Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write \
+                      against a read only replica.";
+        for (kind, text) in [
+            (
+                ServerErrorKind::ReadOnly,
+                "You can't write against a read only replica.",
+            ),
+            (ServerErrorKind::ReadOnly, "in other words"),
+            (ServerErrorKind::ResponseError, script),
+        ] {
+            let error = answered(kind, text);
+            assert!(error.is_demotion() && error.is_outage(), "{kind:?} {text}");
+        }
+    }
+
+    #[test]
+    fn other_answers_are_no_demotion() {
+        let loading = answered(
+            ServerErrorKind::BusyLoading,
+            "Redis is loading the dataset in memory",
+        );
+        assert!(loading.is_outage() && !loading.is_demotion());
+        let script = answered(
+            ServerErrorKind::ResponseError,
+            "Error running script: no such room READONLY",
+        );
+        assert!(!script.is_outage() && !script.is_demotion());
     }
 }

@@ -1,14 +1,16 @@
 //! What both connections need to stay up: connect with backoff, pings, the news of a loss.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
-use ::redis::{AsyncConnectionConfig, Cmd};
+use ::redis::{AsyncConnectionConfig, Cmd, Value};
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -48,6 +50,8 @@ pub(super) struct Keeper {
 pub(super) struct News {
     reconnects: AtomicU64,
     reconnects_metric: Counter,
+    /// Counts the servers that turned out to be replicas: no connection to them is worth keeping, though they answer.
+    demotions: watch::Sender<u64>,
     /// Last failure to connect, for `/statusz`.
     last_error: Mutex<Option<String>>,
 }
@@ -60,6 +64,15 @@ pub(super) struct LostSignal(CancellationToken);
 pub(super) struct Pings {
     interval: Interval,
     missed: u32,
+}
+
+/// Why a connection that was made is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("the server is a replica and takes no writes")]
+    Replica,
+    #[error(transparent)]
+    Redis(#[from] ::redis::RedisError),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,13 +168,18 @@ impl Keeper {
         *self.news.last_error.lock() = Some(text);
     }
 
+    /// See [`News::demoted`].
+    pub(super) fn news(&self) -> &News {
+        &self.news
+    }
+
     /// Whether the server was seen to be away since this was asked last.
     pub(super) fn was_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)
     }
 
-    /// A connection that was made but does not answer.
-    pub(super) fn unusable(&mut self, error: &::redis::RedisError) {
+    /// A connection that was made but does not answer, or not by a server that takes writes.
+    pub(super) fn unusable(&mut self, error: &(dyn Error + 'static)) {
         self.failed(error);
     }
 }
@@ -171,8 +189,19 @@ impl News {
         Self {
             reconnects: AtomicU64::new(0),
             reconnects_metric,
+            demotions: watch::Sender::new(0),
             last_error: Mutex::new(None),
         }
+    }
+
+    /// Tells both keepers that the server is a replica now.
+    pub(super) fn demoted(&self) {
+        self.demotions.send_modify(|count| *count += 1);
+    }
+
+    /// Follows [`News::demoted`] from now on.
+    pub(super) fn watch_demotions(&self) -> watch::Receiver<u64> {
+        self.demotions.subscribe()
     }
 
     pub(super) fn reconnects(&self) -> u64 {
@@ -220,6 +249,23 @@ impl LostSignal {
 
     pub(super) async fn wait(&self) {
         self.0.cancelled().await;
+    }
+}
+
+/// Whether a server answers, and takes writes as far as is known: one that has just been found to be a replica answers
+/// pings as well, and its name may still stand for it for a while.
+pub(super) async fn check(
+    connection: &mut MultiplexedConnection,
+    must_be_primary: bool,
+) -> Result<(), Unusable> {
+    if !must_be_primary {
+        return Ok(ping(connection).await?);
+    }
+    // HELLO and not ROLE, which many access lists refuse: every connection has to say it for RESP3 anyway.
+    let hello: HashMap<String, Value> = Cmd::new().arg("HELLO").query_async(connection).await?;
+    match hello.get("role") {
+        Some(Value::BulkString(role)) if role != b"master" => Err(Unusable::Replica),
+        _ => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::keeper::{Keeper, LostSignal, Pings};
+use super::keeper::{Keeper, LostSignal, Pings, check};
 use super::subscription::{Inbox, Subscription};
 
 /// All subscriptions of a link.
@@ -77,15 +77,27 @@ impl Subscriber {
 
     /// Keeps the connection until `stop`.
     pub(super) async fn run(self: Arc<Self>, mut keeper: Keeper, stop: CancellationToken) {
+        let mut demotions = keeper.news().watch_demotions();
         stop.run_until_cancelled(async {
+            let mut demoted = false;
             loop {
                 while self.channels.lock().is_empty() {
                     self.changed.notified().await;
                 }
                 let lost = LostSignal::default();
-                let connection = keeper.connect(self.route(lost.clone())).await;
+                let mut connection = keeper.connect(self.route(lost.clone())).await;
+                demoted |= demotions.has_changed().unwrap_or_default();
+                demotions.mark_unchanged();
+                if demoted && let Err(error) = check(&mut connection, true).await {
+                    keeper.unusable(&error);
+                    continue;
+                }
                 self.connected.store(true, Ordering::Relaxed);
-                self.serve(connection, &lost).await;
+                tokio::select! {
+                    () = self.serve(connection, &lost) => demoted = false,
+                    // The link's own news live as long as this task.
+                    _ = demotions.changed() => demoted = true,
+                }
                 self.disconnected();
             }
         })

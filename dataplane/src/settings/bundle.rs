@@ -294,8 +294,22 @@ fn reduce(key: &ResourceKey, manifest: &Value) -> Value {
             "namespace": key.name.namespace,
             "generation": manifest.pointer("/metadata/generation").and_then(Value::as_i64),
         },
-        "spec": manifest.get("spec").cloned().unwrap_or_default(),
+        "spec": manifest.get("spec").map(without_nulls).unwrap_or_default(),
     })
+}
+
+/// A value without the members of objects that are null. The API server drops them where the field takes no null, and
+/// no field of ours does: `rooms:` with nothing under it means the defaults, in a file as well.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .filter(|(_, member)| !member.is_null())
+            .map(|(name, member)| (name.clone(), without_nulls(member)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
 }
 
 /// What is left of a resource after it has been read into its type.

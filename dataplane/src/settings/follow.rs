@@ -180,7 +180,7 @@ impl<V: View> Settings<V> {
             assemble::<V>(bundle, &own)?;
         }
         let settings = Self::follow(source, own, updates, task, None, metrics);
-        settings.shared.take(&first, false);
+        settings.shared.take(&first);
         Ok(settings)
     }
 
@@ -278,41 +278,55 @@ impl<V: View> Shared<V> {
                 () = patience.as_mut(), if may_start_from_cache => {
                     may_start_from_cache = false;
                     if let Some(cache) = &cache {
-                        self.start_from(cache).await;
+                        self.start_from(cache, "the API server does not answer").await;
                     }
                     continue;
                 }
             }
             let update = updates.borrow_and_update().clone();
-            may_start_from_cache &= matches!(update, Update::Waiting(_));
-            if self.take(&update, false)
-                && let (Some(cache), Update::Bundle(bundle)) = (&cache, update)
-                && let Err(error) = cache.store(bundle).await
-            {
-                warn!(%error, "cannot keep the settings in the cache");
+            let applied = self.take(&update);
+            let Some(cache) = &cache else { continue };
+            match update {
+                Update::Waiting(_) => {}
+                Update::Bundle(bundle) if applied => {
+                    may_start_from_cache = false;
+                    if let Err(error) = cache.store(bundle).await {
+                        warn!(%error, "cannot keep the settings in the cache");
+                    }
+                }
+                // A restart must not make a wrong edit an outage: a process that runs keeps its last good version too.
+                Update::Bundle(_) | Update::Broken(_) => {
+                    if std::mem::take(&mut may_start_from_cache) {
+                        self.start_from(cache, "the first version was refused").await;
+                    }
+                }
             }
         }
     }
 
-    async fn start_from(&self, cache: &Cache) {
+    /// Puts the cache in force. One that is refused is no version that anybody made: the status keeps its reason.
+    async fn start_from(&self, cache: &Cache, why: &str) {
         match cache.load().await {
-            Ok(Some(bundle)) => {
-                warn!("the API server does not answer: starting with the settings of the cache");
-                self.take(&Update::Bundle(bundle), true);
-            }
+            Ok(Some(bundle)) => match assemble::<V>(&bundle, &self.own) {
+                Ok(view) => {
+                    warn!("{why}: starting with the settings of the cache");
+                    self.apply(view, true);
+                }
+                Err(error) => warn!(%error, "the cache of settings is refused"),
+            },
             Ok(None) => {}
             Err(error) => warn!(%error, "the cache of settings cannot be used"),
         }
     }
 
     /// Puts an update in force (`true`), or refuses it.
-    fn take(&self, update: &Update, from_cache: bool) -> bool {
+    fn take(&self, update: &Update) -> bool {
         match update {
             Update::Waiting(reason) => self.state.lock().waiting.clone_from(reason),
             Update::Broken(reason) => self.refuse(reason.clone()),
             Update::Bundle(bundle) => match assemble::<V>(bundle, &self.own) {
                 Ok(view) => {
-                    self.apply(view, from_cache);
+                    self.apply(view, false);
                     return true;
                 }
                 Err(refusals) => self.refuse(refusals.to_string()),

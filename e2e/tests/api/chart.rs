@@ -275,9 +275,15 @@ fn the_definitions_in_the_chart_are_the_generated_ones() {
 fn whole(mut value: serde_json::Value) -> serde_json::Value {
     match &mut value {
         serde_json::Value::Number(number) => value = format!("{:.3}", number.as_f64().unwrap()).into(),
-        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| *item = whole(item.take())),
+        serde_json::Value::Array(items) => {
+            for item in items {
+                *item = whole(item.take());
+            }
+        }
         serde_json::Value::Object(fields) => {
-            fields.values_mut().for_each(|field| *field = whole(field.take()))
+            for field in fields.values_mut() {
+                *field = whole(field.take());
+            }
         }
         _ => {}
     }

@@ -45,11 +45,15 @@ impl Helm {
         let mut template = self.command();
         template.args(["template", "berth"]).arg(chart());
         template.args(["--namespace", "berth-system", "--kube-version", KUBERNETES]);
-        let output = template.args(arguments).output().unwrap();
+        let output = template
+            .args(arguments)
+            .output()
+            .map_err(|error| error.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
-            Ok(String::from_utf8(output.stdout).unwrap())
+            Ok(text(&output.stdout))
         } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+            Err(text(&output.stderr))
         }
     }
 

@@ -9,17 +9,17 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// The cluster under test. It is named by the runner, never taken from the user's own configuration.
-pub struct Cluster {
+pub(crate) struct Cluster {
     kubeconfig: PathBuf,
     kubectl: PathBuf,
     helm: PathBuf,
     /// Namespace in which the manifests are applied.
-    pub namespace: String,
+    pub(crate) namespace: String,
 }
 
 impl Cluster {
     /// The cluster that `cargo xtask test` prepared.
-    pub fn from_runner(namespace: &str) -> Result<Self> {
+    pub(crate) fn from_runner(namespace: &str) -> Result<Self> {
         let path = |name: &str| {
             std::env::var_os(name).map(PathBuf::from).with_context(|| {
                 format!("{name} is not set: this suite needs a cluster with Berth's image; run it by `cargo xtask test`")
@@ -43,14 +43,14 @@ impl Cluster {
     }
 
     /// Runs `kubectl` in the namespace; standard output when it succeeds.
-    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(args);
         succeeded("kubectl", args, self.command(&self.kubectl, &all).output()?)
     }
 
     /// Runs `kubectl` and returns what it printed to standard error; an error when it succeeds.
-    pub fn kubectl_refused(&self, args: &[&str], stdin: &str) -> Result<String> {
+    pub(crate) fn kubectl_refused(&self, args: &[&str], stdin: &str) -> Result<String> {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(args);
         let output = self.with_stdin(&all, stdin)?;
@@ -62,7 +62,7 @@ impl Cluster {
     }
 
     /// `kubectl apply -f -` of a manifest.
-    pub fn apply_text(&self, manifest: &str) -> Result<String> {
+    pub(crate) fn apply_text(&self, manifest: &str) -> Result<String> {
         let args = ["--namespace", &self.namespace, "apply", "-f", "-"];
         succeeded("kubectl", &args, self.with_stdin(&args, manifest)?)
     }
@@ -83,7 +83,7 @@ impl Cluster {
     }
 
     /// `kubectl get ... -o json`.
-    pub fn get(&self, args: &[&str]) -> Result<Value> {
+    pub(crate) fn get(&self, args: &[&str]) -> Result<Value> {
         let mut all = vec!["get"];
         all.extend(args);
         all.extend(["-o", "json"]);
@@ -91,7 +91,7 @@ impl Cluster {
     }
 
     /// The exit code of a `kubectl` that may fail, with everything that it printed.
-    pub fn kubectl_code(&self, args: &[&str]) -> Result<(i32, String)> {
+    pub(crate) fn kubectl_code(&self, args: &[&str]) -> Result<(i32, String)> {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(args);
         let output = self.command(&self.kubectl, &all).output()?;
@@ -103,12 +103,12 @@ impl Cluster {
     }
 
     /// Runs `helm`.
-    pub fn helm(&self, args: &[&str]) -> Result<String> {
+    pub(crate) fn helm(&self, args: &[&str]) -> Result<String> {
         succeeded("helm", args, self.command(&self.helm, args).output()?)
     }
 
     /// Waits for a condition as a newcomer would.
-    pub fn wait_for(&self, condition: &str, what: &str, timeout: &str) -> Result<()> {
+    pub(crate) fn wait_for(&self, condition: &str, what: &str, timeout: &str) -> Result<()> {
         let (condition, timeout) = (
             format!("--for=condition={condition}"),
             format!("--timeout={timeout}"),
@@ -119,7 +119,7 @@ impl Cluster {
     }
 
     /// What an operator on call would look at; for error messages.
-    pub fn describe(&self, what: &str) -> String {
+    pub(crate) fn describe(&self, what: &str) -> String {
         let look = |args: &[&str]| {
             self.kubectl_code(args)
                 .map_or_else(|error| error.to_string(), |(_, text)| text)
@@ -140,7 +140,7 @@ impl Cluster {
     }
 
     /// `GET` on a port of a pod through the API server.
-    pub fn pod_get(&self, pod: &str, port: u16, path: &str) -> Result<String> {
+    pub(crate) fn pod_get(&self, pod: &str, port: u16, path: &str) -> Result<String> {
         let raw = format!(
             "/api/v1/namespaces/{}/pods/{pod}:{port}/proxy{path}",
             self.namespace
@@ -149,7 +149,7 @@ impl Cluster {
     }
 
     /// Names of the running, not ending pods with these labels, sorted.
-    pub fn pods(&self, selector: &str) -> Result<Vec<Pod>> {
+    pub(crate) fn pods(&self, selector: &str) -> Result<Vec<Pod>> {
         let list = self.get(&["pods", "-l", selector])?;
         let mut pods: Vec<Pod> = list["items"]
             .as_array()
@@ -164,13 +164,13 @@ impl Cluster {
 
 /// A pod that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
+pub(crate) struct Pod {
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
     /// `metadata.uid`.
-    pub uid: String,
+    pub(crate) uid: String,
     /// Restarts of all its containers.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
 }
 
 impl Pod {

@@ -13,20 +13,20 @@ use serde_json::Value;
 use crate::wait::eventually;
 
 /// The program `berth` and where it finds the matchmaker.
-pub struct Peers {
+pub(crate) struct Peers {
     program: PathBuf,
     matchmaker: String,
 }
 
 /// A running peer and what it printed: one JSON object a line. It is killed by its id when it is dropped.
-pub struct Peer {
+pub(crate) struct Peer {
     child: Child,
     lines: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Peers {
     /// Uses the program that the runner built.
-    pub fn from_runner(matchmaker: &str) -> Result<Self> {
+    pub(crate) fn from_runner(matchmaker: &str) -> Result<Self> {
         let program = std::env::var_os("BERTH_E2E_PROGRAM").map(PathBuf::from);
         Ok(Self {
             program: program.context("BERTH_E2E_PROGRAM is not set")?,
@@ -35,7 +35,7 @@ impl Peers {
     }
 
     /// Starts `berth host --json`; the secret goes by the environment, as people pass it.
-    pub fn host(&self, secret: &str, args: &[&str]) -> Result<Peer> {
+    pub(crate) fn host(&self, secret: &str, args: &[&str]) -> Result<Peer> {
         let mut command = Command::new(&self.program);
         command
             .args(["host", "--json", "--matchmaker", &self.matchmaker])
@@ -45,7 +45,7 @@ impl Peers {
     }
 
     /// Starts `berth play --json --events`.
-    pub fn player(&self, args: &[&str]) -> Result<Peer> {
+    pub(crate) fn player(&self, args: &[&str]) -> Result<Peer> {
         let mut command = Command::new(&self.program);
         command
             .args(["play", "--json", "--events", "--matchmaker", &self.matchmaker])
@@ -71,12 +71,12 @@ impl Peer {
     }
 
     /// Everything printed so far.
-    pub fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         self.lines.lock().expect("the reader does not panic").clone()
     }
 
     /// Events of this name, in order.
-    pub fn events(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn events(&self, name: &str) -> Vec<Value> {
         self.lines()
             .into_iter()
             .filter(|line| line["event"] == name)
@@ -84,7 +84,12 @@ impl Peer {
     }
 
     /// Waits until there are `count` events of this name.
-    pub fn expect_events(&mut self, name: &str, count: usize, deadline: Duration) -> Result<Vec<Value>> {
+    pub(crate) fn expect_events(
+        &mut self,
+        name: &str,
+        count: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Value>> {
         let what = format!("{count} events {name:?} of a peer");
         eventually(&what, deadline, || {
             let events = self.events(name);
@@ -102,7 +107,7 @@ impl Peer {
     }
 
     /// Waits for the end: exit code and last line.
-    pub fn finish(mut self, deadline: Duration) -> Result<(i32, Value)> {
+    pub(crate) fn finish(mut self, deadline: Duration) -> Result<(i32, Value)> {
         let status = eventually("the end of a player", deadline, || Ok(self.child.try_wait()?))?;
         // The reader sees the end of the output a moment after the process has ended.
         let last = eventually("a player's report", Duration::from_secs(10), || {
@@ -112,12 +117,12 @@ impl Peer {
     }
 
     /// Whether it still runs.
-    pub fn runs(&mut self) -> Result<bool> {
+    pub(crate) fn runs(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
     /// Ends it as Ctrl-C does.
-    pub fn interrupt(&self) -> Result<()> {
+    pub(crate) fn interrupt(&self) -> Result<()> {
         let status = Command::new("kill")
             .args(["-INT", &self.child.id().to_string()])
             .status()?;

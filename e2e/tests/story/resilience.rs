@@ -103,7 +103,13 @@ pub(crate) fn lose_signaling(story: &Story, hosts: &mut Peer) -> Result<()> {
 
 /// The room of the host that the player was given.
 fn room_of(player: &Peer) -> Result<String> {
-    text(player.events("matched").first().context("the player was given no host")?, "roomId")
+    text(
+        player
+            .events("matched")
+            .first()
+            .context("the player was given no host")?,
+        "roomId",
+    )
 }
 
 fn echoes(player: &Peer) -> u64 {

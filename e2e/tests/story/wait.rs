@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 /// Asks `probe` until it gives a value. An error of the probe is not final: pods come and go. When the deadline
 /// passes, the last thing seen is part of the error.
-pub fn eventually<T>(
+pub(crate) fn eventually<T>(
     what: &str,
     deadline: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
@@ -28,7 +28,7 @@ pub fn eventually<T>(
 }
 
 /// Like [`eventually`], for a condition; says what it saw when the condition never held.
-pub fn until(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<Seen>) -> Result<()> {
+pub(crate) fn until(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<Seen>) -> Result<()> {
     eventually(what, deadline, || match probe()? {
         Seen::Yes => Ok(Some(())),
         Seen::Instead(seen) => bail!("{seen}"),
@@ -36,7 +36,7 @@ pub fn until(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<S
 }
 
 /// What a look at the system gave.
-pub enum Seen {
+pub(crate) enum Seen {
     /// What was waited for.
     Yes,
     /// Something else.
@@ -45,7 +45,7 @@ pub enum Seen {
 
 impl Seen {
     /// `Yes` when both are equal, else what was there.
-    pub fn equal<T: PartialEq + std::fmt::Debug>(seen: T, expected: T) -> Self {
+    pub(crate) fn equal<T: PartialEq + std::fmt::Debug>(seen: T, expected: T) -> Self {
         if seen == expected {
             Self::Yes
         } else {

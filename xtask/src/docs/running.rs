@@ -1,5 +1,6 @@
 //! One block of commands while it runs.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,10 +23,11 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts the commands; the first that fails ends them.
-    pub(super) fn start(commands: &str) -> Result<Self> {
+    /// Starts the commands; the first that fails ends them. What they print on either output is shown.
+    pub(super) fn start(commands: &str, environment: &[(&str, OsString)]) -> Result<Self> {
         let mut bash = Command::new("bash");
-        bash.args(["-euo", "pipefail", "-c", commands])
+        bash.args(["-euo", "pipefail", "-c", &format!("exec 2>&1\n{commands}")])
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(workspace::root());
         let mut shell = bash
             .stdin(Stdio::null())
@@ -110,21 +112,31 @@ mod tests {
 
     #[test]
     fn the_first_failure_ends_a_block() {
-        assert!(Running::start("true\ntrue").unwrap().succeed().is_ok());
-        assert!(Running::start("false\ntrue").unwrap().succeed().is_err());
+        assert!(Running::start("true\ntrue", &[]).unwrap().succeed().is_ok());
+        assert!(Running::start("false\ntrue", &[]).unwrap().succeed().is_err());
     }
 
     #[test]
     fn a_server_is_waited_for_and_interrupted() {
-        let server = "trap 'exit 0' INT; echo it is up; while true; do sleep 0.1; done";
-        let mut running = Running::start(server).unwrap();
+        let server = "trap 'exit 0' INT; echo it is $WORD >&2; while true; do sleep 0.1; done";
+        let mut running = Running::start(server, &[("WORD", "up".into())]).unwrap();
         running.wait_for("is up").unwrap();
         running.interrupt().unwrap();
     }
 
     #[test]
     fn a_server_that_dies_is_a_failure() {
-        assert!(Running::start("echo hello").unwrap().wait_for("is up").is_err());
-        assert!(Running::start("echo is up; exit 3").unwrap().interrupt().is_err());
+        assert!(
+            Running::start("echo hello", &[])
+                .unwrap()
+                .wait_for("is up")
+                .is_err()
+        );
+        assert!(
+            Running::start("echo is up; exit 3", &[])
+                .unwrap()
+                .interrupt()
+                .is_err()
+        );
     }
 }

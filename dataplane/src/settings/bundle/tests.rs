@@ -142,3 +142,26 @@ fn references_stay_in_the_namespace() {
         ["SignalingCluster games/main", "TurnConfig games/turn"]
     );
 }
+
+#[test]
+fn null_members_are_absent() {
+    let mut with_nulls = cluster("main");
+    with_nulls["spec"] = json!({
+        "publicUrl": "wss://a",
+        "rooms": null,
+        "replicas": null,
+        "websocket": {"subprotocol": null, "maxMessageBytes": null},
+        "pod": {"tolerations": [{"key": "a", "value": null}]},
+    });
+    let bundle = bundle(&[with_nulls]).unwrap();
+    let key = ResourceKey::new(Kind::SignalingCluster, ObjectName::new("default", "main"));
+    let cluster: SignalingCluster = bundle.read(&key).unwrap().unwrap();
+    let defaults = berth_crds::api::SignalingClusterSpec::new("wss://a");
+    assert_eq!(cluster.spec.rooms, defaults.rooms);
+    assert_eq!(cluster.spec.replicas, defaults.replicas);
+    assert_eq!(cluster.spec.websocket, defaults.websocket);
+    assert_eq!(
+        serde_json::to_value(&bundle).unwrap()[0]["spec"]["pod"],
+        json!({"tolerations": [{"key": "a"}]})
+    );
+}

@@ -4,7 +4,7 @@ use super::*;
 
 use tokio::time::timeout;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn manifest(kind: Kind, name: &str, generation: i64, spec: &Value) -> Value {
     json!({
@@ -259,4 +259,44 @@ async fn unusable_cache_is_no_obstacle() {
     assert!(settings.snapshot().is_none());
     updates.send(update(&[cluster(1, 2)])).unwrap();
     timeout(LONG, settings.first()).await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_first_version_starts_from_the_cache_and_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    cached(&folder).store(bundle(&[cluster(3, 6)])).await.unwrap();
+    let (updates, mut receiver) = watch::channel(update(&[cluster(4, 65)]));
+    receiver.mark_changed();
+    let settings = follow_with_cache(cached(&folder), receiver);
+    let snapshot = timeout(LONG, settings.first())
+        .await
+        .expect("the cache was not used");
+    assert_eq!(snapshot.load().cluster.rooms.capacity, 6);
+    let status = settings.status();
+    assert_eq!(
+        (&status["fromCache"], &status["generation"], &status["refusals"]),
+        (&true.into(), &3.into(), &1.into())
+    );
+    assert_eq!(
+        status["lastRefusal"]["reason"],
+        "SignalingCluster games/main: spec.rooms.capacity: must be from 1 to 64, is 65"
+    );
+    updates.send(update(&[cluster(5, 9)])).unwrap();
+    let status = until(&settings, |status| status["generation"] == 5).await;
+    assert_eq!(status["fromCache"], false);
+}
+
+#[tokio::test]
+async fn refused_cache_leaves_the_refusal_of_the_first_version() {
+    let folder = tempfile::tempdir().unwrap();
+    cached(&folder).store(bundle(&[cluster(3, 0)])).await.unwrap();
+    let (updates, mut receiver) = watch::channel(update(&[cluster(4, 65)]));
+    receiver.mark_changed();
+    let settings = follow_with_cache(cached(&folder), receiver);
+    until(&settings, |status| status["refusals"] == 1).await;
+    updates.send(update(&[cluster(5, 66)])).unwrap();
+    let status = until(&settings, |status| status["refusals"] == 2).await;
+    let reason = status["lastRefusal"]["reason"].as_str().unwrap();
+    assert!(reason.ends_with("is 66"), "{reason}");
+    assert!(settings.snapshot().is_none());
 }

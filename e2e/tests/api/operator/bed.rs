@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::server;
 
 /// Enough for a loaded machine; an idle one takes milliseconds.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) struct Bed {
     pub(super) server: Arc<ApiServer>,

@@ -103,6 +103,7 @@ async fn counts_come_from_a_ready_pod_and_cost_a_write_only_when_they_change() {
     let columns: Vec<_> = told.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(columns[..7], ["eu", "True", "4", "3", "1", "3", "main"], "{told}");
 
+    operator.settle().await;
     let (writes, asked) = (operator.writes(), matchmaker.asked.load(Ordering::Relaxed));
     bed.wait("more readings", async || {
         (matchmaker.asked.load(Ordering::Relaxed) > asked + 2).then_some(())

@@ -1,4 +1,5 @@
-//! Deletion is left to the garbage collector, so this needs the controllers of Kubernetes. Without nodes there are no pods.
+//! What is left to the controllers of Kubernetes, which this needs: deletion, and the addresses of pods. Without nodes there are
+//! no pods.
 
 use std::sync::Arc;
 

@@ -14,12 +14,12 @@ async fn grant(bed: &Bed, name: &str, user: &str, rules: Vec<PolicyRule>) {
         name: Some(name.into()),
         ..ObjectMeta::default()
     };
-    let roles: Api<Role> = Api::namespaced(bed.client.clone(), &bed.namespace);
+    let api: Api<Role> = Api::namespaced(bed.client.clone(), &bed.namespace);
     let role = Role {
         metadata: metadata.clone(),
         rules: Some(rules),
     };
-    roles.create(&PostParams::default(), &role).await.unwrap();
+    api.create(&PostParams::default(), &role).await.unwrap();
     let bindings: Api<RoleBinding> = Api::namespaced(bed.client.clone(), &bed.namespace);
     let binding = RoleBinding {
         metadata,
@@ -116,7 +116,7 @@ async fn an_operator_with_its_permissions_alone_is_refused_nothing() {
         .map(str::to_owned)
         .collect();
     assert!(refused.is_empty(), "{refused:?}");
-    let used = operator.requests(&WRITES);
+    let written = operator.requests(&WRITES);
     for kind in [
         "leases",
         "events",
@@ -124,7 +124,10 @@ async fn an_operator_with_its_permissions_alone_is_refused_nothing() {
         "horizontalpodautoscalers",
         "rolebindings",
     ] {
-        assert!(used.contains_key(kind), "{kind} was not exercised: {used:?}");
+        assert!(
+            written.contains_key(kind),
+            "{kind} was not exercised: {written:?}"
+        );
     }
     operator.stop().await.unwrap();
 }

@@ -29,21 +29,23 @@ async fn turn_config(bed: &Bed) {
     .await;
 }
 
-async fn reason(bed: &Bed, kind: &str, name: &str, expected: &str) -> String {
-    let found = bed
-        .wait(&format!("{kind} {name}: {expected}"), async || {
-            let found = bed.ours(kind).get(name).await.unwrap();
-            let told = conditions(&found);
-            (told.get("ResolvedRefs")?.1 == expected).then_some(told)
+/// Waits until the resource is not ready for `reason`, and says so in a message that begins with `message`.
+async fn reason(bed: &Bed, kind: &str, name: &str, reason: &str, message: &str) {
+    let told = bed
+        .wait(&format!("{kind} {name}: {reason}: {message}"), async || {
+            let told = conditions(&bed.ours(kind).get(name).await.unwrap());
+            let (_, found, text) = told.get("ResolvedRefs")?;
+            (found == reason && text.starts_with(message)).then_some(told)
         })
         .await;
-    assert_eq!(found["Ready"].0, "False");
-    assert_eq!(found["Ready"].1, expected);
+    assert_eq!(told["Ready"].0, "False");
+    assert_eq!(told["Ready"].1, reason);
     assert_eq!(
-        found["Stalled"].0, "False",
+        told["Stalled"].0, "False",
         "it heals without a change of the resource"
     );
-    found["Ready"].2.clone()
+    let text = serde_json::to_string(&told).unwrap();
+    assert!(!text.contains("not.a.redis"), "a value of a Secret: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,30 +54,39 @@ async fn everything_that_is_missing_is_named_and_no_pod_is_made_before() {
     let _operator = bed.operator().await;
     let _pods = bed.roll_out();
     pool_with_everything(&bed).await;
-    let message = reason(&bed, "HostPool", "eu", "SignalingClusterNotFound").await;
-    assert_eq!(
-        message,
-        "SignalingCluster main does not exist; TurnConfig turn does not exist"
-    );
+    reason(
+        &bed,
+        "HostPool",
+        "eu",
+        "SignalingClusterNotFound",
+        "SignalingCluster main does not exist; TurnConfig turn does not exist",
+    )
+    .await;
     // What needs no reference is there already.
     bed.wait_object("v1", "Service", "eu-matchmaker").await;
 
     bed.cluster("main").await;
-    reason(&bed, "HostPool", "eu", "TurnConfigNotFound").await;
+    reason(&bed, "HostPool", "eu", "TurnConfigNotFound", "").await;
     turn_config(&bed).await;
-    reason(&bed, "TurnConfig", "turn", "SecretNotFound").await;
-    let message = reason(&bed, "HostPool", "eu", "SecretNotFound").await;
-    assert_eq!(
-        message,
-        "Secret coturn does not exist; Secret hosts does not exist"
-    );
+    reason(&bed, "TurnConfig", "turn", "SecretNotFound", "").await;
+    reason(
+        &bed,
+        "HostPool",
+        "eu",
+        "SecretNotFound",
+        "Secret coturn does not exist; Secret hosts does not exist",
+    )
+    .await;
     bed.secret("coturn", json!({"other": "x"})).await;
     bed.secret("hosts", json!({"current": ""})).await;
-    let message = reason(&bed, "HostPool", "eu", "SecretKeyMissing").await;
-    assert_eq!(
-        message,
-        "Secret coturn has no value under key secret; Secret hosts has no value under key current"
-    );
+    reason(
+        &bed,
+        "HostPool",
+        "eu",
+        "SecretKeyMissing",
+        "Secret coturn has no value under key secret; Secret hosts has no value under key current",
+    )
+    .await;
     let deployments = bed.api("apps/v1", "Deployment");
     assert!(deployments.get_opt("eu-matchmaker").await.unwrap().is_none());
 
@@ -102,7 +113,7 @@ async fn what_goes_missing_later_leaves_running_pods_alone() {
 
     let turns = bed.ours("TurnConfig");
     turns.delete("turn", &DeleteParams::default()).await.unwrap();
-    reason(&bed, "HostPool", "eu", "TurnConfigNotFound").await;
+    reason(&bed, "HostPool", "eu", "TurnConfigNotFound", "").await;
     turn_config(&bed).await;
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
 
@@ -112,13 +123,13 @@ async fn what_goes_missing_later_leaves_running_pods_alone() {
         .patch("coturn", &PatchParams::default(), &Patch::Merge(emptied))
         .await
         .unwrap();
-    reason(&bed, "HostPool", "eu", "SecretKeyMissing").await;
+    reason(&bed, "HostPool", "eu", "SecretKeyMissing", "").await;
     bed.secret("coturn", json!({"secret": "y"})).await;
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
 
     let clusters = bed.ours("SignalingCluster");
     clusters.delete("main", &DeleteParams::default()).await.unwrap();
-    reason(&bed, "HostPool", "eu", "SignalingClusterNotFound").await;
+    reason(&bed, "HostPool", "eu", "SignalingClusterNotFound", "").await;
 
     let after = deployments.get("eu-matchmaker").await.unwrap();
     assert_eq!(before.metadata.generation, after.metadata.generation);
@@ -142,12 +153,18 @@ async fn secrets_of_a_cluster_are_looked_at_too() {
         }),
     )
     .await;
-    reason(&bed, "SignalingCluster", "main", "SecretNotFound").await;
+    reason(&bed, "SignalingCluster", "main", "SecretNotFound", "").await;
     bed.secret("jwt", json!({"current": "x"})).await;
-    let message = reason(&bed, "SignalingCluster", "main", "RedisUrlInvalid").await;
-    assert!(!message.contains("not.a.redis"), "{message}");
+    reason(
+        &bed,
+        "SignalingCluster",
+        "main",
+        "RedisUrlInvalid",
+        "Secret redis key url",
+    )
+    .await;
     bed.secret("redis", json!({"url": "redis://redis.example"})).await;
-    reason(&bed, "SignalingCluster", "main", "TurnConfigNotFound").await;
+    reason(&bed, "SignalingCluster", "main", "TurnConfigNotFound", "").await;
     // Nothing of a TurnConfig is mounted in signaling pods.
     bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
     turn_config(&bed).await;

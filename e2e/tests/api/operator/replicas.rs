@@ -22,11 +22,10 @@ impl Counts {
         tokio::spawn(async move {
             let start = api.list(&ListParams::default()).await.unwrap();
             let from = start.metadata.resource_version.unwrap();
-            let mut events = api
-                .watch(&WatchParams::default().timeout(200), &from)
-                .await
-                .unwrap()
-                .boxed();
+            let of_the_pool = WatchParams::default()
+                .fields("metadata.name=eu-matchmaker")
+                .timeout(200);
+            let mut events = api.watch(&of_the_pool, &from).await.unwrap().boxed();
             while let Some(Ok(event)) = events.next().await {
                 if let WatchEvent::Added(found) | WatchEvent::Modified(found) = event {
                     let count = found.spec.unwrap().replicas.unwrap();
@@ -56,8 +55,10 @@ async fn pool(bed: &Bed, more: Value) {
 /// What a HorizontalPodAutoscaler does: it writes the scale subresource.
 async fn autoscale(bed: &Bed, count: i32) {
     let api: Api<Deployment> = Api::namespaced(bed.client.clone(), &bed.namespace);
-    let mut params = PatchParams::default();
-    params.field_manager = Some("kube-controller-manager".into());
+    let params = PatchParams {
+        field_manager: Some("kube-controller-manager".into()),
+        ..PatchParams::default()
+    };
     api.patch_scale(
         "eu-matchmaker",
         &params,

@@ -52,14 +52,7 @@ async fn resyncs_and_a_restart_write_nothing_and_ask_nothing() {
         bed.wait_condition(kind, name, "Ready", "True").await;
     }
     let all = [&WRITES[..], &["get", "list"]].concat();
-    // The last status is followed by a look that finds nothing to do.
-    let settled = looks(&first);
-    bed.wait("the writes to end", async || {
-        let before = first.writes();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        (looks(&first) > settled && first.writes() == before).then_some(())
-    })
-    .await;
+    first.settle().await;
     let (requests, looked) = (first.requests(&all), looks(&first));
     bed.wait("many resyncs", async || {
         (looks(&first) > looked + 18).then_some(())
@@ -86,12 +79,7 @@ async fn an_edit_is_followed_at_once_and_by_no_more_than_it_takes() {
     let operator = bed.operator().await;
     let _pods = bed.roll_out();
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
-    bed.wait("the counts to be told", async || {
-        let before = operator.writes();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        (operator.writes() == before).then_some(())
-    })
-    .await;
+    operator.settle().await;
     let before = operator.requests(&["create", "patch", "delete", "update"]);
 
     let began = Instant::now();
@@ -110,6 +98,7 @@ async fn an_edit_is_followed_at_once_and_by_no_more_than_it_takes() {
     println!("from edit to write: at most {:?}", began.elapsed());
     bed.wait_condition("SignalingCluster", "main", "Ready", "True")
         .await;
+    operator.settle().await;
     let after = operator.requests(&["create", "patch", "delete", "update"]);
     for (kind, count) in after.iter().filter(|(kind, _)| *kind != "events") {
         let expected = u64::from(kind == "deployments");

@@ -269,7 +269,7 @@ async fn a_spec_that_gets_past_the_schema_is_stalled_with_the_field() {
 
     bed.cluster("main").await;
     tokio::time::timeout(
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         bed.wait_condition("SignalingCluster", "main", "Stalled", "False"),
     )
     .await

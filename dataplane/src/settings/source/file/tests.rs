@@ -5,7 +5,7 @@ use crate::settings::view::{SignalingView, View};
 use berth_crds::settings::SecretRef;
 use tokio::time::timeout;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 const CLUSTER: &str = "
 apiVersion: berth.dev/v1alpha1
@@ -89,7 +89,9 @@ async fn changes_of_a_folder_are_followed() {
     std::fs::write(&path, CLUSTER).unwrap();
     std::fs::write(folder.path().join("notes.txt"), "not: [yaml").unwrap();
     let store = SecretStore::in_memory();
-    let (mut updates, task) = follow_manifests(folder.path().to_owned(), store.clone()).await.unwrap();
+    let (mut updates, task) = follow_manifests(folder.path().to_owned(), store.clone())
+        .await
+        .unwrap();
     let task = tokio::spawn(task);
     let Update::Bundle(first) = updates.borrow_and_update().clone() else {
         panic!("no bundle")

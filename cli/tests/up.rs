@@ -1,0 +1,116 @@
+//! `berth up`, `berth host` and `berth play` together, as on a laptop: in memory, and with Redis.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use berth::host::options::HostOptions;
+use berth::play::options::PlayOptions;
+use berth::up::{self, UpOptions};
+use berth_dataplane::shutdown::{Shutdown, ShutdownOutcome};
+use berth_dataplane::testing::RedisServer;
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Parser)]
+enum Line {
+    Up(UpOptions),
+    Host(HostOptions),
+    Play(PlayOptions),
+}
+
+fn up_options(args: &[&str]) -> UpOptions {
+    match Line::parse_from([&["berth", "up"], args].concat()) {
+        Line::Up(options) => options,
+        _ => unreachable!(),
+    }
+}
+
+/// Three ports in a row that are free now, others for each test.
+fn free_base() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let base = first + 3 * TAKEN.fetch_add(1, Ordering::Relaxed);
+        if (base..base + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return base;
+        }
+        assert!(base < 60_000, "no three free ports in a row");
+    }
+}
+
+/// One host and two players, one after the other: the second gets the slot that the first gave back.
+async fn two_players_one_after_the_other(more: &[&str]) {
+    let base = free_base();
+    let base_text = base.to_string();
+    let options = up_options(&[&["--port-base", &base_text], more].concat());
+    let shutdown = Shutdown::new();
+    let up = up::start(&options, shutdown.clone()).await.unwrap();
+    let (matchmaker, signaling) = (format!("http://localhost:{base}"), format!("ws://localhost:{}", base + 2));
+    assert_eq!(up.addresses().signaling.port(), base + 2);
+
+    let args = ["berth", "host", "--matchmaker", &matchmaker, "--signaling", &signaling, "--loopback", "--present-host"];
+    let Line::Host(host) = Line::parse_from(args) else { unreachable!() };
+    let end_host = CancellationToken::new();
+    let hosting = tokio::spawn(berth::host::run(host, end_host.clone()));
+    for _ in 0..2 {
+        let report = play_until_found(&matchmaker).await;
+        assert_eq!(report["outcome"], "ok", "{report}");
+        assert_eq!(report["signalingUrl"], format!("{signaling}/"), "players are sent to the moved port: {report}");
+    }
+    end_host.cancel();
+    hosting.await.unwrap().unwrap();
+    shutdown.begin();
+    assert_eq!(up.run().await, ShutdownOutcome::Drained);
+}
+
+/// Plays; a pool without a free host is asked again, for a bounded time.
+async fn play_until_found(matchmaker: &str) -> serde_json::Value {
+    let mut report = serde_json::Value::Null;
+    for _ in 0..120 {
+        let args = ["berth", "play", "--matchmaker", matchmaker, "--loopback", "--frames", "3", "--round-trips", "3"];
+        let Line::Play(options) = Line::parse_from(args) else { unreachable!() };
+        report = serde_json::to_value(berth::play::run(options).await).unwrap();
+        if report["exitCode"] != 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_memory() {
+    two_players_one_after_the_other(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_redis() {
+    let redis = RedisServer::start();
+    two_players_one_after_the_other(&["--redis", &redis.url()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named() {
+    let base = free_base();
+    let _taken = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
+    let Err(error) = up::start(&up_options(&["--port-base", &base.to_string()]), Shutdown::new()).await else {
+        panic!("the port is taken");
+    };
+    let text = error.to_string();
+    assert!(text.contains(&(base + 2).to_string()) && text.contains("--port-base"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_manifests_name_the_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata: {name: main}\n\
+                    spec: {publicUrl: 'ws://localhost:3002', rooms: {capacity: 65}}\n";
+    std::fs::write(folder.path().join("berth.yaml"), manifest).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let options = up_options(&["--port-base", &free_base().to_string(), "--manifests", path]);
+    let Err(error) = up::start(&options, Shutdown::new()).await else { panic!("65 is too many") };
+    assert!(error.to_string().contains("spec.rooms.capacity"), "{error}");
+}

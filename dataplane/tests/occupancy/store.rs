@@ -1,0 +1,186 @@
+//! Both stores behind one face, with the matchmaker's view of each.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use berth_crds::settings::{ObjectName, RoomId};
+use berth_dataplane::keys::Keys;
+use berth_dataplane::occupancy::{
+    Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
+};
+use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics, Script, cmd};
+use berth_dataplane::testing::RedisServer;
+use uuid::Uuid;
+
+/// Rooms, as signaling and as a matchmaker see them.
+pub(crate) struct Store {
+    pub(crate) seats: Seats,
+    redis: Option<(RedisLink, Keys)>,
+}
+
+impl Store {
+    /// Rooms of one process.
+    pub(crate) fn memory() -> Self {
+        Self {
+            seats: Seats::Memory(MemoryRooms::default()),
+            redis: None,
+        }
+    }
+
+    /// Rooms on `server` that nobody else uses, whose leases are longer than any test.
+    pub(crate) async fn shared(server: &RedisServer) -> Self {
+        Self::with_lease(server, Duration::from_hours(1)).await
+    }
+
+    /// The same with leases of this length.
+    pub(crate) async fn with_lease(server: &RedisServer, lease: Duration) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let link = RedisLink::start(
+            RedisEndpoint::from_url(&server.url()).unwrap(),
+            LinkOptions::default(),
+            RedisMetrics::unregistered(),
+        );
+        link.wait_healthy().await;
+        let keys = Keys::new(&ObjectName::new("test", format!("store-{number}")));
+        let timing = Timing {
+            lease,
+            room_ttl: Duration::from_hours(1),
+        };
+        Self {
+            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing)),
+            redis: Some((link, keys)),
+        }
+    }
+
+    pub(crate) async fn join(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        capacity: u16,
+    ) -> Join {
+        self.seats.join(room, member, instance, capacity).await.unwrap()
+    }
+
+    /// Join number and the others of a join that must succeed.
+    pub(crate) async fn sits(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> (u64, Vec<MemberId>) {
+        match self.join(room, member, instance, 64).await {
+            Join::Joined { join, others, .. } => (join, members(&others)),
+            Join::Full => panic!("no seat for {member}"),
+        }
+    }
+
+    pub(crate) async fn leave(&self, room: &RoomId, member: MemberId, instance: &Instance) -> Vec<MemberId> {
+        members(&self.seats.leave(room, member, instance).await.unwrap())
+    }
+
+    pub(crate) async fn watch(&self, room: &RoomId, pool: &str) {
+        match (&self.seats, &self.redis) {
+            (Seats::Memory(rooms), _) => rooms.watch(room, pool),
+            (_, Some((link, keys))) => {
+                let set = cmd("HSET")
+                    .arg(keys.watched())
+                    .arg(room.as_str())
+                    .arg(pool)
+                    .clone();
+                link.command::<()>(&set).await.unwrap();
+                self.touch(room, pool).await;
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    /// A watch begins with a look at the room.
+    async fn touch(&self, room: &RoomId, pool: &str) {
+        if let Some((link, keys)) = &self.redis {
+            let key = format!("{}touched", keys.pool(pool));
+            let add = cmd("SADD").arg(key).arg(room.as_str()).clone();
+            link.command::<()>(&add).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn touched(&self, pool: &str) -> BTreeSet<String> {
+        match (&self.seats, &self.redis) {
+            (Seats::Memory(rooms), _) => rooms
+                .take_touched(pool, 1000)
+                .into_iter()
+                .map(|room| room.to_string())
+                .collect(),
+            (_, Some((link, keys))) => {
+                let key = format!("{}touched", keys.pool(pool));
+                let pop = cmd("SPOP").arg(key).arg(1000).clone();
+                link.command(&pop).await.unwrap()
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    pub(crate) async fn state(&self, room: &RoomId) -> RoomState {
+        let (link, keys) = match (&self.seats, &self.redis) {
+            (Seats::Memory(rooms), _) => return rooms.room_state(room),
+            (_, Some(redis)) => redis,
+            _ => unreachable!(),
+        };
+        let body = "local last, members = berth_room(ARGV[1], ARGV[2], math.floor(berth_now_us() / 1000))\n\
+                    local answer = {berth_integer(last)}\n\
+                    for _, seat in ipairs(members) do answer[#answer + 1] = berth_integer(seat.join) end\n\
+                    return answer";
+        let args = [keys.prefix().to_owned(), room.to_string()];
+        let answer: Vec<String> = self.script(link, body, &[keys.room(room)], &args).await;
+        let mut numbers = answer.iter().map(|number| number.parse().unwrap());
+        let last = numbers.next().unwrap();
+        let mut members: Vec<u64> = numbers.collect();
+        members.sort_unstable();
+        RoomState { last, members }
+    }
+
+    pub(crate) async fn known(&self) -> bool {
+        let (link, keys) = match (&self.seats, &self.redis) {
+            (Seats::Memory(rooms), _) => return rooms.known(),
+            (_, Some(redis)) => redis,
+            _ => unreachable!(),
+        };
+        let body = "return berth_occupancy_known(ARGV[1], math.floor(berth_now_us() / 1000)) and '1' or '0'";
+        let answer: Vec<String> = vec![
+            self.script(link, body, &[keys.instances()], &[keys.prefix().to_owned()])
+                .await,
+        ];
+        answer == ["1"]
+    }
+
+    async fn script<T: berth_dataplane::redis::FromRedisValue>(
+        &self,
+        link: &RedisLink,
+        body: &str,
+        keys: &[String],
+        args: &[String],
+    ) -> T {
+        let script = Script::new(&[LUA_ROOMS, body].join("\n"));
+        link.script(&script, keys, args).await.unwrap()
+    }
+}
+
+pub(crate) fn members(seats: &[Seat]) -> Vec<MemberId> {
+    let mut members: Vec<MemberId> = seats.iter().map(|seat| seat.member).collect();
+    members.sort();
+    members
+}
+
+pub(crate) fn member(number: u128) -> MemberId {
+    MemberId(Uuid::from_u128(number))
+}
+
+pub(crate) fn instance(id: &str) -> Instance {
+    Instance::new(id, 1)
+}
+
+pub(crate) fn room(name: &str) -> RoomId {
+    RoomId::parse(name, 64).unwrap()
+}

@@ -1,0 +1,91 @@
+//! What a request is answered with when it is not granted.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::issue::Issue;
+
+/// Seconds after which a client may try again while the store is away: its link tries to reconnect several times by then.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request is not granted. Statuses and texts are those of the Node matchmaker where it has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 401: no bearer secret.
+    Unauthorized,
+    /// 403: a wrong one.
+    Forbidden,
+    /// 400: wrong fields.
+    Invalid(Vec<Issue>),
+    /// 409: the request is right but collides with another host.
+    Conflict(Vec<Issue>),
+    /// 404: no host has a free slot.
+    NoHosts,
+    /// 404: hosts have free slots, but not the one that was asked for.
+    NoneMatching,
+    /// 413: a body over the limit.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// 400: the body did not arrive.
+    Unreadable,
+    /// 404: no such path.
+    UnknownPath,
+    /// 405: no such method on this path.
+    UnknownMethod,
+    /// 500: the heartbeat was not stored.
+    HeartbeatFailed,
+    /// 503: the store is away.
+    Unavailable,
+    /// 500: anything else.
+    Internal,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let nobody = |message: &str| json!({"found": false, "message": message});
+        let host = |error: &str| json!({"success": false, "error": error});
+        let issues =
+            |error: &str, issues: Vec<Issue>| json!({"success": false, "error": error, "issues": issues});
+        let (status, body) = match self {
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                host("Unauthorized: Missing or invalid Authorization header"),
+            ),
+            Self::Forbidden => (StatusCode::FORBIDDEN, host("Forbidden: Invalid host secret")),
+            Self::Invalid(list) => (StatusCode::BAD_REQUEST, issues("Validation failed", list)),
+            Self::Conflict(list) => (StatusCode::CONFLICT, issues("Conflict", list)),
+            Self::NoHosts => (StatusCode::NOT_FOUND, nobody("No hosts available")),
+            Self::NoneMatching => {
+                (StatusCode::NOT_FOUND, nobody("No available hosts found matching criteria"))
+            }
+            Self::TooLarge { limit } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                json!({"error": format!("Body is larger than {limit} bytes")}),
+            ),
+            Self::Unreadable => (StatusCode::BAD_REQUEST, json!({"error": "Body cannot be read"})),
+            Self::UnknownPath => (StatusCode::NOT_FOUND, json!({"error": "Not found"})),
+            Self::UnknownMethod => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                json!({"error": "Method not allowed"}),
+            ),
+            Self::HeartbeatFailed => (StatusCode::INTERNAL_SERVER_ERROR, host("Failed to set heartbeat")),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                json!({"error": "Service temporarily unavailable"}),
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                json!({"error": "Internal server error"}),
+            ),
+        };
+        let mut response = (status, Json(body)).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}

@@ -1,0 +1,59 @@
+//! The calls of the API.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::answer::Refusal;
+use super::body::Body;
+use super::wire::{HeartbeatAnswer, HostTtl, ListedHost, MatchAnswer};
+use crate::matchmaker::Matchmaker;
+
+type Matchmaking = State<Arc<Matchmaker>>;
+
+/// `POST /api/host/heartbeat`
+pub(super) async fn heartbeat(
+    State(matchmaker): Matchmaking,
+    body: Result<Body, Refusal>,
+) -> Result<Json<HeartbeatAnswer>, Refusal> {
+    let answer = match body {
+        Ok(Body(body)) => matchmaker.heartbeat(body.as_ref()).await,
+        Err(refusal) => Err(refusal),
+    };
+    matchmaker.metrics().heartbeat(answer.as_ref().err());
+    answer.map(Json)
+}
+
+/// `POST /api/match/find`
+pub(super) async fn find(
+    State(matchmaker): Matchmaking,
+    body: Result<Body, Refusal>,
+) -> Result<Json<MatchAnswer>, Refusal> {
+    let timer = matchmaker.metrics().find_timer();
+    let answer = match body {
+        Ok(Body(body)) => matchmaker.find(body.as_ref()).await,
+        Err(refusal) => Err(refusal),
+    };
+    timer.done(answer.as_ref().err());
+    answer.map(Json)
+}
+
+/// `GET /api/hosts`: hosts with a free slot.
+pub(super) async fn hosts(State(matchmaker): Matchmaking) -> Result<Json<Vec<ListedHost>>, Refusal> {
+    let hosts = matchmaker.hosts().await?;
+    Ok(Json(
+        hosts
+            .into_iter()
+            .filter(|host| host.free > 0)
+            .map(ListedHost::from)
+            .collect(),
+    ))
+}
+
+/// `GET /api/hosts/ttl`
+pub(super) async fn host_ttls(State(matchmaker): Matchmaking) -> Result<Json<Vec<HostTtl>>, Refusal> {
+    Ok(Json(
+        matchmaker.hosts().await?.into_iter().map(HostTtl::from).collect(),
+    ))
+}

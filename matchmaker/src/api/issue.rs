@@ -1,0 +1,175 @@
+//! Wrong fields of a request, as the Node services name them: path, message and code of the Zod library.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// One wrong field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Issue {
+    /// Path of the field, parts joined by dots; empty for the body as a whole.
+    pub path: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+    /// Kind of the mistake.
+    pub code: &'static str,
+}
+
+/// Reads the fields of a JSON object and collects what is wrong with them.
+pub(super) struct Fields<'a> {
+    object: &'a Map<String, Value>,
+    issues: Vec<Issue>,
+}
+
+impl Issue {
+    /// A field of a wrong type.
+    fn type_of(path: &str, expected: &str, found: Option<&Value>) -> Self {
+        let found = match found {
+            None => "undefined",
+            Some(Value::Null) => "null",
+            Some(Value::Bool(_)) => "boolean",
+            Some(Value::Number(_)) => "number",
+            Some(Value::String(_)) => "string",
+            Some(Value::Array(_)) => "array",
+            Some(Value::Object(_)) => "object",
+        };
+        let message = format!("Invalid input: expected {expected}, received {found}");
+        Self {
+            path: path.to_owned(),
+            message,
+            code: "invalid_type",
+        }
+    }
+
+    /// A body that is not JSON.
+    pub(super) fn json(error: &serde_json::Error) -> Self {
+        Self {
+            path: String::new(),
+            message: format!("Invalid JSON: {error}"),
+            code: "invalid_json",
+        }
+    }
+
+    /// A field that another host already uses.
+    pub(crate) fn taken(path: &str, message: String) -> Self {
+        Self {
+            path: path.to_owned(),
+            message,
+            code: "taken",
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `body`, which is an object or absent.
+    pub(super) fn of(body: Option<&'a Value>) -> Result<Self, Vec<Issue>> {
+        match body {
+            Some(Value::Object(object)) => Ok(Self {
+                object,
+                issues: Vec::new(),
+            }),
+            other => Err(vec![Issue::type_of("", "object", other)]),
+        }
+    }
+
+    /// Notes an issue.
+    pub(super) fn refuse(&mut self, path: &str, code: &'static str, message: impl Into<String>) {
+        self.issues.push(Issue {
+            path: path.to_owned(),
+            message: message.into(),
+            code,
+        });
+    }
+
+    /// A text that must be there, of 1 to `longest` characters.
+    pub(super) fn text(&mut self, name: &str, longest: usize) -> Option<&'a str> {
+        if self.object.contains_key(name) {
+            let text = self.optional_text(name, longest)?;
+            if text.is_empty() {
+                self.refuse(
+                    name,
+                    "too_small",
+                    "Too small: expected string to have >=1 characters",
+                );
+                return None;
+            }
+            return Some(text);
+        }
+        self.issues.push(Issue::type_of(name, "string", None));
+        None
+    }
+
+    /// A text that may be absent, of at most `longest` characters.
+    pub(super) fn optional_text(&mut self, name: &str, longest: usize) -> Option<&'a str> {
+        match self.object.get(name)? {
+            Value::String(text) if text.chars().count() <= longest => Some(text),
+            Value::String(_) => {
+                let message = format!("Too big: expected string to have <={longest} characters");
+                self.refuse(name, "too_big", message);
+                None
+            }
+            other => {
+                self.issues.push(Issue::type_of(name, "string", Some(other)));
+                None
+            }
+        }
+    }
+
+    /// One of several words; may be absent.
+    pub(super) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        let value = self.object.get(name)?;
+        let found = words.iter().find(|(word, _)| value.as_str() == Some(word));
+        if found.is_none() {
+            let allowed: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let message = format!("Invalid option: expected one of {}", allowed.join("|"));
+            self.refuse(name, "invalid_value", message);
+        }
+        found.map(|(_, meaning)| *meaning)
+    }
+
+    /// A whole number of at least `least`; may be absent.
+    pub(super) fn integer(&mut self, name: &str, least: u64) -> Option<u64> {
+        let value = self.object.get(name)?;
+        let Some(number) = value.as_f64() else {
+            self.issues.push(Issue::type_of(name, "number", Some(value)));
+            return None;
+        };
+        if number.fract() != 0.0 {
+            let message = "Invalid input: expected int, received number";
+            self.refuse(name, "invalid_type", message);
+            return None;
+        }
+        let wide = value.as_u64().or_else(|| whole(number));
+        if wide.is_none_or(|number| number < least) {
+            let bound = if least == 1 {
+                ">0".to_owned()
+            } else {
+                format!(">={least}")
+            };
+            self.refuse(
+                name,
+                "too_small",
+                format!("Too small: expected number to be {bound}"),
+            );
+            return None;
+        }
+        wide
+    }
+
+    /// `value` when nothing was wrong; `None` stands for a field whose issue is noted.
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Vec<Issue>> {
+        match value {
+            Some(value) if self.issues.is_empty() => Ok(value),
+            _ => Err(self.issues),
+        }
+    }
+}
+
+/// A whole number that was written with a point or an exponent, as `4.0`.
+fn whole(number: f64) -> Option<u64> {
+    // Numbers above 2^53 are not exact; as counts of slots they all mean "many".
+    let largest = 9_007_199_254_740_992.0;
+    if !(0.0..=largest).contains(&number) {
+        return (number > largest).then_some(u64::MAX);
+    }
+    format!("{number:.0}").parse().ok()
+}

@@ -1,0 +1,173 @@
+//! Requests and answers on the wire of the Node matchmaker.
+
+use berth_crds::settings::RoomId;
+use berth_dataplane::ice::IceServer;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::issue::{Fields, Issue};
+use crate::host::{Heartbeat, HostId, HostStatus};
+use crate::store::HostRecord;
+
+/// Longest host id, in characters.
+const LONGEST_HOST_ID: usize = 128;
+/// Longest name of a region, in characters.
+const LONGEST_REGION: usize = 64;
+/// Most sessions that one host can offer: its reservations are kept in one record.
+const LARGEST_CAPACITY: u64 = 1000;
+/// Region of a host that names none.
+const DEFAULT_REGION: &str = "local";
+
+/// What a heartbeat is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct HeartbeatRules {
+    /// Longest room id on signaling.
+    pub room_id_max_length: usize,
+    /// Capacity of a host that does not name one.
+    pub default_capacity: u32,
+}
+
+/// What a player asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FindRequest {
+    /// The region to prefer.
+    pub region: Option<String>,
+    /// Only this host.
+    pub host: Option<HostId>,
+}
+
+/// Answer to a heartbeat.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeartbeatAnswer {
+    /// `true`.
+    pub success: bool,
+    /// For how many seconds the host counts as alive.
+    pub ttl: u64,
+    /// The right to join its room, where there is a match key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_token: Option<String>,
+}
+
+/// Answer to a find that was granted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchAnswer {
+    /// `true`.
+    pub found: bool,
+    /// The room to join.
+    pub room_id: String,
+    /// Where.
+    pub signaling_url: String,
+    /// STUN and TURN servers.
+    pub ice_servers: Vec<IceServer>,
+    /// Id of the match.
+    pub match_id: String,
+    /// The right to join the room, where there is a match key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_token: Option<String>,
+}
+
+/// A host in the public list.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedHost {
+    host_id: HostId,
+    room_id: RoomId,
+    region: String,
+    status: HostStatus,
+    capacity: u32,
+    available_slots: u32,
+    /// Unix ms.
+    last_heartbeat: u64,
+}
+
+/// How long a host counts as alive.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostTtl {
+    host_id: HostId,
+    ttl_seconds: u64,
+}
+
+/// Reads the body of a heartbeat; `None` is an absent body. Fields that are not known are dropped.
+pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbeat, Vec<Issue>> {
+    let mut fields = Fields::of(body)?;
+    let host = fields.text("hostId", LONGEST_HOST_ID);
+    let room = fields.text("roomId", usize::MAX);
+    let room = room.and_then(|text| match RoomId::parse(text, rules.room_id_max_length) {
+        Ok(room) => Some(room),
+        Err(error) => {
+            fields.refuse("roomId", "invalid_format", format!("Invalid room id: {error}"));
+            None
+        }
+    });
+    let region = fields
+        .optional_text("region", LONGEST_REGION)
+        .filter(|region| !region.is_empty());
+    let status = fields
+        .word("status", &HostStatus::ALL.map(|status| (status.as_str(), status)))
+        .unwrap_or_default();
+    let capacity = fields
+        .integer("capacity", 1)
+        .unwrap_or_else(|| rules.default_capacity.into());
+    if capacity > LARGEST_CAPACITY {
+        let message = format!("Too big: expected number to be <={LARGEST_CAPACITY}");
+        fields.refuse("capacity", "too_big", message);
+    }
+    // A host that says busy and no number has no slot.
+    let usual = if status == HostStatus::Idle { capacity } else { 0 };
+    let available = fields.integer("availableSlots", 0).unwrap_or(usual).min(capacity);
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let heartbeat = host.zip(room).map(|(host, room)| Heartbeat {
+        host: HostId::new(host),
+        room,
+        region: region.unwrap_or(DEFAULT_REGION).to_owned(),
+        status,
+        capacity: small(capacity),
+        available: small(available),
+    });
+    fields.finish(heartbeat)
+}
+
+/// Reads the body of a find; `None` is an absent body, which asks for any host.
+pub fn find(body: Option<&Value>) -> Result<FindRequest, Vec<Issue>> {
+    if body.is_none() {
+        return Ok(FindRequest::default());
+    }
+    let mut fields = Fields::of(body)?;
+    let given = |text: &&str| !text.is_empty();
+    let region = fields.optional_text("region", LONGEST_REGION).filter(given);
+    let host = fields.optional_text("hostId", LONGEST_HOST_ID).filter(given);
+    fields.finish(Some(FindRequest {
+        region: region.map(str::to_owned),
+        host: host.map(HostId::new),
+    }))
+}
+
+impl From<HostRecord> for ListedHost {
+    fn from(record: HostRecord) -> Self {
+        Self {
+            host_id: record.host,
+            room_id: record.room,
+            region: record.region,
+            status: record.status,
+            capacity: record.capacity,
+            available_slots: record.free,
+            last_heartbeat: record.heartbeat_ms,
+        }
+    }
+}
+
+impl From<HostRecord> for HostTtl {
+    fn from(record: HostRecord) -> Self {
+        // Rounded as the command TTL of Redis rounds.
+        Self {
+            host_id: record.host,
+            ttl_seconds: (record.ttl_ms + 500) / 1000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

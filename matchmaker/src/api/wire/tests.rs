@@ -1,0 +1,195 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const RULES: HeartbeatRules = HeartbeatRules {
+    room_id_max_length: 64,
+    default_capacity: 3,
+};
+
+fn issues(body: &Value) -> Vec<(String, &'static str, String)> {
+    let issues = heartbeat(Some(body), RULES).unwrap_err();
+    issues
+        .into_iter()
+        .map(|issue| (issue.path, issue.code, issue.message))
+        .collect()
+}
+
+fn read(body: &Value) -> Heartbeat {
+    heartbeat(Some(body), RULES).unwrap()
+}
+
+#[test]
+fn shortest_heartbeat_gets_its_defaults() {
+    let read = read(&json!({"hostId": "h", "roomId": "r", "gameInfo": {"name": "x"}, "publicIp": 7}));
+    let expected = Heartbeat {
+        host: HostId::new("h"),
+        room: RoomId::parse("r", 64).unwrap(),
+        region: "local".to_owned(),
+        status: HostStatus::Idle,
+        capacity: 3,
+        available: 3,
+    };
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn slots_are_what_the_host_says() {
+    for (body, capacity, available) in [
+        (json!({"capacity": 4}), 4, 4),
+        (json!({"capacity": 4, "availableSlots": 9}), 4, 4),
+        (json!({"capacity": 4, "availableSlots": 0}), 4, 0),
+        (json!({"availableSlots": 2}), 3, 2),
+        (json!({"capacity": 2.0, "availableSlots": 1e0}), 2, 1),
+        (json!({"availableSlots": 1e300}), 3, 3),
+        (json!({"status": "busy"}), 3, 0),
+        (json!({"status": "allocated", "availableSlots": 1}), 3, 1),
+        (json!({"status": "idle", "region": ""}), 3, 3),
+    ] {
+        let mut whole = json!({"hostId": "h", "roomId": "r"});
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(body.as_object().unwrap().clone());
+        let read = read(&whole);
+        assert_eq!(
+            (read.capacity, read.available, read.region.as_str()),
+            (capacity, available, "local"),
+            "{whole}"
+        );
+    }
+}
+
+#[test]
+fn every_wrong_field_is_named() {
+    let text = |received: &str| format!("Invalid input: expected string, received {received}");
+    let found = issues(&json!({
+        "hostId": 7, "region": null, "status": "offline", "capacity": 0, "availableSlots": -1,
+    }));
+    let expected = [
+        ("hostId", "invalid_type", text("number")),
+        ("roomId", "invalid_type", text("undefined")),
+        ("region", "invalid_type", text("null")),
+        (
+            "status",
+            "invalid_value",
+            r#"Invalid option: expected one of "idle"|"busy"|"allocated""#.to_owned(),
+        ),
+        (
+            "capacity",
+            "too_small",
+            "Too small: expected number to be >0".to_owned(),
+        ),
+        (
+            "availableSlots",
+            "too_small",
+            "Too small: expected number to be >=0".to_owned(),
+        ),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(path, code, message)| (path.to_owned(), code, message))
+    );
+}
+
+#[test]
+fn bounds_of_single_fields() {
+    let with = |name: &str, value: Value| {
+        let mut body = json!({"hostId": "h", "roomId": "r"});
+        body[name] = value;
+        body
+    };
+    for (name, value, code) in [
+        ("hostId", json!(""), "too_small"),
+        ("hostId", json!("x".repeat(129)), "too_big"),
+        ("roomId", json!(""), "too_small"),
+        ("roomId", json!("a room"), "invalid_format"),
+        ("roomId", json!("x".repeat(65)), "invalid_format"),
+        ("region", json!("x".repeat(65)), "too_big"),
+        ("region", json!(["eu"]), "invalid_type"),
+        ("status", json!(null), "invalid_value"),
+        ("capacity", json!(1.5), "invalid_type"),
+        ("capacity", json!("4"), "invalid_type"),
+        ("capacity", json!(1001), "too_big"),
+        ("capacity", json!(1e99), "too_big"),
+        ("availableSlots", json!(true), "invalid_type"),
+    ] {
+        let found = issues(&with(name, value.clone()));
+        assert_eq!(found.len(), 1, "{name} {value}: {found:?}");
+        assert_eq!((found[0].0.as_str(), found[0].1), (name, code), "{value}");
+    }
+    for (name, value) in [
+        ("hostId", json!("\u{1f3ae}".repeat(128))),
+        ("roomId", json!("A-z_0:9.")),
+    ] {
+        read(&with(name, value));
+    }
+}
+
+#[test]
+fn bodies_that_are_no_objects() {
+    for (body, received) in [
+        (json!([]), "array"),
+        (json!("x"), "string"),
+        (json!(null), "null"),
+        (json!(1), "number"),
+    ] {
+        let message = format!("Invalid input: expected object, received {received}");
+        assert_eq!(issues(&body), [(String::new(), "invalid_type", message.clone())]);
+        assert_eq!(find(Some(&body)).unwrap_err()[0].message, message);
+    }
+    assert_eq!(
+        heartbeat(None, RULES).unwrap_err()[0].message,
+        "Invalid input: expected object, received undefined"
+    );
+}
+
+#[test]
+fn a_find_may_ask_for_nothing() {
+    for body in [
+        None,
+        Some(json!({})),
+        Some(json!({"region": "", "hostId": "", "other": 1})),
+    ] {
+        assert_eq!(find(body.as_ref()).unwrap(), FindRequest::default());
+    }
+    let found = find(Some(&json!({"region": "eu", "hostId": "h"}))).unwrap();
+    assert_eq!(
+        found,
+        FindRequest {
+            region: Some("eu".to_owned()),
+            host: Some(HostId::new("h"))
+        }
+    );
+    let issues = find(Some(&json!({"region": 1, "hostId": null}))).unwrap_err();
+    assert_eq!(
+        issues.iter().map(|issue| issue.path.as_str()).collect::<Vec<_>>(),
+        ["region", "hostId"]
+    );
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,80}".prop_map(Value::from),
+        Just(json!({"a": [1]})),
+    ]
+}
+
+proptest! {
+    /// Whatever is sent: a heartbeat within its bounds, or issues.
+    #[test]
+    fn total(values in prop::collection::vec(prop::option::of(any_json()), 6)) {
+        let names = ["hostId", "roomId", "region", "status", "capacity", "availableSlots"];
+        let fields = names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
+        let body = Value::Object(fields.collect());
+        match heartbeat(Some(&body), RULES) {
+            Ok(read) => prop_assert!(read.available <= read.capacity && (1..=1000).contains(&read.capacity)),
+            Err(issues) => prop_assert!(!issues.is_empty()),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What the store found changed, as lines of the log.
+
+use std::time::Duration;
+
+use berth_dataplane::telemetry::Throttle;
+use tracing::info;
+
+use crate::slots::Change;
+use crate::store::{Event, EventKind};
+
+/// At most one line of each kind in this time: a busy pool has hundreds of matches a second, and metrics count them all.
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Writes one event, unless there are too many of its kind; the next line tells how many were left out.
+pub(crate) fn log(event: &Event) {
+    static LOST: Throttle = Throttle::new(LOG_INTERVAL);
+    static JOINED: Throttle = Throttle::new(LOG_INTERVAL);
+    static LEFT: Throttle = Throttle::new(LOG_INTERVAL);
+    static EXPIRED: Throttle = Throttle::new(LOG_INTERVAL);
+    static ENDED: Throttle = Throttle::new(LOG_INTERVAL);
+    let (throttle, what) = match event.kind {
+        EventKind::HostLost => (&LOST, "host lost: no heartbeat"),
+        EventKind::Reservation(Change::Joined) => (&JOINED, "player joined"),
+        EventKind::Reservation(Change::Left) => (&LEFT, "player left"),
+        EventKind::Reservation(Change::Expired) => (&EXPIRED, "reservation expired: the player did not come"),
+        EventKind::EndedByLoss => (&ENDED, "match ended: its host is lost"),
+        EventKind::EndedByRoomChange => (&ENDED, "match ended: its host went to another room"),
+    };
+    let Some(suppressed) = throttle.pass() else { return };
+    let matched = event.id.map(tracing::field::display);
+    info!(matched, host = %event.host, room = event.room, suppressed, "{what}");
+}

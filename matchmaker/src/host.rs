@@ -1,0 +1,124 @@
+//! Hosts and matches as the rest of the matchmaker speaks of them.
+
+use std::fmt;
+
+use berth_crds::settings::RoomId;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Id of a host, unique in its pool: the host's own choice, not empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct HostId(String);
+
+impl HostId {
+    /// The id `text`. Its length is checked where it comes from.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Id of a match: one granted slot, from the grant to its end. Random, so that nobody guesses that of another player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct MatchId(pub Uuid);
+
+impl fmt::Display for MatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What a host says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostStatus {
+    /// It waits for players.
+    #[default]
+    Idle,
+    /// It serves players.
+    Busy,
+    /// It is promised to a player.
+    Allocated,
+}
+
+impl HostStatus {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Idle, Self::Busy, Self::Allocated];
+
+    /// The word on the wire and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Allocated => "allocated",
+        }
+    }
+
+    /// The status with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// One heartbeat, checked and with its defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The host.
+    pub host: HostId,
+    /// Its room on signaling.
+    pub room: RoomId,
+    /// Its region.
+    pub region: String,
+    /// What it says of itself.
+    pub status: HostStatus,
+    /// Sessions that it serves at the same time.
+    pub capacity: u32,
+    /// Further sessions that it would take now, at most `capacity`.
+    pub available: u32,
+}
+
+/// What a host is to the matchmaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostState {
+    /// It has a free slot.
+    Idle,
+    /// It has none.
+    Busy,
+    /// It has none, because one is granted to a player who has not come yet.
+    Allocated,
+    /// It is alive but not in its room, so no player could reach it.
+    Unreachable,
+}
+
+impl HostState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Busy, Self::Allocated, Self::Unreachable];
+
+    /// The word in the store, in metrics and in status documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Allocated => "allocated",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// The state with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}

@@ -1,0 +1,32 @@
+//! Matchmaker: streaming hosts, reservations and ICE servers.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`api`] | the public API, on the wire of the Node matchmaker |
+//! | [`matchmaker`] | what happens between the wire and the store |
+//! | [`store`] | hosts and granted slots: in memory, or shared by Redis |
+//! | [`slots`] | pure: when a slot is free |
+//! | [`host`] | words that all of them use |
+//! | [`metrics`] | what is counted |
+//!
+//! ```text
+//! heartbeat ─┐                        ┌─ memory ─┐
+//! find      ─┼─> api ─> matchmaker ─> store       ├─> slots <─ rooms (dataplane::occupancy)
+//! internal  ─┘                        └─ redis  ─┘
+//! ```
+//!
+//! A process of its own is [`Args::run`]; another program embeds a [`Server`].
+
+pub mod api;
+mod events;
+pub mod host;
+mod internal;
+pub mod matchmaker;
+pub mod metrics;
+mod process;
+mod server;
+pub mod slots;
+pub mod store;
+
+pub use process::Args;
+pub use server::{Internal, Server, ServerOptions, Store};

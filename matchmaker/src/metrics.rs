@@ -1,0 +1,307 @@
+//! Metrics of the matchmaker.
+//!
+//! Counts of the pool are the same on every replica, because they come from the shared store; counters are each
+//! replica's own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use berth_dataplane::telemetry::Metrics;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::api::Refusal;
+use crate::host::HostState;
+use crate::slots::Change;
+use crate::store::{Counts, EventKind, RegionCounts};
+
+/// Most regions that are named; the others are counted together.
+pub const MOST_REGIONS: usize = 64;
+/// Name of all regions beyond [`MOST_REGIONS`].
+const OTHER_REGIONS: &str = "other";
+
+/// Upper bounds in seconds.
+const FIND_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// Handles of the metrics; clones share the values.
+#[derive(Clone)]
+pub struct MatchmakerMetrics {
+    finds: Family<Labels, Counter>,
+    find_seconds: Histogram,
+    heartbeats: Family<Labels, Counter>,
+    reservations: Family<Labels, Counter>,
+    hosts_lost: Counter,
+    counts: Arc<ArcSwap<Counts>>,
+    totals: Arc<Totals>,
+}
+
+/// Plain numbers for `/statusz`.
+#[derive(Default)]
+struct Totals {
+    granted: AtomicU64,
+    refused: AtomicU64,
+    heartbeats: AtomicU64,
+}
+
+/// Measures one find.
+pub struct FindTimer<'a> {
+    metrics: &'a MatchmakerMetrics,
+    begun: Instant,
+}
+
+impl MatchmakerMetrics {
+    /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_heartbeats_total`,
+    /// `berth_reservations_total`, `berth_hosts_lost_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
+    /// `berth_region_free_slots` and `berth_occupancy_known`.
+    pub fn register(metrics: &Metrics) -> Self {
+        let this = Self {
+            finds: Family::default(),
+            find_seconds: Histogram::new(FIND_BUCKETS),
+            heartbeats: Family::default(),
+            reservations: Family::default(),
+            hosts_lost: Counter::default(),
+            counts: Arc::default(),
+            totals: Arc::default(),
+        };
+        let finds = [
+            "granted",
+            "no_hosts",
+            "none_matching",
+            "invalid",
+            "unavailable",
+            "error",
+        ];
+        start_at_zero(&this.finds, "result", finds);
+        let heartbeats = [
+            "accepted",
+            "unauthorized",
+            "forbidden",
+            "invalid",
+            "conflict",
+            "error",
+        ];
+        start_at_zero(&this.heartbeats, "result", heartbeats);
+        start_at_zero(
+            &this.reservations,
+            "outcome",
+            EventKind::ALL.into_iter().filter_map(outcome).chain(["granted"]),
+        );
+        metrics.register(|registry| {
+            registry.register("berth_finds", "Requests for a host by result", this.finds.clone());
+            registry.register(
+                "berth_find_seconds",
+                "Time to answer a request for a host",
+                this.find_seconds.clone(),
+            );
+            registry.register(
+                "berth_heartbeats",
+                "Heartbeats of hosts by result",
+                this.heartbeats.clone(),
+            );
+            registry.register(
+                "berth_reservations",
+                "Granted slots and what became of them",
+                this.reservations.clone(),
+            );
+            registry.register(
+                "berth_hosts_lost",
+                "Hosts whose heartbeats ceased",
+                this.hosts_lost.clone(),
+            );
+            registry.register_collector(Box::new(PoolCollector(Arc::clone(&this.counts))));
+        });
+        this
+    }
+
+    /// Begins to measure a find.
+    pub(crate) fn find_timer(&self) -> FindTimer<'_> {
+        FindTimer {
+            metrics: self,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Counts a heartbeat that was accepted or refused.
+    pub(crate) fn heartbeat(&self, refusal: Option<&Refusal>) {
+        let result = match refusal {
+            None => "accepted",
+            Some(Refusal::Unauthorized) => "unauthorized",
+            Some(Refusal::Forbidden) => "forbidden",
+            Some(Refusal::Conflict(_)) => "conflict",
+            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::Unreadable) => "invalid",
+            Some(_) => "error",
+        };
+        if refusal.is_none() {
+            self.totals.heartbeats.fetch_add(1, Ordering::Relaxed);
+        }
+        self.heartbeats.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// Counts what the store found changed.
+    pub(crate) fn event(&self, kind: EventKind) {
+        match outcome(kind) {
+            Some(outcome) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
+            None => self.hosts_lost.inc(),
+        };
+    }
+
+    /// Shows these counts from now on.
+    pub(crate) fn show(&self, counts: Arc<Counts>) {
+        self.counts.store(counts);
+    }
+
+    /// The counts that are shown.
+    pub(crate) fn counts(&self) -> Arc<Counts> {
+        self.counts.load_full()
+    }
+
+    /// Finds granted, finds refused and heartbeats accepted since the start.
+    pub(crate) fn totals(&self) -> [u64; 3] {
+        let Totals {
+            granted,
+            refused,
+            heartbeats,
+        } = &*self.totals;
+        [granted, refused, heartbeats].map(|total| total.load(Ordering::Relaxed))
+    }
+}
+
+impl FindTimer<'_> {
+    /// The find was granted, or refused for this reason.
+    pub(crate) fn done(self, refusal: Option<&Refusal>) {
+        let Self { metrics, begun } = self;
+        let result = match refusal {
+            None => "granted",
+            Some(Refusal::NoHosts) => "no_hosts",
+            Some(Refusal::NoneMatching) => "none_matching",
+            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::Unreadable) => "invalid",
+            Some(Refusal::Unavailable) => "unavailable",
+            Some(_) => "error",
+        };
+        let total = if refusal.is_none() {
+            &metrics.totals.granted
+        } else {
+            &metrics.totals.refused
+        };
+        total.fetch_add(1, Ordering::Relaxed);
+        if refusal.is_none() {
+            metrics
+                .reservations
+                .get_or_create(&[("outcome", "granted")])
+                .inc();
+        }
+        metrics.finds.get_or_create(&[("result", result)]).inc();
+        metrics.find_seconds.observe(begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Shows series before their first event, so that their rise is seen.
+fn start_at_zero(
+    family: &Family<Labels, Counter>,
+    label: &'static str,
+    values: impl IntoIterator<Item = &'static str>,
+) {
+    for value in values {
+        drop(family.get_or_create(&[(label, value)]));
+    }
+}
+
+/// What became of a reservation; `None` for what happens to hosts.
+fn outcome(kind: EventKind) -> Option<&'static str> {
+    match kind {
+        EventKind::HostLost => None,
+        EventKind::Reservation(Change::Joined) => Some("joined"),
+        EventKind::Reservation(Change::Left) => Some("left"),
+        EventKind::Reservation(Change::Expired) => Some("expired"),
+        EventKind::EndedByLoss => Some("host_lost"),
+        EventKind::EndedByRoomChange => Some("room_changed"),
+    }
+}
+
+/// The regions with the most hosts, at most [`MOST_REGIONS`], and all others together.
+pub fn largest_regions(counts: &Counts) -> Vec<(&str, RegionCounts)> {
+    let mut regions: Vec<(&str, RegionCounts)> = counts
+        .regions
+        .iter()
+        .map(|(name, region)| (name.as_str(), *region))
+        .collect();
+    regions.sort_by(|(a, of_a), (b, of_b)| of_b.hosts.cmp(&of_a.hosts).then(a.cmp(b)));
+    let rest = regions.split_off(regions.len().min(MOST_REGIONS));
+    if !rest.is_empty() {
+        let other = rest
+            .iter()
+            .fold(RegionCounts::default(), |sum, (_, region)| RegionCounts {
+                hosts: sum.hosts + region.hosts,
+                available_slots: sum.available_slots + region.available_slots,
+            });
+        match regions.iter_mut().find(|(name, _)| *name == OTHER_REGIONS) {
+            Some((_, region)) => {
+                region.hosts += other.hosts;
+                region.available_slots += other.available_slots;
+            }
+            None => regions.push((OTHER_REGIONS, other)),
+        }
+    }
+    regions
+}
+
+/// Writes the counts of the pool when somebody asks, so that regions without hosts vanish.
+#[derive(Debug)]
+struct PoolCollector(Arc<ArcSwap<Counts>>);
+
+impl Collector for PoolCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counts = self.0.load();
+        let mut write = |name: &str, help: &str, label: &'static str, values: Vec<(&str, u64)>| {
+            let family = Family::<[(&'static str, String); 1], Gauge>::default();
+            for (value, number) in values {
+                let number = i64::try_from(number).unwrap_or(i64::MAX);
+                family.get_or_create(&[(label, value.to_owned())]).set(number);
+            }
+            family.encode(encoder.encode_descriptor(name, help, None, family.metric_type())?)
+        };
+        let by_state = HostState::ALL.map(|state| {
+            let number = counts.hosts.get(state.as_str()).copied().unwrap_or_default();
+            (state.as_str(), number)
+        });
+        write("berth_hosts", "Hosts by state", "state", by_state.into())?;
+        let slots = vec![("total", counts.capacity), ("free", counts.free)];
+        write(
+            "berth_slots",
+            "Sessions that all hosts could serve, and that could begin now",
+            "kind",
+            slots,
+        )?;
+        let regions = largest_regions(&counts);
+        let hosts = regions
+            .iter()
+            .map(|(name, region)| (*name, region.hosts))
+            .collect();
+        write("berth_region_hosts", "Hosts by region", "region", hosts)?;
+        let free = regions
+            .iter()
+            .map(|(name, region)| (*name, region.available_slots))
+            .collect();
+        write(
+            "berth_region_free_slots",
+            "Sessions that could begin now by region",
+            "region",
+            free,
+        )?;
+        let known = Gauge::<i64>::default();
+        known.set(i64::from(counts.occupancy_known));
+        let help = "Whether a signaling server keeps the rooms of this pool on the same store";
+        known.encode(encoder.encode_descriptor("berth_occupancy_known", help, None, known.metric_type())?)
+    }
+}

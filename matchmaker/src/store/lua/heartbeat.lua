@@ -1,0 +1,33 @@
+-- KEYS: hosts. ARGV: prefix, pool, ahead_us, demands, host, room, region, status, capacity, available, ttl_ms, keep_ms.
+-- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events}.
+local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+local id, room, alive_ms = ARGV[5], ARGV[6], pool.now_ms + tonumber(ARGV[11])
+local owner = redis.call('HGET', pool.at .. 'rooms', room)
+if owner and owner ~= id and host_refresh(pool, owner) then
+  return {{'room-taken', owner}, pool.events}
+end
+local host = host_load(pool, id)
+if host and host.alive_ms <= pool.now_ms then
+  host_lose(pool, id)
+  host = nil
+end
+local answer = host and 'renewed' or 'new'
+host = host or {id = id, seat = 0, unclear = 0, taken = 0, reservations = {}}
+if host.room and host.room ~= room then
+  host_end_reservations(pool, host, 'room-changed')
+  host_unwatch(pool, host)
+  host.seat, host.unclear, host.taken = 0, 0, 0
+end
+host.room, host.region, host.at_us = room, ARGV[7], pool.now_us
+host.capacity, host.available = tonumber(ARGV[9]), tonumber(ARGV[10])
+local key = pool.at .. 'host:' .. id
+redis.call('HSET', key, 'room', room, 'region', ARGV[7], 'status', ARGV[8], 'capacity', ARGV[9], 'available', ARGV[10],
+  'at_us', berth_integer(pool.now_us), 'alive_ms', berth_integer(alive_ms))
+redis.call('PEXPIRE', key, ARGV[12])
+redis.call('ZADD', KEYS[1], berth_integer(alive_ms), id)
+redis.call('ZADD', pool.at .. 'ids', 0, id)
+redis.call('HSET', pool.at .. 'rooms', room, id)
+redis.call('HSET', pool.prefix .. 'watched', room, pool.name)
+host_settle(pool, host)
+host_save(pool, host)
+return {{answer}, pool.events}

@@ -1,0 +1,10 @@
+-- KEYS: ids. ARGV: prefix, pool, ahead_us, demands, lower bound as ZRANGEBYLEX has it, limit.
+-- Answers {now_ms, {host, field, value, ...}, ...}.
+local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+local answer = {berth_integer(pool.now_ms)}
+for _, id in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], ARGV[5], '+', 'LIMIT', 0, ARGV[6])) do
+  local fields = redis.call('HGETALL', pool.at .. 'host:' .. id)
+  table.insert(fields, 1, id)
+  answer[#answer + 1] = fields
+end
+return answer

@@ -1,0 +1,75 @@
+//! Hosts of one process.
+
+mod index;
+mod pool;
+mod timers;
+mod view;
+
+use berth_dataplane::occupancy::MemoryRooms;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+
+use super::{
+    Clock, Found, HostRecord, HostStore, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
+};
+use crate::host::{Heartbeat, HostId, MatchId};
+use pool::Pool;
+use view::View;
+
+/// The hosts of one pool in one process.
+pub struct MemoryStore {
+    rooms: MemoryRooms,
+    clock: Clock,
+    name: String,
+    pool: Mutex<Pool>,
+}
+
+impl MemoryStore {
+    /// The hosts of the pool `pool`, whose rooms are `rooms`.
+    pub fn new(rooms: MemoryRooms, pool: impl Into<String>, clock: Clock) -> Self {
+        Self {
+            rooms,
+            clock,
+            name: pool.into(),
+            pool: Mutex::default(),
+        }
+    }
+
+    /// One step under the lock, at one time.
+    fn step<T>(&self, rules: &Rules, step: impl FnOnce(&mut Pool, &mut View<'_>) -> T) -> Stepping<'static, T>
+    where
+        T: Send + 'static,
+    {
+        let mut view = View::new(&self.rooms, &self.name, self.clock.now_us(), rules);
+        let value = step(&mut self.pool.lock(), &mut view);
+        ready(Ok(Step {
+            value,
+            events: view.events,
+        }))
+        .boxed()
+    }
+}
+
+impl HostStore for MemoryStore {
+    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered> {
+        self.step(&rules, |pool, view| pool.heartbeat(view, heartbeat))
+    }
+
+    fn find(&self, request: Request, rules: Rules) -> Stepping<'_, Found> {
+        self.step(&rules, |pool, view| pool.find(view, &request, Clock::system_us()))
+    }
+
+    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.release(view, id))
+    }
+
+    fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {
+        self.step(&rules, Pool::tick)
+    }
+
+    fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {
+        let now_ms = self.clock.now_us() / 1000;
+        ready(Ok(self.pool.lock().page(after.as_ref(), now_ms))).boxed()
+    }
+}

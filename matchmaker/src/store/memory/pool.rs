@@ -1,0 +1,360 @@
+//! The steps of the store on one pool. No clock of its own and no randomness.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use berth_crds::settings::RoomId;
+use berth_dataplane::occupancy::RoomState;
+
+use super::index::FreeHosts;
+use super::timers::Timers;
+use super::view::View;
+use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
+use crate::slots::{Change, Holder, Offer, Reservation, Slots, Standing};
+use crate::store::{Counts, EventKind, Found, Grant, HostRecord, PAGE, Registered, Request, Tick};
+
+/// Most rooms, silent hosts and deadlines that one step looks after.
+const DRAINED: usize = 256;
+
+/// The hosts of a pool.
+#[derive(Default)]
+pub(super) struct Pool {
+    hosts: BTreeMap<HostId, Host>,
+    /// Which host claims a room.
+    rooms: HashMap<RoomId, HostId>,
+    matches: HashMap<MatchId, HostId>,
+    free: FreeHosts,
+    /// When hosts fall silent.
+    silent: Timers,
+    /// First deadline of each host's waiting reservations.
+    due: Timers,
+    counts: Counts,
+}
+
+struct Host {
+    room: RoomId,
+    region: String,
+    status: HostStatus,
+    offer: Offer,
+    alive_ms: u64,
+    slots: Slots,
+    standing: Standing,
+}
+
+impl Pool {
+    pub(super) fn heartbeat(&mut self, view: &mut View<'_>, beat: Heartbeat) -> Registered {
+        if let Some(owner) = self
+            .rooms
+            .get(&beat.room)
+            .filter(|owner| **owner != beat.host)
+            .cloned()
+            && self.lives(view, &owner)
+        {
+            return Registered::RoomTaken(owner);
+        }
+        if self
+            .hosts
+            .get(&beat.host)
+            .is_some_and(|host| host.alive_ms <= view.now_ms)
+        {
+            self.lose(view, &beat.host);
+        }
+        let before = self.hosts.remove(&beat.host);
+        let registered = if before.is_some() {
+            Registered::Renewed
+        } else {
+            Registered::New
+        };
+        let mut slots = Slots::default();
+        let mut watched = false;
+        if let Some(mut host) = before {
+            self.forget(&beat.host, &host);
+            slots = std::mem::take(&mut host.slots);
+            watched = host.room == beat.room;
+            if !watched {
+                self.end_reservations(view, &beat.host, &host.room, &slots, EventKind::EndedByRoomChange);
+                self.unclaim(view, &host.room);
+                slots = Slots::default();
+            }
+        }
+        let offer = Offer {
+            capacity: beat.capacity,
+            available: beat.available,
+            at_us: view.now_us,
+        };
+        let mut host = Host {
+            standing: slots.standing(&offer, None, view.rules.demands()),
+            alive_ms: view.now_ms.saturating_add(millis(view.rules.heartbeat_ttl)),
+            room: beat.room,
+            region: beat.region,
+            status: beat.status,
+            offer,
+            slots,
+        };
+        if !watched {
+            self.rooms.insert(host.room.clone(), beat.host.clone());
+            view.rooms.watch(&host.room, view.name);
+        }
+        self.silent.set(&beat.host, Some(host.alive_ms));
+        self.settle(view, &beat.host, &mut host);
+        self.keep(beat.host, host);
+        registered
+    }
+
+    /// `clock_us` is the clock that join numbers of new rooms begin with.
+    pub(super) fn find(&mut self, view: &mut View<'_>, request: &Request, clock_us: u64) -> Found {
+        self.drain(view);
+        // Nobody meets the demands: hosts keep their places in the index for when occupancy is known again.
+        if view.rules.demands().known_room && !view.known {
+            return Found::NoHosts;
+        }
+        if let Some(host) = &request.host {
+            if let Some(grant) = self.grant(view, host, request.id, clock_us) {
+                return Found::Granted(grant);
+            }
+            return if self.free.is_empty() {
+                Found::NoHosts
+            } else {
+                Found::NoneMatching
+            };
+        }
+        // A host that turns out to be taken leaves the index, so this ends.
+        let weight = view.rules.region_weight;
+        while let Some(host) = self.free.draw(request.region.as_deref(), weight, request.dice) {
+            if let Some(grant) = self.grant(view, &host, request.id, clock_us) {
+                return Found::Granted(grant);
+            }
+        }
+        Found::NoHosts
+    }
+
+    pub(super) fn release(&mut self, view: &mut View<'_>, id: MatchId) -> bool {
+        let Some(name) = self.matches.get(&id).cloned() else {
+            return false;
+        };
+        self.change(&name, |pool, host| {
+            let room = pool.settle(view, &name, host);
+            if host.slots.release(id) {
+                pool.matches.remove(&id);
+            }
+            host.stand(view, room.as_ref());
+        });
+        true
+    }
+
+    pub(super) fn tick(&mut self, view: &mut View<'_>) -> Tick {
+        let more = self.drain(view);
+        let mut counts = Counts {
+            occupancy_known: view.known,
+            ..self.counts.clone()
+        };
+        for state in HostState::ALL {
+            counts.hosts.entry(state.as_str()).or_default();
+        }
+        Tick { more, counts }
+    }
+
+    pub(super) fn page(&self, after: Option<&HostId>, now_ms: u64) -> Vec<HostRecord> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let record = |(name, host): (&HostId, &Host)| HostRecord {
+            host: name.clone(),
+            room: host.room.clone(),
+            region: host.region.clone(),
+            status: host.status,
+            capacity: host.offer.capacity,
+            offered: host.offer.available,
+            state: host.standing.state,
+            free: host.standing.free,
+            heartbeat_ms: host.offer.at_us / 1000,
+            ttl_ms: host.alive_ms.saturating_sub(now_ms),
+            reservations: host.slots.reservations().to_vec(),
+        };
+        self.hosts
+            .range((from, Bound::Unbounded))
+            .take(PAGE)
+            .map(record)
+            .collect()
+    }
+
+    /// Looks after rooms that changed, silent hosts and deadlines; answers whether there may be more.
+    fn drain(&mut self, view: &mut View<'_>) -> bool {
+        let touched = view.rooms.take_touched(view.name, DRAINED);
+        for room in &touched {
+            if let Some(host) = self.rooms.get(room).cloned() {
+                self.refresh(view, &host);
+            }
+        }
+        let silent = self.silent.due(view.now_ms, DRAINED);
+        for host in &silent {
+            self.lose(view, host);
+        }
+        let due = self.due.due(view.now_ms, DRAINED);
+        for host in &due {
+            self.refresh(view, host);
+        }
+        [touched.len(), silent.len(), due.len()].contains(&DRAINED)
+    }
+
+    /// Brings a host up to date, or loses it.
+    fn refresh(&mut self, view: &mut View<'_>, name: &HostId) {
+        if self.lives(view, name) {
+            self.change(name, |pool, host| pool.settle(view, name, host));
+        }
+    }
+
+    /// Brings a host up to date and grants one of its slots, if it has a free one.
+    fn grant(&mut self, view: &mut View<'_>, name: &HostId, id: MatchId, clock_us: u64) -> Option<Grant> {
+        if !self.lives(view, name) {
+            return None;
+        }
+        let grant = self.change(name, |pool, host| {
+            let room = pool.settle(view, name, host);
+            if host.standing.free == 0 {
+                return None;
+            }
+            let last = room
+                .as_ref()
+                .map_or_else(|| view.rooms.room_state(&host.room).last, |room| room.last);
+            host.slots.grant(Reservation {
+                id,
+                granted_us: view.now_us,
+                deadline_ms: view.now_ms.saturating_add(millis(view.rules.deadline)),
+                // A room that does not exist begins above the clock.
+                base: if last == 0 { clock_us } else { last },
+                holder: Holder::Nobody,
+            });
+            host.stand(view, room.as_ref());
+            Some(Grant {
+                host: name.clone(),
+                room: host.room.clone(),
+                region: host.region.clone(),
+            })
+        });
+        let grant = grant.flatten()?;
+        self.matches.insert(id, name.clone());
+        Some(grant)
+    }
+
+    /// Whether a host is alive; a silent one is lost.
+    fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
+        match self.hosts.get(name) {
+            Some(host) if host.alive_ms > view.now_ms => true,
+            Some(_) => {
+                self.lose(view, name);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Takes a host out of index and counts, changes it and puts it back.
+    fn change<T>(&mut self, name: &HostId, change: impl FnOnce(&mut Self, &mut Host) -> T) -> Option<T> {
+        let mut host = self.hosts.remove(name)?;
+        self.forget(name, &host);
+        let result = change(self, &mut host);
+        self.keep(name.clone(), host);
+        Some(result)
+    }
+
+    /// Brings a host that was taken out up to date; gives its room.
+    fn settle(&mut self, view: &mut View<'_>, name: &HostId, host: &mut Host) -> Option<RoomState> {
+        let room = view.room(&host.room);
+        for (id, change) in host.slots.settle(room.as_ref(), view.now_ms) {
+            if change != Change::Joined {
+                self.matches.remove(&id);
+            }
+            view.tell(EventKind::Reservation(change), name, &host.room, Some(id));
+        }
+        host.stand(view, room.as_ref());
+        room
+    }
+
+    fn lose(&mut self, view: &mut View<'_>, name: &HostId) {
+        self.silent.set(name, None);
+        let Some(host) = self.hosts.remove(name) else {
+            return;
+        };
+        self.forget(name, &host);
+        self.due.set(name, None);
+        self.end_reservations(view, name, &host.room, &host.slots, EventKind::EndedByLoss);
+        self.unclaim(view, &host.room);
+        view.tell(EventKind::HostLost, name, &host.room, None);
+    }
+
+    fn end_reservations(
+        &mut self,
+        view: &mut View<'_>,
+        name: &HostId,
+        room: &RoomId,
+        slots: &Slots,
+        kind: EventKind,
+    ) {
+        for reservation in slots.reservations() {
+            self.matches.remove(&reservation.id);
+            view.tell(kind, name, room, Some(reservation.id));
+        }
+    }
+
+    fn unclaim(&mut self, view: &View<'_>, room: &RoomId) {
+        self.rooms.remove(room);
+        view.rooms.unwatch(room, view.name);
+    }
+
+    /// Takes a host out of index and counts.
+    fn forget(&mut self, name: &HostId, host: &Host) {
+        self.free.remove(name, &host.region);
+        let (state, capacity, free) = tally(host);
+        let less = |number: &mut u64, by: u64| *number = number.saturating_sub(by);
+        less(self.counts.hosts.entry(state).or_default(), 1);
+        less(&mut self.counts.capacity, capacity);
+        less(&mut self.counts.free, free);
+        if let Some(region) = self.counts.regions.get_mut(&host.region) {
+            less(&mut region.hosts, 1);
+            less(&mut region.available_slots, free);
+            if region.hosts == 0 {
+                self.counts.regions.remove(&host.region);
+            }
+        }
+    }
+
+    /// Puts a host into index, counts and timers.
+    fn keep(&mut self, name: HostId, host: Host) {
+        let (state, capacity, free) = tally(&host);
+        *self.counts.hosts.entry(state).or_default() += 1;
+        self.counts.capacity += capacity;
+        self.counts.free += free;
+        let region = self.counts.regions.entry(host.region.clone()).or_default();
+        region.hosts += 1;
+        region.available_slots += free;
+        if host.standing.free > 0 {
+            self.free.insert(&name, &host.region);
+        }
+        let waiting = host
+            .slots
+            .reservations()
+            .iter()
+            .filter(|one| one.holder == Holder::Nobody);
+        self.due.set(&name, waiting.map(|one| one.deadline_ms).min());
+        self.hosts.insert(name, host);
+    }
+}
+
+impl Host {
+    /// Finds out where the host stands, right after its slots were settled.
+    fn stand(&mut self, view: &View<'_>, room: Option<&RoomState>) {
+        self.standing = self.slots.standing(&self.offer, room, view.rules.demands());
+    }
+}
+
+/// State, capacity and free slots, as they are counted.
+fn tally(host: &Host) -> (&'static str, u64, u64) {
+    (
+        host.standing.state.as_str(),
+        host.offer.capacity.into(),
+        host.standing.free.into(),
+    )
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

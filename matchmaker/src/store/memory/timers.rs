@@ -1,0 +1,34 @@
+//! When something about a host is due.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::host::HostId;
+
+/// At most one time per host.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    by_time: BTreeSet<(u64, HostId)>,
+    by_host: HashMap<HostId, u64>,
+}
+
+impl Timers {
+    /// Sets or, with `None`, removes the time of `host`, Unix ms.
+    pub(super) fn set(&mut self, host: &HostId, at_ms: Option<u64>) {
+        let before = match at_ms {
+            Some(at_ms) => self.by_host.insert(host.clone(), at_ms),
+            None => self.by_host.remove(host),
+        };
+        if let Some(before) = before {
+            self.by_time.remove(&(before, host.clone()));
+        }
+        if let Some(at_ms) = at_ms {
+            self.by_time.insert((at_ms, host.clone()));
+        }
+    }
+
+    /// Hosts whose time has come, at most `most`, earliest first.
+    pub(super) fn due(&self, now_ms: u64, most: usize) -> Vec<HostId> {
+        let come = self.by_time.iter().take_while(|(at_ms, _)| *at_ms <= now_ms);
+        come.take(most).map(|(_, host)| host.clone()).collect()
+    }
+}

@@ -1,0 +1,313 @@
+//! The hosts of a pool and the slots that are granted on them.
+//!
+//! [`HostStore`] is what the matchmaker needs; [`memory`] keeps it in one process, [`redis`] shares it between many. One
+//! suite of tests runs against both. Every method is one atomic step, in Redis one script call, and tells what else
+//! it found changed: reservations that were used or are over, hosts that fell silent ([`Event`]).
+
+pub mod memory;
+pub mod redis;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use berth_crds::settings::{PoolSettings, RoomId};
+use berth_dataplane::redis::RedisError;
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
+use crate::slots::{Change, Demands, Reservation};
+
+/// Most hosts in one page of [`HostStore::page`].
+pub const PAGE: usize = 256;
+
+/// The hosts of one pool.
+pub trait HostStore: Send + Sync + 'static {
+    /// Registers a host or renews it.
+    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered>;
+
+    /// Picks a host and grants one of its slots.
+    fn find(&self, request: Request, rules: Rules) -> Stepping<'_, Found>;
+
+    /// Gives a match up before its player came; answers whether there was one. Giving one up twice is harmless.
+    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool>;
+
+    /// Looks after what is due: hosts that fell silent, deadlines, rooms that changed. Bounded: `more` asks for
+    /// another call at once.
+    fn tick(&self, rules: Rules) -> Stepping<'_, Tick>;
+
+    /// Hosts in the order of their ids, from the first one after `after`, at most [`PAGE`].
+    fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>>;
+}
+
+/// What a step of the store gives.
+pub type Stepping<'a, T> = BoxFuture<'a, Result<Step<T>, StoreError>>;
+
+/// A result, and what else a step found changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<T> {
+    /// The result.
+    pub value: T,
+    /// What changed on the way.
+    pub events: Vec<Event>,
+}
+
+/// The rules of the pool that a step goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How long a host counts as alive after a heartbeat.
+    pub heartbeat_ttl: Duration,
+    /// How long a granted slot waits for its player.
+    pub deadline: Duration,
+    /// Hand out a host only while it sits in its room.
+    pub require_host_in_room: bool,
+    /// Weight of the asked region against the other ones; 100 means always.
+    pub region_weight: u32,
+    /// Hand out no host while occupancy is unknown: it was known a moment ago and will be again.
+    pub expect_occupancy: bool,
+}
+
+impl Rules {
+    /// The rules of a pool. `expect_occupancy`: see there.
+    pub fn new(pool: &PoolSettings, expect_occupancy: bool) -> Self {
+        Self {
+            expect_occupancy,
+            heartbeat_ttl: pool.heartbeat_ttl,
+            deadline: pool.reservation_deadline,
+            require_host_in_room: pool.require_host_in_room,
+            region_weight: pool.region_weight,
+        }
+    }
+
+    /// What must hold for a host to be handed out.
+    fn demands(&self) -> Demands {
+        Demands {
+            host_in_room: self.require_host_in_room,
+            known_room: self.expect_occupancy,
+        }
+    }
+}
+
+/// What a player asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Id of the match, if there is one.
+    pub id: MatchId,
+    /// The region to prefer.
+    pub region: Option<String>,
+    /// Only this host.
+    pub host: Option<HostId>,
+    /// Randomness of the choice.
+    pub dice: Dice,
+}
+
+/// Random numbers for one choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dice {
+    /// Whether the asked region is left for another one.
+    pub stray: u32,
+    /// Which region then.
+    pub region: u32,
+    /// Which host. Redis throws this one itself.
+    pub host: u32,
+}
+
+/// Answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The store did not know the host.
+    New,
+    /// It did.
+    Renewed,
+    /// Nothing was stored: this other host is alive in the same room.
+    RoomTaken(HostId),
+}
+
+/// Answer to a find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A slot of this host is granted.
+    Granted(Grant),
+    /// No host has a free slot.
+    NoHosts,
+    /// Hosts have free slots, but not the one that was asked for.
+    NoneMatching,
+}
+
+/// A granted slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The host.
+    pub host: HostId,
+    /// Its room.
+    pub room: RoomId,
+    /// Its region.
+    pub region: String,
+}
+
+/// Answer to a tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// More is due than fits in one step.
+    pub more: bool,
+    /// The pool after this step.
+    pub counts: Counts,
+}
+
+/// Counts of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Hosts by state; every state is there.
+    pub hosts: BTreeMap<&'static str, u64>,
+    /// Sessions that all hosts together could serve.
+    pub capacity: u64,
+    /// Sessions that could begin now.
+    pub free: u64,
+    /// By region.
+    pub regions: BTreeMap<String, RegionCounts>,
+    /// A signaling server of Berth keeps the rooms, so that their members count.
+    pub occupancy_known: bool,
+}
+
+/// Counts of one region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionCounts {
+    /// Hosts.
+    pub hosts: u64,
+    /// Sessions that could begin now.
+    pub available_slots: u64,
+}
+
+/// A host as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRecord {
+    /// The host.
+    pub host: HostId,
+    /// Its room.
+    pub room: RoomId,
+    /// Its region.
+    pub region: String,
+    /// What it says of itself.
+    pub status: HostStatus,
+    /// Sessions that it serves at the same time.
+    pub capacity: u32,
+    /// Further sessions that it offered in its last heartbeat.
+    pub offered: u32,
+    /// Where it stood when it was last looked at.
+    pub state: HostState,
+    /// Sessions that could begin then.
+    pub free: u32,
+    /// Last heartbeat, Unix ms.
+    pub heartbeat_ms: u64,
+    /// For how long it counts as alive without another one, ms.
+    pub ttl_ms: u64,
+    /// Its granted slots.
+    pub reservations: Vec<Reservation>,
+}
+
+/// Something that happened to a host or a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The host.
+    pub host: HostId,
+    /// Its room.
+    pub room: String,
+    /// The match, for what happens to one.
+    pub id: Option<MatchId>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// No heartbeat came for too long.
+    HostLost,
+    /// A reservation was used or is over.
+    Reservation(Change),
+    /// A reservation ended because its host was lost.
+    EndedByLoss,
+    /// A reservation ended because its host went to another room.
+    EndedByRoomChange,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Redis did not do it.
+    #[error("host store")]
+    Redis(#[from] RedisError),
+    /// Redis answered what the script never answers.
+    #[error("host store answered {0}")]
+    Answer(&'static str),
+}
+
+impl StoreError {
+    /// Whether the store as a whole is away, so that the same call may work soon.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.is_outage())
+    }
+}
+
+/// The clock that heartbeats and deadlines are measured by: the system's, in Redis the server's. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// How far it is ahead, µs.
+    ahead_us: Arc<AtomicU64>,
+}
+
+impl Clock {
+    /// Puts the clock forward, so that tests need not wait for deadlines.
+    pub fn advance(&self, by: Duration) {
+        self.ahead_us.fetch_add(
+            u64::try_from(by.as_micros()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The system's time, Unix µs: what join numbers of rooms begin with.
+    fn system_us() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// This clock's time, Unix µs.
+    fn now_us(&self) -> u64 {
+        Self::system_us().saturating_add(self.ahead_us())
+    }
+
+    fn ahead_us(&self) -> u64 {
+        self.ahead_us.load(Ordering::Relaxed)
+    }
+}
+
+impl EventKind {
+    /// Every kind, for metrics that show zero before the first event.
+    pub const ALL: [Self; 6] = [
+        Self::HostLost,
+        Self::Reservation(Change::Joined),
+        Self::Reservation(Change::Left),
+        Self::Reservation(Change::Expired),
+        Self::EndedByLoss,
+        Self::EndedByRoomChange,
+    ];
+
+    /// The word in scripts.
+    fn word(self) -> &'static str {
+        match self {
+            Self::HostLost => "lost",
+            Self::Reservation(Change::Joined) => "joined",
+            Self::Reservation(Change::Left) => "left",
+            Self::Reservation(Change::Expired) => "expired",
+            Self::EndedByLoss => "host-lost",
+            Self::EndedByRoomChange => "room-changed",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}

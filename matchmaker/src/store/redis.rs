@@ -1,0 +1,215 @@
+//! Hosts shared by Redis: every step is one script call.
+
+mod answers;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use berth_dataplane::keys::Keys;
+use berth_dataplane::occupancy::LUA_ROOMS;
+use berth_dataplane::redis::{FromRedisValue, RedisLink, Script, Value};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::{
+    Clock, Found, HostRecord, HostStore, PAGE, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
+};
+use crate::host::{Heartbeat, HostId, MatchId};
+use crate::slots::Demands;
+use answers::Flat;
+
+/// The Lua half of [`crate::slots`].
+pub const LUA_SLOTS: &str = include_str!("lua/slots.lua");
+
+/// Most rooms, silent hosts and deadlines that a find looks after.
+const DRAINED_BY_FIND: u32 = 64;
+/// The same for a tick.
+const DRAINED_BY_TICK: u32 = 256;
+/// Hosts that one call of the find script tries. Each failed one makes the index truer.
+const TRIES: u32 = 256;
+/// Calls of the find script for one find, when signaling has just lost many rooms at once.
+const CALLS: u32 = 16;
+/// How long the keys of a pool outlive the last process that looked after it.
+const KEEP: Duration = Duration::from_hours(1);
+
+/// The hosts of one pool, shared by Redis.
+pub struct RedisStore {
+    link: RedisLink,
+    keys: Keys,
+    pool: String,
+    clock: Clock,
+}
+
+struct Scripts {
+    heartbeat: Script,
+    find: Script,
+    release: Script,
+    tick: Script,
+    page: Script,
+}
+
+fn scripts() -> &'static Scripts {
+    static SCRIPTS: OnceLock<Scripts> = OnceLock::new();
+    let script =
+        |body: &str| Script::new(&[LUA_ROOMS, LUA_SLOTS, include_str!("lua/hosts.lua"), body].join("\n"));
+    SCRIPTS.get_or_init(|| Scripts {
+        heartbeat: script(include_str!("lua/heartbeat.lua")),
+        find: script(include_str!("lua/find.lua")),
+        release: script(include_str!("lua/release.lua")),
+        tick: script(include_str!("lua/tick.lua")),
+        page: script(include_str!("lua/page.lua")),
+    })
+}
+
+impl RedisStore {
+    /// The hosts of the pool `pool`, whose rooms are those of the `SignalingCluster` that `keys` names.
+    pub fn new(link: RedisLink, keys: Keys, pool: impl Into<String>, clock: Clock) -> Self {
+        Self {
+            link,
+            keys,
+            pool: pool.into(),
+            clock,
+        }
+    }
+
+    /// Calls a script with what every script needs, and `args` behind it.
+    async fn call<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: &str,
+        demands: &str,
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<T, StoreError> {
+        let common = [
+            self.keys.prefix().to_owned(),
+            self.pool.clone(),
+            self.clock.ahead_us().to_string(),
+            demands.to_owned(),
+        ];
+        let args: Vec<String> = common.into_iter().chain(args).collect();
+        let keys = [format!("{}{key}", self.keys.pool(&self.pool))];
+        Ok(self.link.script(script, &keys, &args).await?)
+    }
+
+    async fn find_once(&self, request: &Request, rules: &Rules) -> Result<Step<Option<Found>>, StoreError> {
+        let args = [
+            request.id.to_string(),
+            rules.deadline.as_millis().to_string(),
+            request.region.clone().unwrap_or_default(),
+            request.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+            rules.region_weight.to_string(),
+            request.dice.stray.to_string(),
+            request.dice.region.to_string(),
+            DRAINED_BY_FIND.to_string(),
+            TRIES.to_string(),
+        ];
+        let (answer, events): (Flat, Flat) =
+            self.call(&scripts().find, "hosts", demands(rules), args).await?;
+        Ok(Step {
+            value: answers::found(&answer)?,
+            events: answers::events(&events)?,
+        })
+    }
+}
+
+/// The rules that are demanded of a host, in words.
+fn demands(rules: &Rules) -> &'static str {
+    match rules.demands() {
+        Demands {
+            host_in_room: true,
+            known_room: true,
+        } => "host room",
+        Demands {
+            host_in_room: true,
+            known_room: false,
+        } => "host",
+        Demands {
+            host_in_room: false,
+            known_room: true,
+        } => "room",
+        Demands {
+            host_in_room: false,
+            known_room: false,
+        } => "",
+    }
+}
+
+impl HostStore for RedisStore {
+    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered> {
+        async move {
+            let args = [
+                heartbeat.host.to_string(),
+                heartbeat.room.to_string(),
+                heartbeat.region,
+                heartbeat.status.as_str().to_owned(),
+                heartbeat.capacity.to_string(),
+                heartbeat.available.to_string(),
+                rules.heartbeat_ttl.as_millis().to_string(),
+                (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
+            ];
+            let (answer, events): (Flat, Flat) = self
+                .call(&scripts().heartbeat, "hosts", demands(&rules), args)
+                .await?;
+            Ok(Step {
+                value: answers::registered(&answer)?,
+                events: answers::events(&events)?,
+            })
+        }
+        .boxed()
+    }
+
+    fn find(&self, request: Request, rules: Rules) -> Stepping<'_, Found> {
+        async move {
+            let mut events = Vec::new();
+            for _ in 0..CALLS {
+                let step = self.find_once(&request, &rules).await?;
+                events.extend(step.events);
+                if let Some(value) = step.value {
+                    return Ok(Step { value, events });
+                }
+            }
+            Ok(Step {
+                value: Found::NoHosts,
+                events,
+            })
+        }
+        .boxed()
+    }
+
+    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let (answer, events): (Flat, Flat) = self
+                .call(&scripts().release, "matches", demands(&rules), [id.to_string()])
+                .await?;
+            Ok(Step {
+                value: answers::released(&answer)?,
+                events: answers::events(&events)?,
+            })
+        }
+        .boxed()
+    }
+
+    fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {
+        async move {
+            let args = [DRAINED_BY_TICK.to_string(), KEEP.as_millis().to_string()];
+            let (answer, events, counts, hosts, slots): (Flat, Flat, Flat, Flat, Flat) =
+                self.call(&scripts().tick, "hosts", demands(&rules), args).await?;
+            let value = answers::tick(&answer, &counts, &hosts, &slots)?;
+            Ok(Step {
+                value,
+                events: answers::events(&events)?,
+            })
+        }
+        .boxed()
+    }
+
+    fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {
+        async move {
+            let from = after.map_or_else(|| "-".to_owned(), |host| format!("({host}"));
+            let args = [from, PAGE.to_string()];
+            let answer: Vec<Value> = self.call(&scripts().page, "ids", "", args).await?;
+            answers::page(answer)
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,183 @@
+//! What the scripts answer, read into the types of the store.
+
+use std::collections::{BTreeMap, HashMap};
+
+use berth_crds::settings::RoomId;
+use berth_dataplane::redis::{FromRedisValue, Value};
+use uuid::Uuid;
+
+use crate::host::{HostId, HostState, HostStatus, MatchId};
+use crate::slots::{Holder, Reservation};
+use crate::store::{
+    Counts, Event, EventKind, Found, Grant, HostRecord, RegionCounts, Registered, StoreError, Tick,
+};
+
+/// A flat list of texts.
+pub(super) type Flat = Vec<String>;
+
+type Answer<T> = Result<T, StoreError>;
+
+fn malformed<T>(what: &'static str) -> impl FnOnce() -> Answer<T> {
+    move || Err(StoreError::Answer(what))
+}
+
+pub(super) fn registered(answer: &[String]) -> Answer<Registered> {
+    match answer {
+        [word] if word == "new" => Ok(Registered::New),
+        [word] if word == "renewed" => Ok(Registered::Renewed),
+        [word, other] if word == "room-taken" => Ok(Registered::RoomTaken(HostId::new(other))),
+        _ => Err(StoreError::Answer("a malformed registration")),
+    }
+}
+
+/// `None`: the script gave up before it had tried all hosts.
+pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
+    match answer {
+        [word, host, room, region] if word == "granted" => {
+            let grant = Grant {
+                host: HostId::new(host),
+                room: stored_room(room)?,
+                region: region.clone(),
+            };
+            Ok(Some(Found::Granted(grant)))
+        }
+        [word] if word == "no-hosts" => Ok(Some(Found::NoHosts)),
+        [word] if word == "none-matching" => Ok(Some(Found::NoneMatching)),
+        [word] if word == "again" => Ok(None),
+        _ => Err(StoreError::Answer("a malformed find")),
+    }
+}
+
+pub(super) fn released(answer: &[String]) -> Answer<bool> {
+    match answer {
+        [word] if word == "1" || word == "0" => Ok(word == "1"),
+        _ => Err(StoreError::Answer("a malformed release")),
+    }
+}
+
+pub(super) fn events(answer: &[String]) -> Answer<Vec<Event>> {
+    let event = |parts: &[String]| match parts {
+        [kind, host, room, id] => Some(Event {
+            kind: EventKind::from_word(kind)?,
+            host: HostId::new(host),
+            room: room.clone(),
+            id: if id.is_empty() { None } else { Some(match_id(id)?) },
+        }),
+        _ => None,
+    };
+    answer
+        .chunks(4)
+        .map(|parts| event(parts).map_or_else(malformed("a malformed event"), Ok))
+        .collect()
+}
+
+pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots: &[String]) -> Answer<Tick> {
+    let [more, known] = answer else {
+        return Err(StoreError::Answer("a malformed tick"));
+    };
+    let counts = numbers(counts)?;
+    let number = |name: &str| counts.get(name).copied().unwrap_or_default();
+    let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
+    for (region, hosts) in numbers(hosts)? {
+        regions.entry(region.to_owned()).or_default().hosts = hosts;
+    }
+    for (region, slots) in numbers(slots)? {
+        regions.entry(region.to_owned()).or_default().available_slots = slots;
+    }
+    let counts = Counts {
+        hosts: HostState::ALL
+            .map(|state| (state.as_str(), number(state.as_str())))
+            .into(),
+        capacity: number("capacity"),
+        free: number("free"),
+        regions,
+        occupancy_known: known == "1",
+    };
+    Ok(Tick {
+        more: more == "1",
+        counts,
+    })
+}
+
+pub(super) fn page(answer: Vec<Value>) -> Answer<Vec<HostRecord>> {
+    let mut answer = answer.into_iter();
+    let now = answer.next().and_then(|value| u64::from_redis_value(value).ok());
+    let now_ms = now.map_or_else(malformed("a page without its time"), Ok)?;
+    answer
+        .filter_map(|value| {
+            let fields = Flat::from_redis_value(value)
+                .ok()
+                .filter(|fields| fields.len() > 1);
+            // A record that Redis evicted is an id without fields.
+            fields.map(|fields| record(&fields, now_ms).map_or_else(malformed("a malformed host"), Ok))
+        })
+        .collect()
+}
+
+fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
+    let (host, rest) = answer.split_first()?;
+    let fields: HashMap<&str, &str> = pairs(rest).collect();
+    let text = |name: &str| fields.get(name).copied();
+    let number = |name: &str| text(name)?.parse::<u64>().ok();
+    let small = |name: &str| text(name)?.parse::<u32>().ok();
+    let mut reservations: Vec<Reservation> = fields
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix("r:")?, value)))
+        .map(|(id, value)| reservation(id, value))
+        .collect::<Option<_>>()?;
+    reservations.sort_by_key(|reservation| reservation.granted_us);
+    Some(HostRecord {
+        host: HostId::new(host),
+        room: stored_room(text("room")?).ok()?,
+        region: text("region")?.to_owned(),
+        status: HostStatus::from_name(text("status")?)?,
+        capacity: small("capacity")?,
+        offered: small("available")?,
+        state: HostState::from_name(text("state")?)?,
+        free: small("free")?,
+        heartbeat_ms: number("at_us")? / 1000,
+        ttl_ms: number("alive_ms")?.saturating_sub(now_ms),
+        reservations,
+    })
+}
+
+fn reservation(id: &str, text: &str) -> Option<Reservation> {
+    let mut parts = text.split('|');
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let (granted_us, deadline_ms, base) = (number()?, number()?, number()?);
+    let holder = match parts.next()? {
+        "" => Holder::Nobody,
+        "somebody" => Holder::Somebody,
+        join => Holder::Player(join.parse().ok()?),
+    };
+    Some(Reservation {
+        id: match_id(id)?,
+        granted_us,
+        deadline_ms,
+        base,
+        holder,
+    })
+}
+
+fn numbers(answer: &[String]) -> Answer<HashMap<&str, u64>> {
+    let number = |(name, value): (_, &str)| Some((name, value.parse().ok()?));
+    pairs(answer)
+        .map(|pair| number(pair).map_or_else(malformed("a count that is no number"), Ok))
+        .collect()
+}
+
+fn pairs(flat: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    flat.chunks(2).filter_map(|pair| match pair {
+        [name, value] => Some((name.as_str(), value.as_str())),
+        _ => None,
+    })
+}
+
+fn match_id(text: &str) -> Option<MatchId> {
+    Uuid::try_parse(text).ok().map(MatchId)
+}
+
+/// The rule for room ids may have become stricter since the room was stored.
+fn stored_room(text: &str) -> Answer<RoomId> {
+    RoomId::parse(text, usize::MAX).map_err(|_| StoreError::Answer("a room that is none"))
+}

@@ -1,0 +1,207 @@
+//! The internal port: counts, hosts in all states, readiness, status, metrics.
+
+use serde_json::json;
+
+use crate::support::server::Served;
+use crate::support::until;
+
+#[tokio::test]
+async fn counts_for_the_operator() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    served.seated_host("b").await;
+    served
+        .heartbeat(&json!({"hostId": "away", "roomId": "away", "region": "eu", "capacity": 2}))
+        .await;
+    served.find(&json!({})).await;
+    let answer = served.ask("/counts").await;
+    let expected = json!({
+        "pool": "games/eu",
+        "hosts": {"total": 3, "idle": 1, "busy": 0, "allocated": 1, "unreachable": 1},
+        "slots": {"total": 4, "available": 1},
+        "regions": {"local": {"hosts": 2, "availableSlots": 1}, "eu": {"hosts": 1, "availableSlots": 0}},
+        "occupancyKnown": true,
+    });
+    assert_eq!((answer.status, answer.json()), (200, expected));
+    for path in ["/counts", "/hosts", "/statusz"] {
+        let answer = crate::support::http::get(path).send(served.public).await;
+        assert_eq!(answer.status, 404, "{path} is not for the public");
+    }
+}
+
+#[tokio::test]
+async fn at_most_64_regions_are_named() {
+    let served = Served::new().await;
+    for number in 0..70 {
+        let name = format!("r{number:02}");
+        served
+            .heartbeat(&json!({"hostId": name, "roomId": name, "region": name}))
+            .await;
+    }
+    let counts = served.ask("/counts").await.json();
+    let regions = counts["regions"].as_object().unwrap();
+    assert_eq!((regions.len(), &regions["other"]["hosts"]), (65, &json!(6)));
+    let metrics = served.ask("/metrics").await.body;
+    assert_eq!(
+        metrics
+            .lines()
+            .filter(|line| line.starts_with("berth_region_hosts{"))
+            .count(),
+        65
+    );
+}
+
+#[tokio::test]
+async fn hosts_in_all_states_by_page() {
+    let served = Served::new().await;
+    for name in ["a", "b", "c"] {
+        served.seated_host(name).await;
+    }
+    let found = served.find(&json!({"hostId": "b"})).await.json();
+    let page = served.ask("/hosts?limit=2").await.json();
+    assert_eq!(
+        (&page["next"], page["hosts"].as_array().unwrap().len()),
+        (&json!("b"), 2)
+    );
+    let b = &page["hosts"][1];
+    assert_eq!(
+        (&b["state"], &b["offeredSlots"], &b["availableSlots"]),
+        (&json!("allocated"), &json!(1), &json!(0))
+    );
+    let reservation = &b["reservations"][0];
+    assert_eq!(
+        (&reservation["matchId"], &reservation["joined"]),
+        (&found["matchId"], &json!(false))
+    );
+    assert_eq!(
+        reservation["deadline"].as_u64().unwrap() - reservation["grantedAt"].as_u64().unwrap(),
+        30_000
+    );
+    let page = served.ask("/hosts?limit=2&after=b").await.json();
+    assert_eq!(
+        (&page["next"], &page["hosts"][0]["hostId"]),
+        (&json!(null), &json!("c"))
+    );
+}
+
+#[tokio::test]
+async fn readiness_needs_a_host_secret() {
+    let served = Served::new().await;
+    let ready = async || served.ask("/readyz").await;
+    assert_eq!(
+        (ready().await.status, ready().await.body),
+        (200, "ready".to_owned())
+    );
+    served.host_secret(None, None);
+    assert_eq!(
+        (ready().await.status, ready().await.body),
+        (503, "not-ready".to_owned())
+    );
+    let status = served.ask("/statusz").await.json();
+    assert_eq!(
+        status["notReady"],
+        json!(["host-secret: Secret eu-host-secret has no key current"])
+    );
+    served.host_secret(Some("x"), None);
+    assert_eq!(ready().await.status, 200);
+}
+
+#[tokio::test]
+async fn status_says_what_is_known() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    served.find(&json!({})).await;
+    served.find(&json!({})).await;
+    // Refreshes what the status shows.
+    served.ask("/counts").await;
+    let status = served.ask("/statusz").await.json();
+    assert_eq!(
+        (&status["service"], &status["instance"], &status["redis"]),
+        (&json!("matchmaker"), &json!("m-1"), &json!(null))
+    );
+    let pool = &status["pool"];
+    assert_eq!(
+        (&pool["findsGranted"], &pool["findsRefused"], &pool["heartbeats"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    assert_eq!(
+        (&pool["counts"]["hosts"]["allocated"], &pool["occupancyNote"]),
+        (&json!(1), &json!(null))
+    );
+
+    let berth_dataplane::occupancy::Seats::Memory(rooms) = &served.seats else {
+        panic!("in memory")
+    };
+    rooms.release();
+    served.ask("/counts").await;
+    let pool = served.ask("/statusz").await.json()["pool"].clone();
+    assert!(
+        pool["occupancyNote"]
+            .as_str()
+            .unwrap()
+            .contains("no signaling server"),
+        "{pool}"
+    );
+    assert_eq!(pool["counts"]["occupancyKnown"], false);
+}
+
+#[tokio::test]
+async fn metrics_tell_what_happens() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    served.find(&json!({})).await;
+    served.find(&json!({})).await;
+    served.find(&json!({"region": 1})).await;
+    let player = served.join("room-a").await;
+    served.ask("/counts").await;
+    served.leave("room-a", player).await;
+    served.ask("/counts").await;
+    let metrics = served.ask("/metrics").await.body;
+    for line in [
+        "berth_finds_total{result=\"granted\"} 1",
+        "berth_finds_total{result=\"no_hosts\"} 1",
+        "berth_finds_total{result=\"none_matching\"} 0",
+        "berth_finds_total{result=\"invalid\"} 1",
+        "berth_find_seconds_count 3",
+        "berth_heartbeats_total{result=\"accepted\"} 1",
+        "berth_heartbeats_total{result=\"forbidden\"} 0",
+        "berth_reservations_total{outcome=\"granted\"} 1",
+        "berth_reservations_total{outcome=\"joined\"} 1",
+        "berth_reservations_total{outcome=\"left\"} 1",
+        "berth_reservations_total{outcome=\"expired\"} 0",
+        "berth_hosts{state=\"idle\"} 1",
+        "berth_hosts{state=\"unreachable\"} 0",
+        "berth_slots{kind=\"total\"} 1",
+        "berth_slots{kind=\"free\"} 1",
+        "berth_region_hosts{region=\"local\"} 1",
+        "berth_region_free_slots{region=\"local\"} 1",
+        "berth_hosts_lost_total 0",
+        "berth_occupancy_known 1",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line} missing in\n{metrics}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_leave_shows_without_anybody_asking() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    let player = served.join("room-a").await;
+    let shows = async |line: &str| {
+        served
+            .ask("/metrics")
+            .await
+            .body
+            .lines()
+            .any(|other| other == line)
+    };
+    until("the session is counted", || {
+        shows("berth_hosts{state=\"busy\"} 1")
+    })
+    .await;
+    served.leave("room-a", player).await;
+    until("the host is idle", || shows("berth_hosts{state=\"idle\"} 1")).await;
+}

@@ -1,0 +1,21 @@
+//! The matchmaker from outside: its stores, its API, its program.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on must fail loudly"
+)]
+
+mod support;
+
+mod commands;
+mod conformance;
+mod contention;
+mod internal;
+mod lua_slots;
+mod model;
+mod pools_apart;
+mod program;
+mod redis_outage;
+mod wire;

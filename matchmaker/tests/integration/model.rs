@@ -1,0 +1,95 @@
+//! Random histories against a trivial model: no slot twice, none leaked past its deadline.
+//!
+//! Hosts are *steady* where they keep their seat while a player is on the way: then the store must agree with the model
+//! exactly. *Restless* hosts leave and return whenever they like, so that nobody can tell them from players: then at most
+//! one player too many is promised a place, and nothing is leaked.
+
+mod actors;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+
+use crate::support::world::{Kind, World};
+use actors::Actors;
+
+/// One thing that happens. Numbers choose among what is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    Beat { host: usize, truthful: bool },
+    Find { region: bool, pinned: Option<usize> },
+    PlayerJoins(usize),
+    PlayerLeaves(usize),
+    Release(usize),
+    HostLeaves(usize),
+    HostReturns(usize),
+    Advance { seconds: u64 },
+    Tick,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let host = 0usize..4;
+    prop_oneof![
+        6 => (host.clone(), any::<bool>()).prop_map(|(host, truthful)| Op::Beat { host, truthful }),
+        6 => (any::<bool>(), prop::option::weighted(0.2, host.clone()))
+            .prop_map(|(region, pinned)| Op::Find { region, pinned }),
+        5 => (0usize..8).prop_map(Op::PlayerJoins),
+        4 => (0usize..8).prop_map(Op::PlayerLeaves),
+        1 => (0usize..8).prop_map(Op::Release),
+        1 => host.clone().prop_map(Op::HostLeaves),
+        2 => host.prop_map(Op::HostReturns),
+        3 => (1u64..16).prop_map(|seconds| Op::Advance { seconds }),
+        2 => Just(Op::Tick),
+    ]
+}
+
+const CASES: u32 = 1500;
+const CASES_ON_REDIS: u32 = 100;
+
+fn histories(cases: u32, kind: Kind, steady: bool) {
+    let runtime = Runtime::new().unwrap();
+    let world = Mutex::new(runtime.block_on(World::new(kind)));
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..Config::default()
+    };
+    TestRunner::new(config)
+        .run(&prop::collection::vec(op(), 1..80), |ops| {
+            runtime.block_on(async {
+                let mut world = world.lock().await;
+                match kind {
+                    Kind::Redis => world.reset().await,
+                    Kind::Memory => *world = World::new(kind).await,
+                }
+                let mut actors = Actors::new(&mut world, steady).await;
+                for op in &ops {
+                    actors.act(*op).await?;
+                }
+                actors.end().await
+            })
+        })
+        .unwrap();
+}
+
+#[test]
+fn steady_hosts_in_memory() {
+    histories(CASES, Kind::Memory, true);
+}
+
+#[test]
+fn steady_hosts_on_redis() {
+    histories(CASES_ON_REDIS, Kind::Redis, true);
+}
+
+#[test]
+fn restless_hosts_in_memory() {
+    histories(CASES, Kind::Memory, false);
+}
+
+#[test]
+fn restless_hosts_on_redis() {
+    histories(CASES_ON_REDIS, Kind::Redis, false);
+}

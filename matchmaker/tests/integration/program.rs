@@ -1,0 +1,216 @@
+//! The program `berth-matchmaker`, started as the Node matchmaker is: from environment variables alone.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+use berth_dataplane::occupancy::{Instance, MemberId};
+use berth_dataplane::testing::{RedisServer, free_port};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::http::{get, post};
+use crate::support::until;
+use crate::support::world::{connect, room, shared_rooms};
+
+/// A running program; it ends when this is dropped.
+struct Program(Child);
+
+impl Program {
+    fn start(variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth-matchmaker"));
+        command
+            .env_clear()
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null());
+        Self(
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    /// Exit code, output and errors.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let code = self.0.wait().unwrap().code();
+        let (mut output, mut errors) = (String::new(), String::new());
+        self.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (code, output, errors)
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+async fn answers(address: SocketAddr) {
+    until("the program answers", || async {
+        get("/health").try_send(address).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_from_the_variables_of_the_node_matchmaker() {
+    let redis = RedisServer::start();
+    let (port, internal) = (free_port(), free_port());
+    let program = Program::start(&[
+        ("PORT", &port.to_string()),
+        ("INTERNAL_PORT", &internal.to_string()),
+        ("REDIS_URL", &redis.url()),
+        ("HOST_SECRET", "s3cret"),
+        ("HOST_SECRET_PREVIOUS", "older"),
+        ("SIGNALING_PUBLIC_URL", "ws://play.example.com"),
+    ]);
+    answers(local(port)).await;
+    let body = json!({"hostId": "h", "roomId": "r"});
+    for (secret, status) in [("s3cret", 200), ("older", 200), ("to-change-in-prod", 403)] {
+        let answer = post("/api/host/heartbeat")
+            .bearer(secret)
+            .json(&body)
+            .send(local(port))
+            .await;
+        assert_eq!(answer.status, status, "{secret}: {}", answer.body);
+    }
+    let found = post("/api/match/find").send(local(port)).await.json();
+    assert_eq!(
+        (&found["found"], &found["signalingUrl"]),
+        (&json!(true), &json!("ws://play.example.com"))
+    );
+    let metrics = get("/metrics").send(local(port)).await.body;
+    assert!(
+        metrics.contains("berth_finds_total{result=\"granted\"} 1"),
+        "{metrics}"
+    );
+    until("ready", || async {
+        get("/readyz").send(local(internal)).await.body == "ready"
+    })
+    .await;
+    let status = get("/statusz").send(local(internal)).await.json();
+    assert_eq!(
+        (&status["settings"]["source"], &status["redis"]["up"]),
+        (&json!("env"), &json!(true)),
+        "{status}"
+    );
+    program.signal("TERM");
+    let (code, output, errors) = program.end();
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        !output.contains("s3cret") && !output.contains("older"),
+        "{output}"
+    );
+    assert!(
+        output
+            .lines()
+            .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{output}"
+    );
+}
+
+/// Berth's signaling server on the same Redis shares its rooms without any setting.
+#[tokio::test]
+async fn shares_rooms_with_signaling_without_a_setting() {
+    let redis = RedisServer::start();
+    let (port, internal) = (free_port(), free_port());
+    let _program = Program::start(&[
+        ("PORT", &port.to_string()),
+        ("INTERNAL_PORT", &internal.to_string()),
+        ("REDIS_URL", &redis.url()),
+    ]);
+    answers(local(port)).await;
+    let standalone =
+        berth_dataplane::keys::Keys::new(&berth_crds::settings::ObjectName::new("default", "default"));
+    let rooms = shared_rooms(&connect(&redis).await, standalone);
+    let signaling = Instance::new("signaling", 1);
+    rooms.renew(&signaling).await.unwrap();
+    let beat = post("/api/host/heartbeat")
+        .bearer("to-change-in-prod")
+        .json(&json!({"hostId": "h", "roomId": "r"}));
+    assert_eq!(
+        beat.clone().send(local(port)).await.status,
+        200,
+        "the secret of a Node matchmaker without one"
+    );
+    assert_eq!(
+        post("/api/match/find").send(local(port)).await.status,
+        404,
+        "the host is not in its room"
+    );
+    rooms
+        .join(&room("r"), MemberId(Uuid::new_v4()), &signaling, 2)
+        .await
+        .unwrap();
+    let found = post("/api/match/find").send(local(port)).await.json();
+    assert_eq!(found["signalingUrl"], "ws://localhost:3002");
+}
+
+#[tokio::test]
+async fn wrong_start_is_told_by_name() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (port, internal) = (
+        taken.local_addr().unwrap().port().to_string(),
+        free_port().to_string(),
+    );
+    for (variables, told) in [
+        (
+            vec![
+                ("PORT", port.as_str()),
+                ("INTERNAL_PORT", &internal),
+                ("HOST_SECRET", "x"),
+            ],
+            "(PORT)",
+        ),
+        (vec![("PORT", "eighty"), ("INTERNAL_PORT", &internal)], "PORT"),
+        (vec![("REDIS_URL", "http://nowhere"), ("PORT", "0")], "REDIS_URL"),
+        (vec![("NODE_ENV", "production"), ("PORT", "0")], "HOST_SECRET"),
+    ] {
+        let (code, _, errors) = Program::start(&variables).end();
+        assert_eq!(code, Some(1), "{variables:?}");
+        assert!(errors.contains(told), "{variables:?}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_internal_port_that_nobody_named_is_no_obstacle() {
+    // Should somebody else have it already, it is taken all the same.
+    let _taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 9090));
+    let port = free_port();
+    let _program = Program::start(&[("PORT", &port.to_string())]);
+    answers(local(port)).await;
+}
+
+#[test]
+fn help_and_version() {
+    let run = |flag: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_berth-matchmaker"))
+            .arg(flag)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(
+        run("--version").trim(),
+        concat!("berth-matchmaker ", env!("CARGO_PKG_VERSION"))
+    );
+    assert!(run("--help").contains("--settings"));
+}

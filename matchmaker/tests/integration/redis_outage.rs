@@ -1,0 +1,71 @@
+//! Redis is killed and comes back, empty.
+
+use std::time::{Duration, Instant};
+
+use berth_matchmaker::host::HostState;
+use berth_matchmaker::store::Found;
+
+use crate::support::until;
+use crate::support::world::{Kind, World, anywhere, constant, host, room};
+
+#[tokio::test]
+async fn killed_and_started_again() {
+    let mut world = World::new(Kind::Redis).await;
+    world.seated_host("a", "us").await;
+    world.granted(anywhere()).await;
+    world.redis.as_mut().unwrap().0.kill();
+
+    let begun = Instant::now();
+    for _ in 0..20 {
+        let error = world.store.find(anywhere(), world.rules).await.unwrap_err();
+        assert!(error.is_outage(), "{error:?}");
+        assert!(
+            world
+                .store
+                .heartbeat(constant("a", "us"), world.rules)
+                .await
+                .is_err()
+        );
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "an outage must be told at once, not after each timeout"
+    );
+
+    world.redis.as_mut().unwrap().0.restart();
+    let link = world.redis.as_ref().unwrap().1.clone();
+    until("the link is back", || {
+        let healthy = link.healthy();
+        async move { healthy }
+    })
+    .await;
+    assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+    // Signaling lives again and has seated host and player once more, before the host's next heartbeat.
+    world.signaling_lives().await;
+    world.join(&room("room-a")).await;
+    let player = world.join(&room("room-a")).await;
+    world.beat(constant("a", "us")).await;
+    assert_eq!(
+        world.find(anywhere()).await,
+        Found::NoHosts,
+        "the session goes on"
+    );
+    world.leave(&room("room-a"), player).await;
+    assert_eq!(world.granted(anywhere()).await.host, host("a"));
+}
+
+/// Between the return of Redis and the first lease of signaling nobody knows who sits where.
+#[tokio::test]
+async fn nobody_is_handed_out_while_occupancy_is_expected() {
+    let mut world = World::new(Kind::Redis).await;
+    world.seated_host("a", "us").await;
+    let (server, _) = world.redis.as_ref().unwrap();
+    server.command("FLUSHALL");
+    world.rules.expect_occupancy = true;
+    world.beat(constant("a", "us")).await;
+    assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+    assert_eq!(world.host("a").await.state, HostState::Unreachable);
+    world.rules.expect_occupancy = false;
+    world.beat(constant("a", "us")).await;
+    world.granted(anywhere()).await;
+}

@@ -1,0 +1,174 @@
+//! A served matchmaker with everything around it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use berth_crds::api::{HostPoolSpec, SignalingClusterSpec, TurnConfigSpec};
+use berth_crds::settings::{PoolSettings, SignalingSettings, TurnSettings};
+use berth_crds::{HostPool, SignalingCluster, TurnConfig};
+use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
+use berth_dataplane::occupancy::{Instance, MemberId, MemoryRooms, Seats};
+use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
+use berth_dataplane::secrets::{Secret, SecretStore};
+use berth_dataplane::settings::{MatchmakerView, Snapshot};
+use berth_dataplane::shutdown::{DrainPlan, Phase, Shutdown};
+use berth_dataplane::telemetry::Metrics;
+use berth_dataplane::testing::RedisServer;
+use berth_matchmaker::{Internal, Server, ServerOptions, Store};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::http::{Answer, get, post};
+use super::world::{keys, room, shared_rooms};
+
+/// The bearer secret of the pool's hosts.
+pub(crate) const SECRET: &str = "host-secret";
+
+/// A matchmaker that serves, and the rooms of its hosts.
+pub(crate) struct Served {
+    pub(crate) public: SocketAddr,
+    pub(crate) internal: SocketAddr,
+    pub(crate) settings: Snapshot<MatchmakerView>,
+    pub(crate) secrets: SecretStore,
+    pub(crate) seats: Seats,
+    pub(crate) shutdown: Shutdown,
+    instance: Instance,
+}
+
+/// Cluster, pool and perhaps ICE servers, with every default.
+pub(crate) fn view(turn: Option<TurnConfigSpec>) -> MatchmakerView {
+    let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+    pool.metadata.namespace = Some("games".to_owned());
+    let mut cluster = SignalingCluster::new(
+        "main",
+        SignalingClusterSpec::new("wss://signaling.example.com/ws"),
+    );
+    cluster.metadata.namespace = Some("games".to_owned());
+    let turn = turn.map(|spec| TurnConfig::new("turn", spec));
+    MatchmakerView {
+        pool: PoolSettings::try_from(&pool).unwrap(),
+        cluster: SignalingSettings::try_from(&cluster).unwrap(),
+        turn: turn.map(|turn| TurnSettings::try_from(&turn).unwrap()),
+    }
+}
+
+fn listener(name: &'static str) -> ListenerOptions {
+    ListenerOptions::new(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "the test")
+}
+
+impl Served {
+    /// In memory, with every default.
+    pub(crate) async fn new() -> Self {
+        Self::with(view(None)).await
+    }
+
+    pub(crate) async fn with(view: MatchmakerView) -> Self {
+        let rooms = MemoryRooms::default();
+        Self::start(view, Store::Memory(rooms.clone()), Seats::Memory(rooms)).await
+    }
+
+    pub(crate) async fn on_redis(server: &RedisServer) -> Self {
+        let endpoint = RedisEndpoint::from_url(&server.url()).unwrap();
+        let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
+        link.wait_healthy().await;
+        let seats = Seats::Shared(shared_rooms(&link, keys()));
+        Self::start(view(None), Store::Redis(link), seats).await
+    }
+
+    async fn start(view: MatchmakerView, store: Store, seats: Seats) -> Self {
+        let (settings, secrets, shutdown) = (Snapshot::new(view), SecretStore::in_memory(), Shutdown::new());
+        let metrics = Metrics::new();
+        let health = Health::new("matchmaker", "m-1", &shutdown);
+        let internal = Internal::default();
+        let server = Server::bind(ServerOptions {
+            listener: listener("public"),
+            settings: settings.clone(),
+            secrets: secrets.clone(),
+            store,
+            health: health.clone(),
+            metrics: metrics.clone(),
+            public_metrics: false,
+            internal: internal.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let server = server.await.unwrap();
+        let public = server.public_addr();
+        shutdown.spawn(server.serve());
+        let internal_port = Listener::bind(listener("internal")).await.unwrap();
+        let address = internal_port.local_addr();
+        let routes = internal_router(&[health], &metrics).merge(internal.router());
+        tokio::spawn(internal_port.serve(routes, shutdown.clone(), Phase::Expired));
+        let ending = shutdown.clone();
+        let plan = DrainPlan {
+            endpoint_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(30),
+        };
+        tokio::spawn(async move { ending.run(|| plan).await });
+        let this = Self {
+            public,
+            internal: address,
+            settings,
+            secrets,
+            seats,
+            shutdown,
+            instance: Instance::new("signaling", 1),
+        };
+        this.host_secret(Some(SECRET), None);
+        this.seats.renew(&this.instance).await.unwrap();
+        this
+    }
+
+    /// Puts host secrets in force.
+    pub(crate) fn host_secret(&self, current: Option<&str>, previous: Option<&str>) {
+        let names = self.settings.load().pool.host_secret.clone();
+        let values = [(names.current.key, current), (names.previous.key, previous)];
+        let keys = values
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, Secret::new(value?).unwrap())));
+        self.secrets
+            .set_documents([(names.current.name, keys.collect())].into());
+    }
+
+    pub(crate) async fn join(&self, name: &str) -> MemberId {
+        let member = MemberId(Uuid::new_v4());
+        self.seats
+            .join(&room(name), member, &self.instance, 64)
+            .await
+            .unwrap();
+        member
+    }
+
+    pub(crate) async fn leave(&self, name: &str, member: MemberId) {
+        self.seats
+            .leave(&room(name), member, &self.instance)
+            .await
+            .unwrap();
+    }
+
+    /// Sends a heartbeat with the right secret.
+    pub(crate) async fn heartbeat(&self, body: &Value) -> Answer {
+        post("/api/host/heartbeat")
+            .bearer(SECRET)
+            .json(body)
+            .send(self.public)
+            .await
+    }
+
+    /// Registers a host that sits in its room.
+    pub(crate) async fn seated_host(&self, name: &str) {
+        self.join(&format!("room-{name}")).await;
+        let answer = self
+            .heartbeat(&json!({"hostId": name, "roomId": format!("room-{name}")}))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    pub(crate) async fn find(&self, body: &Value) -> Answer {
+        post("/api/match/find").json(body).send(self.public).await
+    }
+
+    /// Asks the internal port.
+    pub(crate) async fn ask(&self, path: &str) -> Answer {
+        get(path).send(self.internal).await
+    }
+}

@@ -1,0 +1,288 @@
+//! A pool with its rooms, in memory or on a Redis of its own, and people who act in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_crds::settings::{ObjectName, RoomId};
+use berth_dataplane::keys::Keys;
+use berth_dataplane::occupancy::{Instance, Join, MemberId, MemoryRooms, Seats, SharedRooms, Timing};
+use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
+use berth_dataplane::testing::RedisServer;
+use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
+use berth_matchmaker::store::memory::MemoryStore;
+use berth_matchmaker::store::redis::RedisStore;
+use berth_matchmaker::store::{
+    Clock, Counts, Dice, Event, EventKind, Found, Grant, HostRecord, HostStore, RegionCounts, Registered,
+    Request, Rules,
+};
+use uuid::Uuid;
+
+use super::LONG;
+
+/// Which store is tested.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Memory,
+    Redis,
+}
+
+/// A pool, its rooms and its clock.
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn HostStore>,
+    pub(crate) seats: Seats,
+    pub(crate) clock: Clock,
+    pub(crate) rules: Rules,
+    pub(crate) redis: Option<(RedisServer, RedisLink)>,
+    instance: Instance,
+    events: Vec<Event>,
+}
+
+/// Connects to a server and waits until it answers.
+pub(crate) async fn connect(server: &RedisServer) -> RedisLink {
+    let endpoint = RedisEndpoint::from_url(&server.url()).unwrap();
+    let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
+    tokio::time::timeout(LONG, link.wait_healthy())
+        .await
+        .expect("redis never answered");
+    link
+}
+
+pub(crate) fn keys() -> Keys {
+    Keys::new(&ObjectName::new("games", "main"))
+}
+
+pub(crate) fn shared_rooms(link: &RedisLink, keys: Keys) -> SharedRooms {
+    let timing = Timing {
+        lease: Duration::from_mins(10),
+        room_ttl: Duration::from_mins(10),
+    };
+    SharedRooms::new(link.clone(), keys, timing)
+}
+
+pub(crate) fn room(name: &str) -> RoomId {
+    RoomId::parse(name, 64).unwrap()
+}
+
+pub(crate) fn host(name: &str) -> HostId {
+    HostId::new(name)
+}
+
+/// The heartbeat that hosts in the field send for ever.
+pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
+    Heartbeat {
+        host: host(name),
+        room: room(&format!("room-{name}")),
+        region: region.to_owned(),
+        status: HostStatus::Idle,
+        capacity: 1,
+        available: 1,
+    }
+}
+
+pub(crate) fn rules() -> Rules {
+    Rules {
+        heartbeat_ttl: Duration::from_secs(30),
+        deadline: Duration::from_secs(30),
+        require_host_in_room: true,
+        region_weight: 100,
+        expect_occupancy: false,
+    }
+}
+
+/// A request for any host.
+pub(crate) fn anywhere() -> Request {
+    let dice = Dice {
+        stray: rand::random(),
+        region: rand::random(),
+        host: rand::random(),
+    };
+    Request {
+        id: MatchId(Uuid::new_v4()),
+        region: None,
+        host: None,
+        dice,
+    }
+}
+
+pub(crate) fn in_region(region: &str) -> Request {
+    Request {
+        region: Some(region.to_owned()),
+        ..anywhere()
+    }
+}
+
+pub(crate) fn pinned(name: &str) -> Request {
+    Request {
+        host: Some(host(name)),
+        ..anywhere()
+    }
+}
+
+impl World {
+    pub(crate) async fn new(kind: Kind) -> Self {
+        let clock = Clock::default();
+        let (store, seats, redis): (Arc<dyn HostStore>, _, _) = match kind {
+            Kind::Memory => {
+                let rooms = MemoryRooms::default();
+                (
+                    Arc::new(MemoryStore::new(rooms.clone(), "eu", clock.clone())),
+                    Seats::Memory(rooms),
+                    None,
+                )
+            }
+            Kind::Redis => {
+                let server = RedisServer::start();
+                let link = connect(&server).await;
+                let store = RedisStore::new(link.clone(), keys(), "eu", clock.clone());
+                (
+                    Arc::new(store),
+                    Seats::Shared(shared_rooms(&link, keys())),
+                    Some((server, link)),
+                )
+            }
+        };
+        let world = Self {
+            store,
+            seats,
+            clock,
+            rules: rules(),
+            redis,
+            instance: Instance::new("signaling", 1),
+            events: Vec::new(),
+        };
+        world.signaling_lives().await;
+        world
+    }
+
+    /// Empties a Redis, for the next history.
+    pub(crate) async fn reset(&mut self) {
+        let (_, link) = self.redis.as_ref().expect("only a world on Redis is used again");
+        link.command::<()>(&berth_dataplane::redis::cmd("FLUSHALL"))
+            .await
+            .unwrap();
+        self.events.clear();
+        self.signaling_lives().await;
+    }
+
+    /// A signaling server keeps the rooms from now on.
+    pub(crate) async fn signaling_lives(&self) {
+        self.seats.renew(&self.instance).await.unwrap();
+    }
+
+    /// No signaling server keeps the rooms any more.
+    pub(crate) async fn signaling_ends(&self) {
+        self.seats.release(&self.instance).await.unwrap();
+    }
+
+    /// Somebody takes a seat, whatever the room's capacity.
+    pub(crate) async fn join(&self, name: &RoomId) -> MemberId {
+        let member = MemberId(Uuid::new_v4());
+        let joined = self.seats.join(name, member, &self.instance, 64).await.unwrap();
+        assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
+        member
+    }
+
+    pub(crate) async fn leave(&self, name: &RoomId, member: MemberId) {
+        self.seats.leave(name, member, &self.instance).await.unwrap();
+    }
+
+    /// Registers a host with the constant heartbeat and seats it in its room.
+    pub(crate) async fn seated_host(&mut self, name: &str, region: &str) -> MemberId {
+        let seat = self.join(&room(&format!("room-{name}"))).await;
+        self.beat(constant(name, region)).await;
+        seat
+    }
+
+    pub(crate) async fn beat(&mut self, heartbeat: Heartbeat) -> Registered {
+        let step = self.store.heartbeat(heartbeat, self.rules).await.unwrap();
+        self.events.extend(step.events);
+        step.value
+    }
+
+    pub(crate) async fn find(&mut self, request: Request) -> Found {
+        let step = self.store.find(request, self.rules).await.unwrap();
+        self.events.extend(step.events);
+        step.value
+    }
+
+    /// A find that must be granted.
+    pub(crate) async fn granted(&mut self, request: Request) -> Grant {
+        match self.find(request).await {
+            Found::Granted(grant) => grant,
+            other => panic!("not granted: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn release(&mut self, id: MatchId) -> bool {
+        let step = self.store.release(id, self.rules).await.unwrap();
+        self.events.extend(step.events);
+        step.value
+    }
+
+    /// Looks after everything that is due, and gives the counts, which must agree with the hosts.
+    pub(crate) async fn counts(&mut self) -> Counts {
+        loop {
+            let step = self.store.tick(self.rules).await.unwrap();
+            self.events.extend(step.events);
+            if !step.value.more {
+                let hosts = self.hosts().await;
+                assert_eq!(
+                    step.value.counts,
+                    counted(&hosts, step.value.counts.occupancy_known)
+                );
+                return step.value.counts;
+            }
+        }
+    }
+
+    /// All hosts that are alive.
+    pub(crate) async fn hosts(&self) -> Vec<HostRecord> {
+        let mut hosts = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.page(after).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.host.clone());
+            hosts.extend(page);
+        }
+        hosts.retain(|host| host.ttl_ms > 0);
+        hosts
+    }
+
+    pub(crate) async fn host(&self, name: &str) -> HostRecord {
+        let found = self
+            .hosts()
+            .await
+            .into_iter()
+            .find(|record| record.host == host(name));
+        found.unwrap_or_else(|| panic!("no host {name}"))
+    }
+
+    /// Events since the last call, as kinds by host.
+    pub(crate) fn events(&mut self) -> Vec<(EventKind, String)> {
+        self.events
+            .drain(..)
+            .map(|event| (event.kind, event.host.to_string()))
+            .collect()
+    }
+}
+
+/// What the counts of these hosts are.
+fn counted(hosts: &[HostRecord], occupancy_known: bool) -> Counts {
+    let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
+    let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
+    for record in hosts {
+        *by_state.get_mut(record.state.as_str()).unwrap() += 1;
+        let region = regions.entry(record.region.clone()).or_default();
+        region.hosts += 1;
+        region.available_slots += u64::from(record.free);
+    }
+    Counts {
+        hosts: by_state,
+        capacity: hosts.iter().map(|record| u64::from(record.capacity)).sum(),
+        free: hosts.iter().map(|record| u64::from(record.free)).sum(),
+        regions,
+        occupancy_known,
+    }
+}

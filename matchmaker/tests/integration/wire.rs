@@ -1,0 +1,6 @@
+//! The public API over real HTTP, against what hosts and pages of the Node services send and read.
+
+mod common;
+mod find;
+mod heartbeat;
+mod lists;

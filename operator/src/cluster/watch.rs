@@ -1,0 +1,166 @@
+//! The watches. Each runs for as long as the operator does; an interruption is bridged with backoff.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_crds::{HostPool, SignalingCluster, TurnConfig};
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::PartialObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Cluster;
+use super::changes::{Change, Tracker};
+use super::children::ChildObject;
+use super::kind::MainKind;
+use crate::metrics::Metrics;
+use crate::names;
+
+/// How the watches are run.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchOptions {
+    /// Namespaces to watch; empty: all.
+    pub(crate) namespaces: Vec<String>,
+    /// How long the server keeps one watch open. Below four minutes, when load balancers begin to drop idle connections
+    /// without telling.
+    pub(crate) timeout: Duration,
+    /// Whether the server can send a list as the beginning of a watch, one object at a time.
+    pub(crate) streaming_lists: bool,
+}
+
+/// How many watches have not yet told what existed when they began.
+#[derive(Clone, Debug)]
+pub(crate) struct Sync(watch::Receiver<usize>);
+
+impl Sync {
+    /// Returns when everything that exists is known.
+    pub(crate) async fn done(&mut self) {
+        // The sender lives in the watches; when they are gone, so is the operator.
+        let _ = self.0.wait_for(|waiting| *waiting == 0).await;
+    }
+}
+
+/// Starts all watches in `tasks`. They keep `cluster` current until they are dropped.
+pub(crate) fn watch_all(
+    cluster: &Arc<Cluster>,
+    client: &Client,
+    options: WatchOptions,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) -> Sync {
+    let (waiting, sync) = watch::channel(0);
+    let mut watches = Watches {
+        cluster,
+        client,
+        options,
+        metrics,
+        waiting: Arc::new(waiting),
+        tasks,
+    };
+    watches.resource::<SignalingCluster>();
+    watches.resource::<HostPool>();
+    watches.resource::<TurnConfig>();
+    watches.child::<ServiceAccount>();
+    watches.child::<Role>();
+    watches.child::<RoleBinding>();
+    watches.child::<Service>();
+    watches.child::<NetworkPolicy>();
+    watches.child::<PodDisruptionBudget>();
+    watches.child::<StatefulSet>();
+    watches.child::<Deployment>();
+    watches.child::<HorizontalPodAutoscaler>();
+    watches.start::<PartialObjectMeta<Secret>>("Secret", None, Cluster::on_secret);
+    watches.start::<EndpointSlice>(
+        "EndpointSlice",
+        Some(names::HOST_POOL.into()),
+        Cluster::on_endpoints,
+    );
+    Sync(sync)
+}
+
+struct Watches<'a> {
+    cluster: &'a Arc<Cluster>,
+    client: &'a Client,
+    options: WatchOptions,
+    metrics: &'a Metrics,
+    waiting: Arc<watch::Sender<usize>>,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Watches<'_> {
+    fn resource<K: MainKind>(&mut self) {
+        self.start::<DeserializeGuard<K>>(K::KIND.as_str(), None, Cluster::on_resource::<K>);
+    }
+
+    fn child<K>(&mut self)
+    where
+        K: ChildObject + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let selector = format!("{}={}", names::MANAGED_BY, names::OPERATOR);
+        self.start::<K>(K::KIND.as_str(), Some(selector), Cluster::on_child::<K>);
+    }
+
+    fn start<K>(&mut self, kind: &'static str, selector: Option<String>, tell: fn(&Cluster, Change<K>))
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let mut config = watcher::Config::default()
+            .timeout(u32::try_from(self.options.timeout.as_secs()).unwrap_or(u32::MAX));
+        config.label_selector = selector;
+        if self.options.streaming_lists {
+            config = config.streaming_lists();
+        }
+        let apis: Vec<Api<K>> = if self.options.namespaces.is_empty() {
+            vec![Api::all(self.client.clone())]
+        } else {
+            let in_namespace = |namespace: &String| Api::namespaced(self.client.clone(), namespace);
+            self.options.namespaces.iter().map(in_namespace).collect()
+        };
+        for api in apis {
+            self.waiting.send_modify(|waiting| *waiting += 1);
+            let waiting = Arc::clone(&self.waiting);
+            let cluster = Arc::clone(self.cluster);
+            let metrics = self.metrics.clone();
+            let config = config.clone();
+            self.tasks.spawn(async move {
+                let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+                let mut tracker = Tracker::default();
+                let mut synced = false;
+                while let Some(event) = events.next().await {
+                    match event {
+                        Ok(event) => {
+                            for change in tracker.changes(event) {
+                                if matches!(change, Change::Synced) && !std::mem::replace(&mut synced, true) {
+                                    waiting.send_modify(|waiting| *waiting -= 1);
+                                }
+                                tell(&cluster, change);
+                            }
+                        }
+                        Err(error) => {
+                            tracing::warn!(kind, %error, "a watch was interrupted");
+                            metrics.watch_restarted(kind);
+                        }
+                    }
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Asks a matchmaker pod for the counts of its pool.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use berth_crds::api::{HostCounts, RegionCounts, SlotCounts};
+use futures::future::BoxFuture;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+
+/// Longest answer, in bytes; 64 regions take a tenth of it.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Most regions in a status.
+const MOST_REGIONS: usize = 65;
+
+/// Reads the counts of a pool from one of its pods.
+pub trait CountsReader: Send + Sync {
+    /// Asks the internal port of a pod.
+    fn read(&self, pod: SocketAddr) -> BoxFuture<'static, Result<PoolCounts, CountsError>>;
+}
+
+/// Counts of a pool, as `GET /counts` of a matchmaker gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct PoolCounts {
+    /// `NAMESPACE/NAME` of the pool.
+    pub pool: String,
+    /// Hosts by state.
+    pub hosts: HostCounts,
+    /// Slots of all hosts.
+    pub slots: SlotCounts,
+    /// By region; at most 64, the rest under `other`.
+    #[serde(default)]
+    pub regions: BTreeMap<String, Region>,
+}
+
+/// Counts of one region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Region {
+    /// Hosts whose heartbeat is alive.
+    pub hosts: i64,
+    /// Sessions that could begin now.
+    pub available_slots: i64,
+}
+
+impl PoolCounts {
+    /// The regions as the status lists them.
+    pub(super) fn regions(&self) -> Vec<RegionCounts> {
+        self.regions
+            .iter()
+            .take(MOST_REGIONS)
+            .map(|(name, region)| RegionCounts {
+                name: name.clone(),
+                hosts: region.hosts,
+                available_slots: region.available_slots,
+            })
+            .collect()
+    }
+}
+
+/// Why the counts could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CountsError {
+    /// No connection, or none in time.
+    #[error("no answer")]
+    Unreachable,
+    /// The pod answered, but not with counts.
+    #[error("answered {0}")]
+    Refused(StatusCode),
+    /// The answer is no counts, or too long.
+    #[error("the answer is not the counts of a pool")]
+    Malformed,
+}
+
+/// Reads by HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpCounts {
+    client: Client<HttpConnector, Empty<Bytes>>,
+}
+
+impl Default for HttpCounts {
+    fn default() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(ANSWER_WITHIN));
+        let client = Client::builder(TokioExecutor::new())
+            // The next look is at least a second away, and may be at another pod.
+            .pool_max_idle_per_host(0)
+            .build(connector);
+        Self { client }
+    }
+}
+
+impl CountsReader for HttpCounts {
+    fn read(&self, pod: SocketAddr) -> BoxFuture<'static, Result<PoolCounts, CountsError>> {
+        let client = self.client.clone();
+        Box::pin(async move {
+            tokio::time::timeout(ANSWER_WITHIN, fetch(client, pod))
+                .await
+                .unwrap_or(Err(CountsError::Unreachable))
+        })
+    }
+}
+
+async fn fetch(
+    client: Client<HttpConnector, Empty<Bytes>>,
+    pod: SocketAddr,
+) -> Result<PoolCounts, CountsError> {
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(pod.to_string())
+        .path_and_query("/counts")
+        .build()
+        .map_err(|_| CountsError::Unreachable)?;
+    let request = Request::get(uri)
+        .body(Empty::new())
+        .map_err(|_| CountsError::Unreachable)?;
+    let answer = client
+        .request(request)
+        .await
+        .map_err(|_| CountsError::Unreachable)?;
+    if answer.status() != StatusCode::OK {
+        return Err(CountsError::Refused(answer.status()));
+    }
+    let body = Limited::new(answer.into_body(), LONGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|_| CountsError::Malformed)?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|_| CountsError::Malformed)
+}

@@ -1,0 +1,108 @@
+//! Reconcile of a HostPool.
+
+use std::sync::Arc;
+
+use berth_crds::api::HostPoolStatus;
+use berth_crds::settings::{ObjectName, PoolSettings, TurnSettings};
+use berth_crds::{HostPool, SignalingCluster};
+use jiff::Timestamp;
+
+use crate::cluster::Cluster;
+use crate::controller::{Context, Findings, Reconcile};
+use crate::error::CallError;
+use crate::names::Component;
+use crate::render::{self, ChildId, ChildKind, Owner, PodLinks};
+use crate::resolve::{self, Missing};
+use crate::status::{self, HostPoolFacts, Trouble};
+
+impl Reconcile for HostPool {
+    type Facts = HostPoolFacts;
+
+    async fn reconcile(
+        resource: &Self,
+        name: &ObjectName,
+        context: &Context,
+        findings: &mut Findings<HostPoolFacts>,
+    ) -> Result<(), CallError> {
+        let settings = match PoolSettings::try_from(resource) {
+            Ok(settings) => settings,
+            Err(errors) => {
+                findings.trouble = Some(Trouble::InvalidSpec(errors.to_string()));
+                return Ok(());
+            }
+        };
+        let (links, missing) = resolve_references(resource, &settings, context).await?;
+        findings.facts.missing = Some(missing);
+        let desired = render::host_pool(resource, links.as_ref(), &context.defaults);
+        findings.applied = context.applier().converge(&Owner::of(resource), &desired).await;
+        findings.facts.applied = findings.applied.hashes.get(&deployment(name)).cloned();
+        Ok(())
+    }
+
+    fn observe(name: &ObjectName, context: &Context, facts: &mut HostPoolFacts) {
+        let live = context.cluster.children.live(&name.namespace, &deployment(name));
+        facts.rollout = live.and_then(|live| live.rollout.clone());
+        facts.occupation = context.board.get(name);
+    }
+
+    fn new_status(
+        resource: &Self,
+        previous: &HostPoolStatus,
+        facts: &HostPoolFacts,
+        trouble: Option<&Trouble>,
+        now: Timestamp,
+    ) -> HostPoolStatus {
+        status::host_pool(resource, previous, facts, trouble, now)
+    }
+}
+
+/// What the pods mount when everything that the pool names is there, and what is not.
+async fn resolve_references(
+    resource: &HostPool,
+    settings: &PoolSettings,
+    context: &Context,
+) -> Result<(Option<PodLinks>, Vec<Missing>), CallError> {
+    let namespace = &settings.name.namespace;
+    let (cluster, turn) = named(settings, &context.cluster);
+    let mut missing = Vec::new();
+    let turn = turn.and_then(|turn| turn.map_err(|gone| missing.push(gone)).ok());
+    let Some(cluster) = cluster else {
+        missing.insert(0, Missing::SignalingCluster(settings.signaling_cluster.clone()));
+        return Ok((None, missing));
+    };
+    let generated = resource.spec.host_auth.secret_ref.is_none();
+    let needs = resolve::pool_needs(settings, generated, &cluster, turn.as_ref());
+    let seen = context
+        .cluster
+        .secrets
+        .look(&context.client, namespace, &needs)
+        .await?;
+    missing.extend(resolve::missing_secrets(&needs, &seen));
+    let links = missing
+        .is_empty()
+        .then(|| resolve::pool_links(settings, &cluster, turn.as_ref()));
+    Ok((links, missing))
+}
+
+type Named = (
+    Option<Arc<SignalingCluster>>,
+    Option<Result<TurnSettings, Missing>>,
+);
+
+/// The resources that the pool names.
+fn named(settings: &PoolSettings, cluster: &Cluster) -> Named {
+    let at = |name: &String| ObjectName::new(&settings.name.namespace, name);
+    let signaling = cluster.signaling_clusters.get(&at(&settings.signaling_cluster));
+    let turn = settings
+        .turn_config
+        .as_ref()
+        .map(|name| resolve::turn_settings(name, cluster.turn_configs.get(&at(name)).as_deref()));
+    (signaling, turn)
+}
+
+fn deployment(name: &ObjectName) -> ChildId {
+    ChildId::new(
+        ChildKind::Deployment,
+        Component::Matchmaker.object_name(&name.name),
+    )
+}

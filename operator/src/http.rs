@@ -1,0 +1,58 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cluster::{Cluster, MainKind, Registry};
+use crate::metrics::{Kind, Metrics};
+
+/// What the endpoints speak of.
+#[derive(Clone)]
+pub(crate) struct Endpoints {
+    /// Whether everything that exists is known.
+    pub(crate) ready: watch::Receiver<bool>,
+    pub(crate) metrics: Metrics,
+    pub(crate) cluster: Arc<Cluster>,
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve(listener: TcpListener, endpoints: Endpoints) {
+    let app = Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(endpoints);
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!(%error, "the listener ended");
+    }
+}
+
+/// A process that does not lead is ready too: ready to take over.
+async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
+    if *endpoints.ready.borrow() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not-ready")
+    }
+}
+
+async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
+    fn known<K: MainKind>(metrics: &Metrics, kind: Kind, registry: &Registry<K>) {
+        let (resources, waiting) = (registry.len(), registry.queue.len());
+        metrics.known(kind, resources, waiting, registry.undecodable());
+    }
+    let (metrics, cluster) = (&endpoints.metrics, &endpoints.cluster);
+    known(metrics, Kind::SignalingCluster, &cluster.signaling_clusters);
+    known(metrics, Kind::HostPool, &cluster.host_pools);
+    known(metrics, Kind::TurnConfig, &cluster.turn_configs);
+    metrics.stored(cluster.children.len(), cluster.secrets.len());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], metrics.encode())
+}

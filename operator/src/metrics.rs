@@ -1,0 +1,258 @@
+//! Metrics of the operator. Every label is out of a closed set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::Class;
+
+/// One of our kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    SignalingCluster,
+    HostPool,
+    TurnConfig,
+}
+
+impl Kind {
+    /// The word in manifests.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::SignalingCluster => "SignalingCluster",
+            Self::HostPool => "HostPool",
+            Self::TurnConfig => "TurnConfig",
+        }
+    }
+}
+
+impl EncodeLabelValue for Kind {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// How a reconcile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    Done,
+    Failed(FailureLabel),
+}
+
+/// Why a reconcile failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FailureLabel {
+    Transient,
+    Conflict,
+    Forbidden,
+    Invalid,
+}
+
+impl From<Class> for Outcome {
+    fn from(class: Class) -> Self {
+        Self::Failed(match class {
+            Class::Transient => FailureLabel::Transient,
+            Class::Conflict => FailureLabel::Conflict,
+            Class::Forbidden => FailureLabel::Forbidden,
+            Class::Invalid => FailureLabel::Invalid,
+        })
+    }
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        match self {
+            Self::Done => "done",
+            Self::Failed(FailureLabel::Transient) => "transient",
+            Self::Failed(FailureLabel::Conflict) => "conflict",
+            Self::Failed(FailureLabel::Forbidden) => "forbidden",
+            Self::Failed(FailureLabel::Invalid) => "invalid",
+        }
+        .encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReconcileLabels {
+    kind: Kind,
+    result: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    kind: &'static str,
+    code: u16,
+}
+
+/// The operator's metrics. Clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: RwLock<Registry>,
+    reconciles: Family<ReconcileLabels, Counter>,
+    durations: Family<ReconcileLabels, Histogram, fn() -> Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    skipped: Family<ObjectLabel, Counter>,
+    watch_restarts: Family<ObjectLabel, Counter>,
+    leader: Gauge,
+    resources: Family<KindLabel, Gauge>,
+    waiting: Family<KindLabel, Gauge>,
+    undecodable: Family<KindLabel, Gauge>,
+    children: Gauge,
+    secrets: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("berth_operator");
+        let durations: Family<ReconcileLabels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| {
+                Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0])
+            });
+        let inner = Inner {
+            reconciles: Family::default(),
+            durations,
+            requests: Family::default(),
+            skipped: Family::default(),
+            watch_restarts: Family::default(),
+            leader: Gauge::default(),
+            resources: Family::default(),
+            waiting: Family::default(),
+            undecodable: Family::default(),
+            children: Gauge::default(),
+            secrets: Gauge::default(),
+            registry: RwLock::default(),
+        };
+        registry.register("reconcile", "Reconciles", inner.reconciles.clone());
+        registry.register_with_unit(
+            "reconcile_duration",
+            "How long reconciles took",
+            Unit::Seconds,
+            inner.durations.clone(),
+        );
+        registry.register(
+            "api_requests",
+            "Requests to the Kubernetes API; code 0 is no answer",
+            inner.requests.clone(),
+        );
+        registry.register(
+            "writes_skipped",
+            "Children that were found to be as they should be",
+            inner.skipped.clone(),
+        );
+        registry.register(
+            "watch_restarts",
+            "Watches that were interrupted by an error",
+            inner.watch_restarts.clone(),
+        );
+        registry.register("leader", "1 while this process leads", inner.leader.clone());
+        registry.register("resources", "Resources that are known", inner.resources.clone());
+        registry.register(
+            "queue_depth",
+            "Resources that wait to be looked at",
+            inner.waiting.clone(),
+        );
+        registry.register(
+            "undecodable_resources",
+            "Resources that cannot be read",
+            inner.undecodable.clone(),
+        );
+        registry.register("children", "Children that are known", inner.children.clone());
+        registry.register(
+            "secrets",
+            "Secrets whose existence is known",
+            inner.secrets.clone(),
+        );
+        *inner.registry.write() = registry;
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+}
+
+impl Metrics {
+    /// A reconcile ended.
+    pub(crate) fn reconciled(&self, kind: Kind, result: Outcome, took: Duration) {
+        let labels = ReconcileLabels { kind, result };
+        self.inner.reconciles.get_or_create(&labels).inc();
+        self.inner
+            .durations
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// A request was answered with `code`, or not at all (0).
+    pub(crate) fn requested(&self, verb: &'static str, kind: &'static str, code: u16) {
+        self.inner
+            .requests
+            .get_or_create(&RequestLabels { verb, kind, code })
+            .inc();
+    }
+
+    /// A child was as it should be.
+    pub(crate) fn skipped(&self, kind: &'static str) {
+        self.inner.skipped.get_or_create(&ObjectLabel { kind }).inc();
+    }
+
+    /// A watch was interrupted.
+    pub(crate) fn watch_restarted(&self, kind: &'static str) {
+        self.inner
+            .watch_restarts
+            .get_or_create(&ObjectLabel { kind })
+            .inc();
+    }
+
+    /// Whether this process leads.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.inner.leader.set(leads.into());
+    }
+
+    /// What is known of one kind: resources, how many of them wait, how many cannot be read.
+    pub(crate) fn known(&self, kind: Kind, resources: usize, waiting: usize, undecodable: usize) {
+        let labels = KindLabel { kind };
+        self.inner.resources.get_or_create(&labels).set(count(resources));
+        self.inner.waiting.get_or_create(&labels).set(count(waiting));
+        self.inner
+            .undecodable
+            .get_or_create(&labels)
+            .set(count(undecodable));
+    }
+
+    /// Sizes of the stores.
+    pub(crate) fn stored(&self, children: usize, secrets: usize) {
+        self.inner.children.set(count(children));
+        self.inner.secrets.set(count(secrets));
+    }
+
+    /// The metrics as Prometheus reads them.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.inner.registry.read());
+        text
+    }
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

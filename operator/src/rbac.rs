@@ -1,0 +1,154 @@
+//! Every permission that the operator needs, with the reason. The chart's roles are made from this table.
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+
+/// Where a permission is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every namespace that is watched: a `ClusterRole`, or a Role in each.
+    Watched,
+    /// In the namespace of the leader lease.
+    Lease,
+}
+
+/// Permissions on some kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Where.
+    pub scope: Scope,
+    /// API group; empty: the core.
+    pub group: &'static str,
+    /// Plurals.
+    pub resources: &'static [&'static str],
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// What it is needed for.
+    pub reason: &'static str,
+}
+
+const WATCH: &[&str] = &["list", "watch"];
+/// A server-side apply that creates needs `create` as well as `patch`; `get` tells who owns an object that is in the way.
+const KEEP: &[&str] = &["get", "list", "watch", "create", "patch"];
+const KEEP_AND_PRUNE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
+/// The table.
+pub const RULES: &[Rule] = &[
+    Rule {
+        scope: Scope::Watched,
+        group: "berth.dev",
+        resources: &["signalingclusters", "hostpools", "turnconfigs"],
+        // `get` is not used by the operator itself, but nobody may grant what they do not have.
+        verbs: &["get", "list", "watch"],
+        reason: "watch our kinds, and grant the services to do so",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "berth.dev",
+        resources: &[
+            "signalingclusters/status",
+            "hostpools/status",
+            "turnconfigs/status",
+        ],
+        verbs: &["patch"],
+        reason: "tell what was seen",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["serviceaccounts"],
+        verbs: KEEP,
+        reason: "identity of the services",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "rbac.authorization.k8s.io",
+        resources: &["roles", "rolebindings"],
+        verbs: KEEP,
+        reason: "let the services watch their settings",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["secrets"],
+        verbs: &["get", "list", "watch", "create", "delete"],
+        reason: "make match keys, host secrets and Redis passwords; know whether Secrets that are named exist and have their keys",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["services"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "the way to the services and to Redis",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "networking.k8s.io",
+        resources: &["networkpolicies"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "who may reach the pods",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "policy",
+        resources: &["poddisruptionbudgets"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "how many pods a node drain may take",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "apps",
+        resources: &["deployments"],
+        verbs: KEEP,
+        reason: "the services",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "apps",
+        resources: &["statefulsets"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "the managed Redis",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "autoscaling",
+        resources: &["horizontalpodautoscalers"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "scale the services",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "discovery.k8s.io",
+        resources: &["endpointslices"],
+        verbs: WATCH,
+        reason: "find a ready matchmaker to read counts from",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "events.k8s.io",
+        resources: &["events"],
+        verbs: &["create", "patch"],
+        reason: "tell when readiness turns",
+    },
+    Rule {
+        scope: Scope::Lease,
+        group: "coordination.k8s.io",
+        resources: &["leases"],
+        verbs: &["get", "create", "update"],
+        reason: "elect a leader",
+    },
+];
+
+/// The rules of one scope as a Role or `ClusterRole` has them.
+pub fn policy_rules(scope: Scope) -> Vec<PolicyRule> {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    RULES
+        .iter()
+        .filter(|rule| rule.scope == scope)
+        .map(|rule| PolicyRule {
+            api_groups: Some(words(&[rule.group])),
+            resources: Some(words(rule.resources)),
+            verbs: words(rule.verbs),
+            ..PolicyRule::default()
+        })
+        .collect()
+}

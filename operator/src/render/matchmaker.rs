@@ -1,0 +1,60 @@
+//! What a HostPool becomes.
+
+use berth_crds::HostPool;
+
+use super::pod::{PodLinks, Program};
+use super::workload::{Surroundings, withheld};
+use super::{Child, Defaults, Desired, GeneratedSecret, Owner, network};
+use crate::names::Component;
+
+/// The end of a matchmaker: requests are short, so this is enough for endpoints to notice and requests to finish.
+const GRACE_PERIOD_SECONDS: i32 = 30;
+
+/// What `resource` becomes. Without `links` something that it names is missing, and the Deployment is withheld.
+pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defaults) -> Desired {
+    let spec = &resource.spec;
+    let owner = Owner::of(resource);
+    let program = Program {
+        owner: &owner,
+        component: Component::Matchmaker,
+        command: "berth-matchmaker",
+        image: spec.image.as_ref().unwrap_or(&defaults.image),
+        pull_policy: defaults.image_pull_policy,
+        public_port: spec.http_port,
+        internal_port: spec.internal_port,
+        grace_period_seconds: GRACE_PERIOD_SECONDS,
+        options: &spec.pod,
+    };
+    let around = Surroundings {
+        replicas: spec.replicas,
+        autoscaling: spec.autoscaling.as_ref(),
+        pdb: &spec.pdb,
+        service: &spec.service,
+        port_name: "http",
+    };
+
+    let mut desired = Desired {
+        children: program.surroundings(&around),
+        autoscaled_floor: spec.autoscaling.as_ref().map(|scaling| scaling.min_replicas),
+        ..Desired::default()
+    };
+    if spec.host_auth.secret_ref.is_none() {
+        desired.children.push(Child::Secret(GeneratedSecret {
+            metadata: owner.child(Component::Matchmaker, format!("{}-host-secret", owner.name)),
+            key: "current",
+        }));
+    }
+    if spec.network_policy.enabled {
+        desired.children.push(Child::NetworkPolicy(network::service(
+            &owner,
+            Component::Matchmaker,
+            spec.http_port,
+            spec.internal_port,
+        )));
+    }
+    match links {
+        Some(links) => desired.children.extend(program.workload(&around, links)),
+        None => desired.withheld = withheld(&program.name()),
+    }
+    desired.in_order()
+}

@@ -1,0 +1,71 @@
+//! What a SignalingCluster becomes.
+
+use berth_crds::SignalingCluster;
+use berth_crds::settings::match_key_secret;
+
+use super::pod::{PodLinks, Program};
+use super::workload::{Surroundings, withheld};
+use super::{Child, Defaults, Desired, GeneratedSecret, Owner, RedisAccess, RenderError, network, redis};
+use crate::names::Component;
+
+/// What `resource` becomes. Without `links` something that it names is missing, and the Deployment is withheld.
+pub fn signaling_cluster(
+    resource: &SignalingCluster,
+    links: Option<&PodLinks>,
+    defaults: &Defaults,
+) -> Result<Desired, RenderError> {
+    let spec = &resource.spec;
+    let owner = Owner::of(resource);
+    let program = Program {
+        owner: &owner,
+        component: Component::Signaling,
+        command: "berth-signaling",
+        image: spec.image.as_ref().unwrap_or(&defaults.image),
+        pull_policy: defaults.image_pull_policy,
+        public_port: spec.ws_port,
+        internal_port: spec.health_port,
+        grace_period_seconds: spec.drain.grace_period_seconds,
+        options: &spec.pod,
+    };
+    let around = Surroundings {
+        replicas: spec.replicas,
+        autoscaling: spec.autoscaling.as_ref(),
+        pdb: &spec.pdb,
+        service: &spec.service,
+        port_name: "ws",
+    };
+
+    let mut desired = Desired {
+        children: program.surroundings(&around),
+        autoscaled_floor: spec.autoscaling.as_ref().map(|scaling| scaling.min_replicas),
+        ..Desired::default()
+    };
+    desired.children.push(Child::Secret(GeneratedSecret {
+        metadata: owner.child(Component::Signaling, match_key_secret(&owner.name).current.name),
+        key: "current",
+    }));
+    if spec.network_policy.enabled {
+        desired.children.push(Child::NetworkPolicy(network::service(
+            &owner,
+            Component::Signaling,
+            spec.ws_port,
+            spec.health_port,
+        )));
+    }
+    if let RedisAccess::Managed { .. } = RedisAccess::of(resource) {
+        let managed = spec.redis.managed.clone().unwrap_or_default();
+        desired
+            .children
+            .extend(redis::managed(&owner, &managed, &spec.pod, defaults)?);
+        if spec.network_policy.enabled {
+            desired
+                .children
+                .push(Child::NetworkPolicy(network::redis(&owner)));
+        }
+    }
+    match links {
+        Some(links) => desired.children.extend(program.workload(&around, links)),
+        None => desired.withheld = withheld(&program.name()),
+    }
+    Ok(desired.in_order())
+}

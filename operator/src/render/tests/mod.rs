@@ -1,0 +1,183 @@
+//! What resources become: whole, against golden files, and rule by rule.
+
+mod golden;
+mod pods;
+mod reload;
+
+use berth_crds::{HostPool, SignalingCluster, TurnConfig};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::resolve;
+
+/// Every optional field that does not exclude another is set.
+fn full_cluster() -> SignalingCluster {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": metadata("main"),
+        "spec": {
+            "image": "registry.example/berth:1",
+            "publicUrl": "wss://signaling.example.com",
+            "autoscaling": {"minReplicas": 3, "maxReplicas": 9},
+            "auth": {"mode": "Jwt", "jwt": {"secretRef": {"name": "jwt.example"}, "issuer": "i", "audience": "a"}},
+            "websocket": {"subprotocol": "berth.v1"},
+            "redis": {"managed": {"persistence": "AppendOnly", "storageClassName": "fast", "image": "redis:x"}},
+            "turnConfigRef": {"name": "turn"},
+            "service": {"type": "NodePort", "nodePort": 30002, "annotations": {"cloud.example/lb": "x"}},
+            "pod": pod_options(),
+        },
+    }))
+}
+
+fn small_cluster() -> SignalingCluster {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": metadata("main"),
+        "spec": {"publicUrl": "ws://signaling.example.com"},
+    }))
+}
+
+fn external_cluster() -> SignalingCluster {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": metadata("main"),
+        "spec": {
+            "publicUrl": "ws://signaling.example.com",
+            "redis": {"external": {"urlSecretRef": {"name": "redis-url", "key": "url"}}},
+        },
+    }))
+}
+
+fn small_pool() -> HostPool {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "HostPool",
+        "metadata": metadata("eu"),
+        "spec": {"signalingClusterRef": {"name": "main"}},
+    }))
+}
+
+fn full_pool() -> HostPool {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "HostPool",
+        "metadata": metadata("eu"),
+        "spec": {
+            "image": "registry.example/berth:1",
+            "signalingClusterRef": {"name": "main"},
+            "turnConfigRef": {"name": "turn"},
+            "autoscaling": {"minReplicas": 3, "maxReplicas": 9},
+            "hostAuth": {"secretRef": {"name": "hosts"}},
+            "service": {"type": "LoadBalancer", "nodePort": 30003, "annotations": {"cloud.example/lb": "x"}},
+            "pod": pod_options(),
+        },
+    }))
+}
+
+fn turn_config() -> TurnConfig {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "TurnConfig",
+        "metadata": metadata("turn"),
+        "spec": {
+            "stunUrls": ["stun:stun.example.com"],
+            "providers": [
+                {"name": "a", "sharedSecret": {"urls": ["turn:a.example"], "secretRef": {"name": "coturn", "key": "k"}}},
+                {"name": "b", "static": {"urls": ["turn:b.example"], "secretRef":
+                    {"name": "fixed", "usernameKey": "u", "credentialKey": "c"}}},
+            ],
+        },
+    }))
+}
+
+/// With marks of the tools that own the resource, none of which may reach a child.
+fn metadata(name: &str) -> Value {
+    json!({
+        "name": name,
+        "namespace": "games",
+        "uid": format!("uid-of-{name}"),
+        "labels": {
+            "app.kubernetes.io/managed-by": "Helm",
+            "argocd.argoproj.io/instance": "app",
+            "kustomize.toolkit.fluxcd.io/name": "app",
+            "applyset.kubernetes.io/part-of": "set",
+            "team": "players",
+        },
+        "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration": "{}",
+            "argocd.argoproj.io/tracking-id": "id",
+            "meta.helm.sh/release-name": "release",
+        },
+    })
+}
+
+fn pod_options() -> Value {
+    json!({
+        "resources": {"requests": {"cpu": "0.5"}, "limits": {"memory": "1024Mi"}},
+        "nodeSelector": {"pool": "games"},
+        "tolerations": [{"key": "games", "operator": "Exists", "effect": "NoSchedule"}],
+        "priorityClassName": "high",
+        "imagePullSecrets": [{"name": "registry"}],
+        "labels": {"team": "players", "app.kubernetes.io/name": "not-ours-to-change"},
+        "annotations": {"example.com/scrape": "true"},
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+fn defaults() -> Defaults {
+    Defaults {
+        image: "berth:test".into(),
+        redis_image: "redis:test".into(),
+        image_pull_policy: PullPolicy::IfNotPresent,
+    }
+}
+
+fn cluster(resource: &SignalingCluster) -> Desired {
+    let links = resolve::cluster_links(resource);
+    signaling_cluster(resource, Some(&links), &defaults()).unwrap()
+}
+
+fn pool(resource: &HostPool, of: &SignalingCluster, turn: Option<&TurnConfig>) -> Desired {
+    let settings = berth_crds::settings::PoolSettings::try_from(resource).unwrap();
+    let turn = turn.map(|turn| resolve::turn_settings("turn", Some(turn)).unwrap());
+    let links = resolve::pool_links(&settings, of, turn.as_ref());
+    host_pool(resource, Some(&links), &defaults())
+}
+
+/// Everything that the fixtures become.
+fn everything() -> Vec<Desired> {
+    vec![
+        cluster(&small_cluster()),
+        cluster(&full_cluster()),
+        cluster(&external_cluster()),
+        pool(&small_pool(), &small_cluster(), None),
+        pool(&full_pool(), &full_cluster(), Some(&turn_config())),
+        pool(&small_pool(), &external_cluster(), None),
+    ]
+}
+
+/// All objects as JSON; generated Secrets are not among them.
+fn values(desired: &Desired) -> Vec<Value> {
+    desired
+        .children
+        .iter()
+        .filter_map(|child| Some(child.seal().unwrap()?.value))
+        .collect()
+}
+
+fn find(desired: &Desired, kind: ChildKind, name: &str) -> Value {
+    let id = ChildId::new(kind, name);
+    let child = desired.children.iter().find(|child| child.id() == id);
+    child
+        .unwrap_or_else(|| panic!("no {id}"))
+        .seal()
+        .unwrap()
+        .unwrap()
+        .value
+}

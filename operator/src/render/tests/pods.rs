@@ -1,0 +1,265 @@
+//! Rules that hold for everything that is rendered.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn pod_specs(desired: &Desired) -> Vec<Value> {
+    values(desired)
+        .into_iter()
+        .filter_map(|object| object.pointer("/spec/template/spec").cloned())
+        .collect()
+}
+
+/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>, and what we ask beyond it.
+#[test]
+fn every_pod_is_restricted() {
+    let pods: Vec<_> = everything().iter().flat_map(pod_specs).collect();
+    assert_eq!(pods.len(), 8, "six services and two Redis");
+    for pod in pods {
+        let security = &pod["securityContext"];
+        assert_eq!(security["runAsNonRoot"], true);
+        assert_ne!(security["runAsUser"], 0);
+        assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(pod["enableServiceLinks"], false);
+        for forbidden in ["hostNetwork", "hostPID", "hostIPC", "hostUsers"] {
+            assert!(pod.get(forbidden).is_none(), "{forbidden}");
+        }
+        for container in pod["containers"].as_array().unwrap() {
+            let security = &container["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false);
+            assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+            assert_eq!(security["readOnlyRootFilesystem"], true);
+            assert!(security.get("privileged").is_none());
+            assert!(container["resources"]["limits"].get("memory").is_some());
+            assert!(
+                container["ports"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|port| port.get("hostPort").is_none())
+            );
+        }
+        for volume in pod["volumes"].as_array().unwrap() {
+            let sources: Vec<_> = volume
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| *key != "name")
+                .collect();
+            assert!(matches!(sources[0].as_str(), "secret" | "emptyDir"), "{volume}");
+        }
+    }
+}
+
+#[test]
+fn only_pods_that_watch_settings_get_a_token() {
+    for pod in everything().iter().flat_map(pod_specs) {
+        let is_redis = pod["containers"][0]["name"] == "redis";
+        assert_eq!(pod["automountServiceAccountToken"], !is_redis);
+    }
+}
+
+#[test]
+fn secrets_are_whole_folders_and_never_variables() {
+    for pod in everything().iter().flat_map(pod_specs) {
+        for container in pod["containers"].as_array().unwrap() {
+            assert!(!container.to_string().contains("secretKeyRef"), "{container}");
+            for mount in container["volumeMounts"].as_array().unwrap() {
+                assert!(mount.get("subPath").is_none(), "{mount}");
+            }
+        }
+        for volume in pod["volumes"].as_array().unwrap() {
+            let Some(secret) = volume.get("secret") else {
+                continue;
+            };
+            assert_eq!(secret["optional"], false);
+            assert!(secret.get("items").is_none());
+            let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+            let path = format!("/etc/berth/secrets/{}", secret["secretName"].as_str().unwrap());
+            let mounted = mounts.iter().any(|mount| {
+                mount["name"] == volume["name"] && mount["mountPath"] == path && mount["readOnly"] == true
+            });
+            assert!(mounted, "{volume}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_mounts_what_it_names() {
+    let desired = pool(&full_pool(), &full_cluster(), Some(&turn_config()));
+    let pod = pod_specs(&desired).remove(0);
+    let secrets: BTreeSet<_> = pod["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|volume| volume["secret"]["secretName"].as_str().map(str::to_owned))
+        .collect();
+    let expected = ["coturn", "fixed", "hosts", "main-match-key", "main-redis-auth"];
+    assert_eq!(secrets, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn volumes_have_valid_names() {
+    let dotted = "a.very.long.name.of.a.secret.that.does.not.fit.into.the.name.of.a.volume.example.com";
+    let mut resource = small_pool();
+    resource.spec.host_auth.secret_ref = Some(berth_crds::api::RotatingSecretRef::named(dotted));
+    let pod = pod_specs(&pool(&resource, &small_cluster(), None)).remove(0);
+    for volume in pod["volumes"].as_array().unwrap() {
+        let name = volume["name"].as_str().unwrap();
+        let valid = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        assert!(name.len() <= 63 && name.chars().all(valid), "{name}");
+    }
+}
+
+#[test]
+fn nothing_of_the_resource_s_own_metadata_is_copied() {
+    for desired in everything() {
+        for object in values(&desired) {
+            let text = object.to_string();
+            for mark in ["Helm", "argocd", "fluxcd", "applyset", "last-applied", "helm.sh"] {
+                assert!(!text.contains(mark), "{mark} in {text}");
+            }
+            let labels = &object["metadata"]["labels"];
+            assert_eq!(labels["app.kubernetes.io/managed-by"], "berth-operator");
+            assert_eq!(labels["app.kubernetes.io/part-of"], "berth");
+            assert!(labels.get("team").is_none());
+        }
+    }
+}
+
+#[test]
+fn every_object_has_its_resource_as_controller() {
+    for desired in everything() {
+        for object in values(&desired) {
+            let owners = object["metadata"]["ownerReferences"].as_array().unwrap();
+            assert_eq!(owners.len(), 1);
+            assert_eq!(owners[0]["controller"], true);
+            assert_eq!(owners[0]["apiVersion"], "berth.dev/v1alpha1");
+        }
+    }
+}
+
+#[test]
+fn labels_of_the_pods_may_be_added_but_not_changed() {
+    let deployment = find(&cluster(&full_cluster()), ChildKind::Deployment, "main-signaling");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["team"], "players");
+    assert_eq!(labels["app.kubernetes.io/name"], "signaling");
+    for (key, value) in deployment["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(&labels[key], value);
+    }
+}
+
+#[test]
+fn the_internal_port_is_in_no_service() {
+    for desired in everything() {
+        for object in values(&desired)
+            .iter()
+            .filter(|object| object["kind"] == "Service")
+        {
+            let ports = object["spec"]["ports"].as_array().unwrap();
+            assert_eq!(ports.len(), 1);
+            assert_ne!(ports[0]["targetPort"], "internal");
+        }
+    }
+}
+
+#[test]
+fn rendering_is_the_same_every_time() {
+    assert_eq!(everything(), everything());
+    for desired in everything() {
+        let seal = || {
+            desired
+                .children
+                .iter()
+                .map(|child| child.seal().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(seal(), seal());
+    }
+}
+
+#[test]
+fn the_number_of_pods_is_rendered_only_without_an_autoscaler() {
+    let fixed = find(
+        &cluster(&small_cluster()),
+        ChildKind::Deployment,
+        "main-signaling",
+    );
+    assert_eq!(fixed["spec"]["replicas"], 2);
+    let desired = cluster(&full_cluster());
+    let deployment = find(&desired, ChildKind::Deployment, "main-signaling");
+    assert!(deployment["spec"].get("replicas").is_none());
+    assert_eq!(desired.autoscaled_floor, Some(3));
+    let scaler = find(&desired, ChildKind::HorizontalPodAutoscaler, "main-signaling");
+    assert_eq!(scaler["spec"]["scaleTargetRef"]["name"], "main-signaling");
+}
+
+#[test]
+fn without_its_references_a_deployment_is_left_alone() {
+    let resource = full_pool();
+    let desired = host_pool(&resource, None, &defaults());
+    let deployment = ChildId::new(ChildKind::Deployment, "eu-matchmaker");
+    assert!(desired.children.iter().all(|child| child.id() != deployment));
+    assert!(desired.withheld.contains(&deployment));
+    let resolved = pool(&resource, &full_cluster(), Some(&turn_config()));
+    let others = |desired: &Desired| {
+        let ids = desired.children.iter().map(Child::id);
+        ids.filter(|id| {
+            !matches!(
+                id.kind,
+                ChildKind::Deployment | ChildKind::HorizontalPodAutoscaler
+            )
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(others(&desired), others(&resolved));
+}
+
+#[test]
+fn redis_lets_in_its_clients_and_nobody_else() {
+    let policy = find(&cluster(&small_cluster()), ChildKind::NetworkPolicy, "main-redis");
+    let clients = &policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"];
+    assert_eq!(*clients, json!({"berth.dev/redis-client": "main"}));
+    assert!(policy["spec"].get("egress").is_none());
+    assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+    for (desired, kind, name) in [
+        (cluster(&small_cluster()), ChildKind::Deployment, "main-signaling"),
+        (
+            pool(&small_pool(), &small_cluster(), None),
+            ChildKind::Deployment,
+            "eu-matchmaker",
+        ),
+    ] {
+        let labels = &find(&desired, kind, name)["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(labels["berth.dev/redis-client"], "main");
+    }
+}
+
+#[test]
+fn the_redis_password_is_in_no_argument() {
+    let set = find(&cluster(&small_cluster()), ChildKind::StatefulSet, "main-redis");
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_array().unwrap();
+    assert_eq!(arguments[0], "/etc/berth/secrets/main-redis-auth/password");
+    assert!(!arguments.iter().any(|argument| argument == "--requirepass"));
+    let index = arguments
+        .iter()
+        .position(|argument| argument == "--maxmemory")
+        .unwrap();
+    assert_eq!(arguments[index + 1], "268435456");
+    assert_eq!(container["resources"]["limits"]["memory"], "384Mi");
+}
+
+#[test]
+fn a_quantity_that_cannot_be_read_is_named() {
+    let mut resource = small_cluster();
+    let managed = resource.spec.redis.managed.get_or_insert_default();
+    managed.max_memory = k8s_openapi::apimachinery::pkg::api::resource::Quantity("lots".into());
+    let error = signaling_cluster(&resource, None, &defaults()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "spec.redis.managed.maxMemory: must be a quantity such as 256Mi, at least 16777216 bytes, is lots"
+    );
+}

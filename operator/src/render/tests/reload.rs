@@ -1,0 +1,149 @@
+//! The reload class of every field is proven: a hot field never changes a pod template, a rolling one always does.
+
+use berth_crds::generate::definitions;
+use berth_crds::reload::{Field, ReloadClass, leaves};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+
+use super::*;
+
+/// Fields whose class is that of the reference around them, but which alone change no pod: keys are files in a folder
+/// that is mounted anyway.
+fn is_key(path: &str) -> bool {
+    [
+        "currentKey",
+        "previousKey",
+        "usernameKey",
+        "credentialKey",
+        "sharedSecret.secretRef.key",
+    ]
+    .iter()
+    .any(|key| path.ends_with(key))
+}
+
+/// Another valid value of the field.
+fn other(path: &str, schema: &JSONSchemaProps, now: Option<&Value>) -> Value {
+    match path {
+        "spec.publicUrl" => return json!("wss://other.example.com"),
+        "spec.redis.managed.maxMemory" | "spec.redis.managed.storageSize" => return json!("512Mi"),
+        "spec.stunUrls" => return json!(["stun:other.example.com"]),
+        "spec.security.trustedProxyCidrs" => return json!(["10.0.0.0/8"]),
+        _ if path.rsplit('.').next() == Some("urls") => return json!(["turn:other.example.com"]),
+        _ => {}
+    }
+    if let Some(words) = &schema.enum_ {
+        let mut words = words.iter().map(|word| &word.0);
+        return words
+            .find(|word| Some(*word) != now && !word.is_null())
+            .unwrap()
+            .clone();
+    }
+    match schema.type_.as_deref() {
+        Some("integer") => {
+            let now = now.and_then(Value::as_i64).unwrap_or_default();
+            let most = schema.maximum.unwrap_or(f64::MAX);
+            // Bounds are whole numbers far below the limits of f64.
+            #[allow(clippy::cast_precision_loss)]
+            let fits = (now + 1) as f64 <= most;
+            json!(if fits { now + 1 } else { now - 1 })
+        }
+        Some("boolean") => json!(now != Some(&json!(true))),
+        Some("array") => json!(["other"]),
+        Some("object") => json!({"cpu": "3"}),
+        _ => json!("other"),
+    }
+}
+
+/// The place of `path`; `x[]` is the item of the list `x` that has the next part of the path.
+fn place<'a>(root: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    let parts: Vec<_> = path.split('.').collect();
+    let mut place = root;
+    for (index, part) in parts.iter().enumerate() {
+        place = match part.strip_suffix("[]") {
+            Some(list) => {
+                let items = place.get_mut(list)?.as_array_mut()?;
+                let next = parts.get(index + 1).copied().unwrap_or_default();
+                let found = items
+                    .iter()
+                    .position(|item| item.get(next).is_some())
+                    .unwrap_or(0);
+                items.get_mut(found)?
+            }
+            None => place.as_object_mut()?.entry(*part).or_insert(Value::Null),
+        };
+    }
+    Some(place)
+}
+
+/// Whether there is something at `path`.
+fn exists(root: &Value, path: &str) -> bool {
+    place(&mut root.clone(), path).is_some_and(|found| !found.is_null())
+}
+
+fn templates(desired: &Desired) -> Vec<Value> {
+    values(desired)
+        .into_iter()
+        .filter_map(|object| object.pointer("/spec/template").cloned())
+        .collect()
+}
+
+/// Whether a change of `field` alone changes a pod.
+fn restarts(base: &Value, field: &Field, render: &dyn Fn(Value) -> Desired) -> bool {
+    let mut changed = base.clone();
+    let place = place(&mut changed, &field.path).unwrap();
+    *place = other(&field.path, &field.schema, Some(&*place));
+    templates(&render(base.clone())) != templates(&render(changed))
+}
+
+fn check(index: usize, bases: &[Value], render: &dyn Fn(Value) -> Desired) {
+    let fields = leaves(&definitions()[index]);
+    assert!(fields.len() > 5);
+    for field in fields {
+        // A base that has the object around the field.
+        let around = field.path.rsplit_once('.').unwrap().0;
+        let Some(base) = bases.iter().find(|base| exists(base, around)) else {
+            assert!(
+                field.path.starts_with("spec.pod.resources.claims"),
+                "{} is in no fixture",
+                field.path
+            );
+            continue;
+        };
+        let restarts = restarts(base, &field, render);
+        match field.class.unwrap() {
+            ReloadClass::Hot | ReloadClass::Connection => assert!(!restarts, "{} restarts pods", field.path),
+            ReloadClass::Rolling if is_key(&field.path) => assert!(!restarts, "{} restarts pods", field.path),
+            ReloadClass::Rolling => assert!(restarts, "{} restarts no pod", field.path),
+            ReloadClass::Immutable => {}
+        }
+    }
+}
+
+#[test]
+fn classes_of_signaling_cluster() {
+    let bases = [full_cluster(), external_cluster()].map(|base| serde_json::to_value(base).unwrap());
+    check(0, &bases, &|value| cluster(&parse(value)));
+}
+
+#[test]
+fn classes_of_host_pool() {
+    let base = serde_json::to_value(full_pool()).unwrap();
+    check(1, &[base], &|value| {
+        let mut other = full_cluster();
+        let resource: HostPool = parse(value);
+        other.metadata.name = Some(resource.spec.signaling_cluster_ref.name.clone());
+        // Another TurnConfig has other Secrets.
+        let mut turn = turn_config();
+        let name = &resource.spec.turn_config_ref.as_ref().unwrap().name;
+        let shared = turn.spec.providers[0].shared_secret.as_mut().unwrap();
+        shared.secret_ref.name = format!("secret-of-{name}");
+        pool(&resource, &other, Some(&turn))
+    });
+}
+
+#[test]
+fn classes_of_turn_config() {
+    let base = serde_json::to_value(turn_config()).unwrap();
+    check(2, &[base], &|value| {
+        pool(&full_pool(), &full_cluster(), Some(&parse(value)))
+    });
+}

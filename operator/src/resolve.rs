@@ -1,0 +1,362 @@
+//! References between resources: what each of them needs, and what of that is missing. Pure.
+//!
+//! A reference is resolved when the object exists and, for a Secret that someone else made, when the keys that are
+//! named have a value. No pod is made before: one that mounts a Secret which is not there would never start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use berth_crds::settings::{FieldErrors, PoolSettings, ProviderSettings, TurnSettings, match_key_secret};
+use berth_crds::{HostPool, SignalingCluster, TurnConfig};
+use kube::ResourceExt;
+
+use crate::render::{PodLinks, RedisAccess};
+
+/// What is known of a Secret. Its values are not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SecretView {
+    /// There is none of that name.
+    #[default]
+    Absent,
+    /// It exists; its keys were not looked at.
+    Exists,
+    /// It exists and has these keys.
+    Keys(Arc<BTreeMap<String, KeyFact>>),
+}
+
+/// What is known of a key of a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFact {
+    /// The value has no bytes.
+    pub empty: bool,
+    /// Host and port when the value is the URL of a Redis.
+    pub redis_endpoint: Option<String>,
+}
+
+/// What is needed of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretNeed {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Keys that must have a value. None for a Secret that the operator makes: that it exists is enough.
+    pub keys: BTreeSet<String>,
+    /// Whether the keys hold URLs of a Redis.
+    pub redis_url: bool,
+}
+
+/// Something that a resource names and that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Missing {
+    /// A SignalingCluster.
+    SignalingCluster(String),
+    /// A TurnConfig.
+    TurnConfig(String),
+    /// A TurnConfig whose spec is wrong.
+    InvalidTurnConfig(String),
+    /// A Secret.
+    Secret(String),
+    /// A key of a Secret, or its value.
+    Key(SecretKey),
+    /// A key of a Secret should hold the URL of a Redis and does not.
+    RedisUrl(SecretKey),
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Key.
+    pub key: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SignalingCluster(name) => write!(f, "SignalingCluster {name} does not exist"),
+            Self::TurnConfig(name) => write!(f, "TurnConfig {name} does not exist"),
+            Self::InvalidTurnConfig(name) => write!(f, "TurnConfig {name} has an invalid spec"),
+            Self::Secret(name) => write!(f, "Secret {name} does not exist"),
+            Self::Key(SecretKey { secret, key }) => write!(f, "Secret {secret} has no value under key {key}"),
+            Self::RedisUrl(SecretKey { secret, key }) => {
+                write!(f, "Secret {secret} key {key} is not a redis:// or rediss:// URL")
+            }
+        }
+    }
+}
+
+/// What one resource names in other objects of its namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// SignalingCluster.
+    pub signaling_cluster: Option<String>,
+    /// TurnConfig.
+    pub turn_config: Option<String>,
+    /// Secrets, those that the operator makes for it included.
+    pub secrets: BTreeSet<String>,
+}
+
+/// What a SignalingCluster names.
+pub fn names_of_cluster(resource: &SignalingCluster) -> Names {
+    let mut secrets: BTreeSet<String> = cluster_needs(resource)
+        .into_iter()
+        .map(|need| need.secret)
+        .collect();
+    secrets.insert(match_key_secret(&resource.name_any()).current.name);
+    secrets.insert(RedisAccess::of(resource).secret());
+    Names {
+        signaling_cluster: None,
+        turn_config: resource
+            .spec
+            .turn_config_ref
+            .as_ref()
+            .map(|reference| reference.name.clone()),
+        secrets,
+    }
+}
+
+/// What a HostPool names. What its SignalingCluster and TurnConfig name in turn is theirs.
+pub fn names_of_pool(resource: &HostPool) -> Names {
+    let spec = &resource.spec;
+    Names {
+        signaling_cluster: Some(spec.signaling_cluster_ref.name.clone()),
+        turn_config: spec
+            .turn_config_ref
+            .as_ref()
+            .map(|reference| reference.name.clone()),
+        secrets: spec
+            .host_auth
+            .secret_ref
+            .iter()
+            .map(|reference| reference.name.clone())
+            .collect(),
+    }
+}
+
+/// What a TurnConfig names.
+pub fn names_of_turn(resource: &TurnConfig) -> Names {
+    let shared = |provider: &berth_crds::api::TurnProvider| {
+        let shared = provider
+            .shared_secret
+            .as_ref()
+            .map(|shared| shared.secret_ref.name.clone());
+        let fixed = provider.fixed.as_ref().map(|fixed| fixed.secret_ref.name.clone());
+        shared.into_iter().chain(fixed)
+    };
+    Names {
+        secrets: resource.spec.providers.iter().flat_map(shared).collect(),
+        ..Names::default()
+    }
+}
+
+/// Secrets that someone must have made for a SignalingCluster.
+pub fn cluster_needs(resource: &SignalingCluster) -> Vec<SecretNeed> {
+    let mut needs = Vec::new();
+    if let Some(jwt) = &resource.spec.auth.jwt {
+        needs.push(need(&jwt.secret_ref.name, [&jwt.secret_ref.current_key]));
+    }
+    if let RedisAccess::External { secret, key } = RedisAccess::of(resource) {
+        needs.push(SecretNeed {
+            redis_url: true,
+            ..need(&secret, [&key])
+        });
+    }
+    needs
+}
+
+/// Secrets that a HostPool needs, given what it names.
+pub fn pool_needs(
+    settings: &PoolSettings,
+    generated: bool,
+    cluster: &SignalingCluster,
+    turn: Option<&TurnSettings>,
+) -> Vec<SecretNeed> {
+    let mut needs = vec![exists(&match_key_secret(&cluster.name_any()).current.name)];
+    needs.push(match RedisAccess::of(cluster) {
+        RedisAccess::Managed { .. } => exists(&RedisAccess::of(cluster).secret()),
+        RedisAccess::External { secret, key } => SecretNeed {
+            redis_url: true,
+            ..need(&secret, [&key])
+        },
+    });
+    if !generated {
+        let host = &settings.host_secret.current;
+        needs.push(need(&host.name, [&host.key]));
+    }
+    needs.extend(turn.map(turn_needs).unwrap_or_default());
+    needs
+}
+
+/// Secrets that a TurnConfig needs.
+pub fn turn_needs(settings: &TurnSettings) -> Vec<SecretNeed> {
+    let mut keys: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for provider in &settings.providers {
+        let references = match provider {
+            ProviderSettings::SharedSecret { secret, .. } => vec![secret],
+            ProviderSettings::Static {
+                username, credential, ..
+            } => vec![username, credential],
+        };
+        for reference in references {
+            keys.entry(&reference.name)
+                .or_default()
+                .insert(reference.key.clone());
+        }
+    }
+    keys.into_iter()
+        .map(|(secret, keys)| SecretNeed {
+            secret: secret.to_owned(),
+            keys,
+            redis_url: false,
+        })
+        .collect()
+}
+
+/// What the pods of a SignalingCluster mount.
+pub fn cluster_links(resource: &SignalingCluster) -> PodLinks {
+    let mut secrets = BTreeSet::from([match_key_secret(&resource.name_any()).current.name]);
+    secrets.extend(
+        resource
+            .spec
+            .auth
+            .jwt
+            .as_ref()
+            .map(|jwt| jwt.secret_ref.name.clone()),
+    );
+    PodLinks {
+        redis: RedisAccess::of(resource),
+        secrets,
+    }
+}
+
+/// What the pods of a HostPool mount.
+pub fn pool_links(
+    settings: &PoolSettings,
+    cluster: &SignalingCluster,
+    turn: Option<&TurnSettings>,
+) -> PodLinks {
+    let mut secrets = BTreeSet::from([
+        match_key_secret(&cluster.name_any()).current.name,
+        settings.host_secret.current.name.clone(),
+    ]);
+    secrets.extend(
+        turn.map(turn_needs)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|need| need.secret),
+    );
+    PodLinks {
+        redis: RedisAccess::of(cluster),
+        secrets,
+    }
+}
+
+/// The TurnConfig's settings, or that it is missing or wrong.
+pub fn turn_settings(name: &str, resource: Option<&TurnConfig>) -> Result<TurnSettings, Missing> {
+    let resource = resource.ok_or_else(|| Missing::TurnConfig(name.to_owned()))?;
+    TurnSettings::try_from(resource).map_err(|_: FieldErrors| Missing::InvalidTurnConfig(name.to_owned()))
+}
+
+/// What of `needs` is missing.
+pub fn missing_secrets(needs: &[SecretNeed], seen: &BTreeMap<String, SecretView>) -> Vec<Missing> {
+    let mut missing = BTreeSet::new();
+    for need in needs {
+        let key_of = |key: &String| SecretKey {
+            secret: need.secret.clone(),
+            key: key.clone(),
+        };
+        match seen.get(&need.secret) {
+            None | Some(SecretView::Absent) => {
+                missing.insert(Missing::Secret(need.secret.clone()));
+            }
+            Some(SecretView::Exists) => {}
+            Some(SecretView::Keys(keys)) => {
+                for key in &need.keys {
+                    match keys.get(key) {
+                        None | Some(KeyFact { empty: true, .. }) => {
+                            missing.insert(Missing::Key(key_of(key)));
+                        }
+                        Some(fact) if need.redis_url && fact.redis_endpoint.is_none() => {
+                            missing.insert(Missing::RedisUrl(key_of(key)));
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+    }
+    missing.into_iter().collect()
+}
+
+fn need<'a>(secret: &str, keys: impl IntoIterator<Item = &'a String>) -> SecretNeed {
+    SecretNeed {
+        secret: secret.to_owned(),
+        keys: keys.into_iter().cloned().collect(),
+        redis_url: false,
+    }
+}
+
+fn exists(secret: &str) -> SecretNeed {
+    need(secret, [])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(keys: &[(&str, KeyFact)]) -> SecretView {
+        let keys = keys.iter().map(|(key, fact)| ((*key).to_owned(), fact.clone()));
+        SecretView::Keys(Arc::new(keys.collect()))
+    }
+
+    fn seen(view: SecretView) -> BTreeMap<String, SecretView> {
+        [("a".to_owned(), view)].into()
+    }
+
+    fn key(key: &str) -> SecretKey {
+        SecretKey {
+            secret: "a".into(),
+            key: key.into(),
+        }
+    }
+
+    #[test]
+    fn a_secret_counts_when_each_key_that_is_named_has_a_value() {
+        let needs = [need("a", [&"x".to_owned(), &"y".to_owned()])];
+        let empty = KeyFact {
+            empty: true,
+            ..KeyFact::default()
+        };
+        let missing = |view| missing_secrets(&needs, &seen(view));
+        assert_eq!(missing(SecretView::Absent), [Missing::Secret("a".into())]);
+        assert_eq!(
+            missing_secrets(&needs, &BTreeMap::new()),
+            [Missing::Secret("a".into())]
+        );
+        assert_eq!(
+            missing(keys(&[("x", empty), ("z", KeyFact::default())])),
+            [Missing::Key(key("x")), Missing::Key(key("y"))]
+        );
+        assert_eq!(
+            missing(keys(&[("x", KeyFact::default()), ("y", KeyFact::default())])),
+            []
+        );
+        assert_eq!(missing_secrets(&[exists("a")], &seen(SecretView::Exists)), []);
+    }
+
+    #[test]
+    fn a_redis_url_must_be_one() {
+        let needs = [SecretNeed {
+            redis_url: true,
+            ..need("a", [&"url".to_owned()])
+        }];
+        let found = missing_secrets(&needs, &seen(keys(&[("url", KeyFact::default())])));
+        assert_eq!(found, [Missing::RedisUrl(key("url"))]);
+        let url = KeyFact {
+            redis_endpoint: Some("redis.example:6379".into()),
+            ..KeyFact::default()
+        };
+        assert_eq!(missing_secrets(&needs, &seen(keys(&[("url", url)]))), []);
+    }
+}

@@ -1,0 +1,102 @@
+//! Reconcile of a SignalingCluster.
+
+use berth_crds::SignalingCluster;
+use berth_crds::api::SignalingClusterStatus;
+use berth_crds::settings::{ObjectName, SignalingSettings};
+use jiff::Timestamp;
+
+use crate::controller::{Context, Findings, Reconcile};
+use crate::error::CallError;
+use crate::names::{self, Component};
+use crate::render::{self, ChildId, ChildKind, Owner, RedisAccess};
+use crate::resolve::{self, Missing, SecretView};
+use crate::status::{self, RedisFacts, SignalingClusterFacts, Trouble};
+
+impl Reconcile for SignalingCluster {
+    type Facts = SignalingClusterFacts;
+
+    async fn reconcile(
+        resource: &Self,
+        name: &ObjectName,
+        context: &Context,
+        findings: &mut Findings<SignalingClusterFacts>,
+    ) -> Result<(), CallError> {
+        let facts = &mut findings.facts;
+        facts.redis.external = matches!(RedisAccess::of(resource), RedisAccess::External { .. });
+        if let Err(errors) = SignalingSettings::try_from(resource) {
+            findings.trouble = Some(Trouble::InvalidSpec(errors.to_string()));
+            return Ok(());
+        }
+
+        let cluster = &context.cluster;
+        let needs = resolve::cluster_needs(resource);
+        let secrets = cluster
+            .secrets
+            .look(&context.client, &name.namespace, &needs)
+            .await?;
+        let mut missing = resolve::missing_secrets(&needs, &secrets);
+        // Nothing of the TurnConfig is mounted, so the pods need not wait for it.
+        let links = missing.is_empty().then(|| resolve::cluster_links(resource));
+        if let Some(turn) = &resource.spec.turn_config_ref {
+            let at = ObjectName::new(&name.namespace, &turn.name);
+            if cluster.turn_configs.get(&at).is_none() {
+                missing.push(Missing::TurnConfig(turn.name.clone()));
+            }
+        }
+        facts.missing = Some(missing);
+        if let RedisAccess::External { secret, key } = RedisAccess::of(resource)
+            && let Some(SecretView::Keys(keys)) = secrets.get(&secret)
+        {
+            facts.redis.endpoint = keys.get(&key).and_then(|fact| fact.redis_endpoint.clone());
+        }
+
+        match render::signaling_cluster(resource, links.as_ref(), &context.defaults) {
+            Ok(desired) => {
+                findings.applied = context.applier().converge(&Owner::of(resource), &desired).await;
+                facts.applied = findings.applied.hashes.get(&deployment(name)).cloned();
+                facts.redis.applied = findings.applied.hashes.get(&redis(name)).cloned();
+            }
+            Err(error) => findings.trouble = Some(Trouble::InvalidSpec(error.to_string())),
+        }
+        Ok(())
+    }
+
+    fn observe(name: &ObjectName, context: &Context, facts: &mut SignalingClusterFacts) {
+        let rollout = |id| {
+            context
+                .cluster
+                .children
+                .live(&name.namespace, &id)
+                .and_then(|live| live.rollout.clone())
+        };
+        facts.rollout = rollout(deployment(name));
+        if !facts.redis.external {
+            facts.redis = RedisFacts {
+                endpoint: Some(names::redis_endpoint(&name.namespace, &name.name)),
+                rollout: rollout(redis(name)),
+                ..std::mem::take(&mut facts.redis)
+            };
+        }
+    }
+
+    fn new_status(
+        resource: &Self,
+        previous: &SignalingClusterStatus,
+        facts: &SignalingClusterFacts,
+        trouble: Option<&Trouble>,
+        now: Timestamp,
+    ) -> SignalingClusterStatus {
+        status::signaling_cluster(resource, previous, facts, trouble, now)
+    }
+}
+
+fn deployment(name: &ObjectName) -> ChildId {
+    ChildId::new(
+        ChildKind::Deployment,
+        Component::Signaling.object_name(&name.name),
+    )
+}
+
+fn redis(name: &ObjectName) -> ChildId {
+    ChildId::new(ChildKind::StatefulSet, Component::Redis.object_name(&name.name))
+}

@@ -1,0 +1,112 @@
+//! Status of a HostPool.
+
+use berth_crds::HostPool;
+use berth_crds::api::{HostCounts, HostPoolStatus, RegionCounts, SlotCounts};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::conditions::{Conditions, Truth};
+use super::progress::{self, Progress, Trouble};
+use super::reason::{ConditionType, Reason};
+use super::rollout::Rollout;
+use crate::names::Component;
+use crate::resolve::Missing;
+
+/// What was seen of a HostPool.
+#[derive(Clone, Debug, Default)]
+pub struct HostPoolFacts {
+    /// What is named and does not exist; absent when that was not found out.
+    pub missing: Option<Vec<Missing>>,
+    /// The Deployment.
+    pub rollout: Option<Rollout>,
+    /// Hash of the Deployment that was applied; absent when it was withheld.
+    pub applied: Option<String>,
+    /// The last reading of the counts.
+    pub occupation: Occupation,
+}
+
+/// The last reading of a pool's counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Occupation {
+    /// There was none yet since the operator started: what the status says stays.
+    #[default]
+    Unread,
+    /// No matchmaker answered: the counts stay, but nobody knows.
+    Unreachable,
+    /// A matchmaker answered.
+    Counted {
+        /// Hosts by state.
+        hosts: HostCounts,
+        /// Slots of all hosts.
+        slots: SlotCounts,
+        /// By region, ordered by name.
+        regions: Vec<RegionCounts>,
+    },
+}
+
+/// The status of `resource` after `previous`; `trouble` is what went wrong.
+pub fn host_pool(
+    resource: &HostPool,
+    previous: &HostPoolStatus,
+    facts: &HostPoolFacts,
+    trouble: Option<&Trouble>,
+    now: Timestamp,
+) -> HostPoolStatus {
+    let mut conditions = Conditions::after(&previous.conditions, resource.metadata.generation, now);
+    let mut progress = Progress {
+        trouble,
+        missing: facts.missing.as_deref(),
+        ..Progress::default()
+    };
+    progress::rollout(
+        facts.rollout.as_ref(),
+        facts.applied.as_deref(),
+        &mut progress,
+        &mut conditions,
+    );
+    progress.tell(&mut conditions);
+    let (hosts, slots, regions) = counts(previous, &facts.occupation, &mut conditions);
+
+    let rollout = facts.rollout.clone().unwrap_or_default();
+    HostPoolStatus {
+        observed_generation: resource.metadata.generation,
+        replicas: rollout.replicas,
+        ready_replicas: rollout.ready,
+        selector: Component::Matchmaker.selector_text(&resource.name_any()),
+        image: rollout.image,
+        hosts,
+        slots,
+        regions,
+        conditions: conditions.finish(),
+    }
+}
+
+/// The counts, and the condition `HostsAvailable`. Counts that cannot be read stay as they are: zero would be a lie.
+fn counts(
+    previous: &HostPoolStatus,
+    occupation: &Occupation,
+    conditions: &mut Conditions<'_>,
+) -> (HostCounts, SlotCounts, Vec<RegionCounts>) {
+    const KIND: ConditionType = ConditionType::HostsAvailable;
+    const NO_ANSWER: &str = "no matchmaker answers; the counts are the last that were read";
+    match occupation {
+        Occupation::Counted {
+            hosts,
+            slots,
+            regions,
+        } => {
+            let (reason, message) = if slots.available > 0 {
+                (Reason::FreeSlots, "hosts have free slots")
+            } else if hosts.total > 0 {
+                (Reason::NoFreeSlots, "no host has a free slot")
+            } else {
+                (Reason::NoHosts, "no host has a live heartbeat")
+            };
+            conditions.set(KIND, (slots.available > 0).into(), reason, message);
+            return (*hosts, *slots, regions.clone());
+        }
+        Occupation::Unreachable => conditions.set(KIND, Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER),
+        Occupation::Unread => conditions.keep(KIND, (Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER)),
+    }
+    (previous.hosts, previous.slots, previous.regions.clone())
+}

@@ -1,0 +1,112 @@
+//! Types and reasons of conditions: closed sets, so that documentation and alerts can rely on them.
+
+/// Type of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    /// Everything that the spec asks for is in force.
+    Ready,
+    /// Something is on the way (kstatus).
+    Reconciling,
+    /// Nothing will happen without a change by someone (kstatus).
+    Stalled,
+    /// At least one pod serves.
+    Available,
+    /// Redis is ready.
+    RedisReady,
+    /// Everything that the spec names exists.
+    ResolvedRefs,
+    /// A player who asks now gets a host. Never part of `Ready`: an empty pool is no broken rollout.
+    HostsAvailable,
+}
+
+impl ConditionType {
+    /// The word in the status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Available => "Available",
+            Self::RedisReady => "RedisReady",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::HostsAvailable => "HostsAvailable",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Reason of a condition.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word in the status.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// All is as the spec says.
+    UpToDate,
+    /// Pods are being started or replaced.
+    RollingOut,
+    /// Kubernetes gave up replacing the pods: they do not become ready.
+    RolloutStuck,
+    /// At least one pod serves.
+    PodsAvailable,
+    /// No pod serves.
+    NoPodAvailable,
+    /// No pods are wanted.
+    ScaledToZero,
+    /// The managed Redis is ready.
+    RedisReady,
+    /// The managed Redis is not ready.
+    RedisNotReady,
+    /// The Redis is not managed, so nothing is known of it but that its URL is there.
+    ExternalRedis,
+    /// Everything that is named exists.
+    Resolved,
+    /// The SignalingCluster that is named does not exist.
+    SignalingClusterNotFound,
+    /// The TurnConfig that is named does not exist.
+    TurnConfigNotFound,
+    /// The TurnConfig that is named has an invalid spec.
+    TurnConfigInvalid,
+    /// A Secret that is named does not exist.
+    SecretNotFound,
+    /// A Secret has no value under the key that is named.
+    SecretKeyMissing,
+    /// A key of a Secret should hold the URL of a Redis and does not.
+    RedisUrlInvalid,
+    /// The spec breaks a rule.
+    InvalidSpec,
+    /// An object with the name of a child belongs to someone else.
+    NameConflict,
+    /// The API server refuses a child.
+    Rejected,
+    /// The operator lacks a permission.
+    Forbidden,
+    /// The API server has not taken what it should for a while.
+    ApiUnavailable,
+    /// Children of a deleted resource of the same name are still being deleted.
+    WaitingForDeletion,
+    /// Hosts have free slots.
+    FreeSlots,
+    /// Hosts are there, but none has a free slot.
+    NoFreeSlots,
+    /// No host has a live heartbeat.
+    NoHosts,
+    /// The matchmaker could not be asked for the counts; they are the last that were read.
+    CountsUnavailable,
+}

@@ -1,0 +1,114 @@
+//! Status of a SignalingCluster.
+
+use berth_crds::SignalingCluster;
+use berth_crds::api::{RedisStatus, SignalingClusterStatus};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::conditions::{Conditions, Truth};
+use super::progress::{self, Progress, Trouble};
+use super::reason::{ConditionType, Reason};
+use super::rollout::Rollout;
+use crate::names::Component;
+use crate::resolve::Missing;
+
+/// What was seen of a SignalingCluster.
+#[derive(Clone, Debug, Default)]
+pub struct SignalingClusterFacts {
+    /// What is named and does not exist; absent when that was not found out.
+    pub missing: Option<Vec<Missing>>,
+    /// The Deployment.
+    pub rollout: Option<Rollout>,
+    /// Hash of the Deployment that was applied; absent when it was withheld.
+    pub applied: Option<String>,
+    /// Redis.
+    pub redis: RedisFacts,
+}
+
+/// What was seen of Redis.
+#[derive(Clone, Debug, Default)]
+pub struct RedisFacts {
+    /// Host and port, when known.
+    pub endpoint: Option<String>,
+    /// Whether it is one of the team's.
+    pub external: bool,
+    /// The StatefulSet.
+    pub rollout: Option<Rollout>,
+    /// Hash of the StatefulSet that was applied.
+    pub applied: Option<String>,
+}
+
+impl RedisFacts {
+    /// `signaling` is the rollout of the signaling pods: they are ready only while they reach Redis.
+    fn tell(&self, signaling: Option<&Rollout>) -> (Truth, Reason, &'static str) {
+        if self.external {
+            return if signaling.is_some_and(|pods| pods.ready > 0) {
+                (
+                    Truth::True,
+                    Reason::ExternalRedis,
+                    "the signaling pods reach the external Redis",
+                )
+            } else {
+                (
+                    Truth::Unknown,
+                    Reason::ExternalRedis,
+                    "no signaling pod is ready to tell of the external Redis",
+                )
+            };
+        }
+        let ready = self.rollout.as_ref().is_some_and(|seen| {
+            seen.is_complete() && self.applied.as_ref().is_none_or(|hash| *hash == seen.hash)
+        });
+        if ready {
+            (Truth::True, Reason::RedisReady, "the managed Redis is ready")
+        } else {
+            (
+                Truth::False,
+                Reason::RedisNotReady,
+                "the managed Redis is not ready",
+            )
+        }
+    }
+}
+
+/// The status of `resource` after `previous`; `trouble` is what went wrong.
+pub fn signaling_cluster(
+    resource: &SignalingCluster,
+    previous: &SignalingClusterStatus,
+    facts: &SignalingClusterFacts,
+    trouble: Option<&Trouble>,
+    now: Timestamp,
+) -> SignalingClusterStatus {
+    let mut conditions = Conditions::after(&previous.conditions, resource.metadata.generation, now);
+    let mut progress = Progress {
+        trouble,
+        missing: facts.missing.as_deref(),
+        ..Progress::default()
+    };
+    let (redis, reason, message) = facts.redis.tell(facts.rollout.as_ref());
+    conditions.set(ConditionType::RedisReady, redis, reason, message);
+    if redis == Truth::False {
+        progress.waiting.push((reason, message.into()));
+    }
+    progress::rollout(
+        facts.rollout.as_ref(),
+        facts.applied.as_deref(),
+        &mut progress,
+        &mut conditions,
+    );
+    progress.tell(&mut conditions);
+
+    let rollout = facts.rollout.clone().unwrap_or_default();
+    SignalingClusterStatus {
+        observed_generation: resource.metadata.generation,
+        replicas: rollout.replicas,
+        ready_replicas: rollout.ready,
+        selector: Component::Signaling.selector_text(&resource.name_any()),
+        image: rollout.image,
+        redis: facts.redis.endpoint.clone().map(|endpoint| RedisStatus {
+            endpoint,
+            ready: redis == Truth::True,
+        }),
+        conditions: conditions.finish(),
+    }
+}

@@ -1,0 +1,317 @@
+//! What is told follows from what was seen, and from nothing else.
+
+use berth_crds::api::{HostCounts, HostPoolSpec, HostPoolStatus, SignalingClusterSpec, SlotCounts};
+use berth_crds::{HostPool, SignalingCluster};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use proptest::prelude::*;
+
+use super::conditions::find;
+use super::*;
+use crate::resolve::Missing;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn complete() -> Rollout {
+    Rollout {
+        hash: "h".into(),
+        observed: true,
+        desired: 2,
+        replicas: 2,
+        updated: 2,
+        ready: 2,
+        available: 2,
+        image: Some("berth:test".into()),
+        stuck: None,
+    }
+}
+
+fn cluster() -> SignalingCluster {
+    let mut resource = SignalingCluster::new("main", SignalingClusterSpec::new("ws://a"));
+    resource.metadata.generation = Some(3);
+    resource
+}
+
+fn good() -> SignalingClusterFacts {
+    SignalingClusterFacts {
+        missing: Some(vec![]),
+        rollout: Some(complete()),
+        applied: Some("h".into()),
+        redis: RedisFacts {
+            rollout: Some(Rollout {
+                desired: 1,
+                replicas: 1,
+                updated: 1,
+                ready: 1,
+                available: 1,
+                ..complete()
+            }),
+            applied: Some("h".into()),
+            ..RedisFacts::default()
+        },
+    }
+}
+
+fn tell(facts: &SignalingClusterFacts, trouble: Option<&Trouble>) -> Vec<Condition> {
+    signaling_cluster(
+        &cluster(),
+        &berth_crds::api::SignalingClusterStatus::default(),
+        facts,
+        trouble,
+        at(1),
+    )
+    .conditions
+}
+
+/// Status of `Ready`, `Reconciling` and `Stalled`, and the reason of `Ready`.
+fn summary(conditions: &[Condition]) -> (String, String) {
+    let status = |kind| find(conditions, kind).unwrap().status.clone();
+    let [ready, reconciling, stalled] = [
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::Stalled,
+    ]
+    .map(status);
+    let reason = find(conditions, ConditionType::Ready).unwrap().reason.clone();
+    (format!("{ready} {reconciling} {stalled}"), reason)
+}
+
+fn expect(facts: &SignalingClusterFacts, trouble: Option<&Trouble>, states: &str, reason: Reason) {
+    assert_eq!(
+        summary(&tell(facts, trouble)),
+        (states.to_owned(), reason.as_str().to_owned())
+    );
+}
+
+#[test]
+fn ready_only_when_everything_is() {
+    expect(&good(), None, "True False False", Reason::UpToDate);
+    let without = |change: fn(&mut SignalingClusterFacts)| {
+        let mut facts = good();
+        change(&mut facts);
+        facts
+    };
+    let waits = "False True False";
+    expect(
+        &without(|facts| facts.rollout = None),
+        None,
+        waits,
+        Reason::RollingOut,
+    );
+    // The watch still shows what was there before the last apply.
+    expect(
+        &without(|facts| facts.applied = Some("newer".into())),
+        None,
+        waits,
+        Reason::RollingOut,
+    );
+    expect(
+        &without(|facts| facts.redis.rollout = None),
+        None,
+        waits,
+        Reason::RedisNotReady,
+    );
+    expect(
+        &without(|facts| facts.missing = Some(vec![Missing::Secret("a".into())])),
+        None,
+        waits,
+        Reason::SecretNotFound,
+    );
+    let stuck = without(|facts| {
+        facts.rollout = Some(Rollout {
+            stuck: Some("timed out".into()),
+            ready: 0,
+            ..complete()
+        });
+    });
+    expect(&stuck, None, "False False True", Reason::RolloutStuck);
+}
+
+#[test]
+fn any_part_of_a_rollout_that_is_behind_keeps_it_from_being_complete() {
+    for change in [
+        |rollout: &mut Rollout| rollout.observed = false,
+        |rollout: &mut Rollout| rollout.replicas = 3,
+        |rollout: &mut Rollout| rollout.updated = 1,
+        |rollout: &mut Rollout| rollout.ready = 1,
+        |rollout: &mut Rollout| rollout.available = 1,
+    ] {
+        let mut rollout = complete();
+        change(&mut rollout);
+        assert!(!rollout.is_complete(), "{rollout:?}");
+    }
+    assert!(complete().is_complete());
+}
+
+#[test]
+fn trouble_comes_first_and_is_stalled_unless_it_passes() {
+    let message = || "why".to_owned();
+    for (trouble, states, reason) in [
+        (
+            Trouble::InvalidSpec(message()),
+            "False False True",
+            Reason::InvalidSpec,
+        ),
+        (
+            Trouble::NameConflict(message()),
+            "False False True",
+            Reason::NameConflict,
+        ),
+        (Trouble::Rejected(message()), "False False True", Reason::Rejected),
+        (
+            Trouble::Forbidden(message()),
+            "False False True",
+            Reason::Forbidden,
+        ),
+        (
+            Trouble::ApiUnavailable(message()),
+            "False True False",
+            Reason::ApiUnavailable,
+        ),
+        (
+            Trouble::WaitingForDeletion(message()),
+            "False True False",
+            Reason::WaitingForDeletion,
+        ),
+    ] {
+        expect(&good(), Some(&trouble), states, reason);
+    }
+}
+
+#[test]
+fn references_that_were_not_looked_at_are_not_called_resolved() {
+    let mut facts = good();
+    facts.missing = None;
+    let conditions = tell(&facts, Some(&Trouble::InvalidSpec("why".into())));
+    assert_eq!(
+        find(&conditions, ConditionType::ResolvedRefs).unwrap().status,
+        "Unknown"
+    );
+}
+
+#[test]
+fn an_external_redis_is_known_by_the_pods_that_reach_it() {
+    let mut facts = good();
+    facts.redis = RedisFacts {
+        endpoint: Some("redis.example:6379".into()),
+        external: true,
+        ..RedisFacts::default()
+    };
+    let status = |facts: &SignalingClusterFacts| {
+        let conditions = tell(facts, None);
+        let redis = find(&conditions, ConditionType::RedisReady)
+            .unwrap()
+            .status
+            .clone();
+        (redis, summary(&conditions).0)
+    };
+    assert_eq!(status(&facts), ("True".into(), "True False False".into()));
+    facts.rollout = None;
+    assert_eq!(status(&facts), ("Unknown".into(), "False True False".into()));
+}
+
+#[test]
+fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
+    let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+    pool.metadata.generation = Some(1);
+    let counted = |available| Occupation::Counted {
+        hosts: HostCounts {
+            total: 2,
+            ..HostCounts::default()
+        },
+        slots: SlotCounts { total: 2, available },
+        regions: vec![],
+    };
+    let mut facts = HostPoolFacts {
+        missing: Some(vec![]),
+        rollout: Some(complete()),
+        applied: Some("h".into()),
+        occupation: counted(1),
+    };
+    let mut status = HostPoolStatus::default();
+    let mut next = |facts: &HostPoolFacts| {
+        status = host_pool(&pool, &status, facts, None, at(1));
+        let hosts = find(&status.conditions, ConditionType::HostsAvailable).unwrap();
+        let told = (hosts.status.clone(), hosts.reason.clone());
+        (told, status.slots.available, summary(&status.conditions).0)
+    };
+    let ready = || "True False False".to_owned();
+    let told = |status: &str, reason: Reason| (status.to_owned(), reason.as_str().to_owned());
+    assert_eq!(next(&facts), (told("True", Reason::FreeSlots), 1, ready()));
+    facts.occupation = Occupation::Unreachable;
+    assert_eq!(
+        next(&facts),
+        (told("Unknown", Reason::CountsUnavailable), 1, ready())
+    );
+    facts.occupation = counted(0);
+    assert_eq!(next(&facts), (told("False", Reason::NoFreeSlots), 0, ready()));
+    // A restarted operator has not asked yet: everything stays as it was told.
+    facts.occupation = Occupation::Unread;
+    assert_eq!(next(&facts), (told("False", Reason::NoFreeSlots), 0, ready()));
+}
+
+#[test]
+fn the_same_facts_give_the_same_status() {
+    let first = signaling_cluster(
+        &cluster(),
+        &berth_crds::api::SignalingClusterStatus::default(),
+        &good(),
+        None,
+        at(1),
+    );
+    let second = signaling_cluster(&cluster(), &first, &good(), None, at(2));
+    assert_eq!(first, second);
+    let stored: berth_crds::api::SignalingClusterStatus =
+        serde_json::from_value(serde_json::to_value(&first).unwrap()).unwrap();
+    assert_eq!(
+        signaling_cluster(&cluster(), &stored, &good(), None, at(3)),
+        stored
+    );
+}
+
+#[test]
+fn reasons_are_what_the_api_takes() {
+    for reason in Reason::ALL {
+        let word = reason.as_str();
+        assert!(
+            word.chars().all(|letter| letter.is_ascii_alphanumeric()),
+            "{word}"
+        );
+        assert!(
+            word.starts_with(|letter: char| letter.is_ascii_uppercase()),
+            "{word}"
+        );
+    }
+}
+
+fn truth() -> impl Strategy<Value = Truth> {
+    prop_oneof![Just(Truth::True), Just(Truth::False), Just(Truth::Unknown)]
+}
+
+proptest! {
+    /// However a condition moves, the time of its last transition changes exactly when its truth does.
+    #[test]
+    fn transitions_are_timed_by_truth_alone(
+        steps in prop::collection::vec((truth(), 0..Reason::ALL.len(), ".{0,40}"), 1..30),
+    ) {
+        let mut conditions: Vec<Condition> = Vec::new();
+        for (second, (truth, reason, message)) in steps.into_iter().enumerate() {
+            let now = at(i64::try_from(second).unwrap() + 1);
+            let before = find(&conditions, ConditionType::Ready).cloned();
+            let mut next = Conditions::after(&conditions, Some(1), now);
+            next.set(ConditionType::Ready, truth, Reason::ALL[reason], message);
+            let after = next.finish();
+            let told = find(&after, ConditionType::Ready).unwrap();
+            prop_assert_eq!(&told.status, truth.as_str());
+            match before {
+                Some(before) if before.status == told.status => {
+                    prop_assert_eq!(&before.last_transition_time, &told.last_transition_time);
+                }
+                _ => prop_assert_eq!(told.last_transition_time.0, now),
+            }
+            conditions = after;
+        }
+    }
+}

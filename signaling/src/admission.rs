@@ -1,0 +1,133 @@
+//! Who may connect: everything that can be decided without asking anybody, in the order that clients know.
+
+use axum::http::{HeaderMap, HeaderName, Uri, header};
+use berth_crds::settings::{AuthSettings, RoomId, SignalingSettings};
+use berth_dataplane::http::ClientAddress;
+use berth_dataplane::secrets::SecretStore;
+use berth_dataplane::telemetry::Throttle;
+use std::time::Duration;
+use tracing::warn;
+use url::form_urlencoded;
+
+use crate::auth::{self, AuthError, Token};
+use crate::close::Close;
+
+/// What a client said about itself when it connected. Owned and small, so that nothing of the request outlives it.
+pub(crate) struct Hello {
+    /// There was a `Host` header.
+    pub(crate) has_host: bool,
+    /// Query parameter `roomId`.
+    pub(crate) room: Option<String>,
+    /// Header `Origin`.
+    pub(crate) origin: Option<String>,
+    /// Subprotocols, in the order in which they were offered.
+    pub(crate) subprotocols: Vec<String>,
+    /// Query parameter `token`, else the bearer token of the header `Authorization`.
+    pub(crate) token: Option<Token>,
+    /// Who it is.
+    pub(crate) client: ClientAddress,
+}
+
+/// Somebody who may connect.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Admitted {
+    /// The room it wants.
+    pub(crate) room: RoomId,
+    /// When its token ends the connection, Unix time in seconds.
+    pub(crate) ends_at: Option<f64>,
+}
+
+impl Hello {
+    /// Reads it out of a request.
+    pub(crate) fn new(uri: &Uri, headers: &HeaderMap, client: ClientAddress) -> Self {
+        let parameter = |name: &str| {
+            let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+            pairs
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
+        };
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = || {
+            let (scheme, token) = text(header::AUTHORIZATION)?.split_once(' ')?;
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then(|| token.trim().to_owned())
+        };
+        Self {
+            has_host: text(header::HOST).is_some_and(|host| !host.is_empty()),
+            room: parameter("roomId"),
+            origin: headers
+                .get(header::ORIGIN)
+                .map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+            subprotocols: subprotocols(headers).map(str::to_owned).collect(),
+            token: parameter("token")
+                .filter(|token| !token.is_empty())
+                .or_else(bearer)
+                .map(Token::new),
+            client,
+        }
+    }
+}
+
+/// Subprotocols that a client offers, in its order.
+pub(crate) fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    names.map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Decides. `circuit_open`: Redis is left alone for the moment. `now`: Unix time in seconds.
+pub(crate) fn admit(
+    hello: &Hello,
+    settings: &SignalingSettings,
+    secrets: &SecretStore,
+    circuit_open: bool,
+    now: f64,
+) -> Result<Admitted, Close> {
+    if circuit_open {
+        return Err(Close::ServiceUnavailable);
+    }
+    if !hello.has_host {
+        return Err(Close::MalformedRequest);
+    }
+    let room = hello.room.as_deref().unwrap_or_default();
+    let room = RoomId::parse(room, settings.rooms.id_max_length).map_err(|_| Close::InvalidRoomId)?;
+    if settings.security.require_wss && !hello.client.https {
+        return Err(Close::WssRequired);
+    }
+    if !settings.security.allowed_origins.allow(hello.origin.as_deref()) {
+        return Err(Close::OriginNotAllowed);
+    }
+    let required = settings.websocket.subprotocol.as_ref();
+    if required.is_some_and(|required| !hello.subprotocols.contains(required)) {
+        return Err(Close::SubprotocolRequired);
+    }
+    let ends_at = match &settings.auth {
+        AuthSettings::None => None,
+        AuthSettings::Jwt(jwt) => {
+            let token = hello.token.as_ref().ok_or(Close::Unauthorized)?;
+            let claims = auth::check(token, jwt, secrets, now).map_err(unauthorized)?;
+            if !claims.opens(&room) {
+                return Err(Close::Forbidden);
+            }
+            claims.ends_at
+        }
+    };
+    Ok(Admitted { room, ends_at })
+}
+
+/// What is wrong with a token concerns its owner; that there is no key concerns the operator of the server.
+fn unauthorized(error: AuthError) -> Close {
+    static NO_KEY: Throttle = Throttle::new(Duration::from_secs(30));
+    if error == AuthError::NoKey
+        && let Some(suppressed) = NO_KEY.pass()
+    {
+        warn!(suppressed, "every peer is refused: {error}");
+    }
+    Close::Unauthorized
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! What other instances have to say to this one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_dataplane::redis::{Subscription, SubscriptionEvent};
+use berth_dataplane::telemetry::Throttle;
+use bytes::Bytes;
+use tracing::warn;
+
+use crate::core::{Core, Source, unix_micros};
+use crate::envelope::{self, Envelope};
+use crate::metrics::DropReason;
+use crate::room::Notice;
+
+/// Notices that may wait here; more are lost, and then everything is learned anew.
+pub(crate) const CAPACITY: usize = 8192;
+/// Notices in a row after which other tasks get their turn.
+const BURST: usize = 64;
+
+/// Reads the inbox for ever.
+pub(crate) async fn run(core: Arc<Core>, mut inbox: Subscription) {
+    let mut burst = 0;
+    while let Some(event) = inbox.next().await {
+        match event {
+            SubscriptionEvent::Message(bytes) => receive(&core, bytes),
+            // What was published meanwhile is lost.
+            SubscriptionEvent::Subscribed | SubscriptionEvent::Lost(_) => core.lease.refresh(),
+            SubscriptionEvent::Disconnected => {}
+        }
+        burst = (burst + 1) % BURST;
+        if burst == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn receive(core: &Core, bytes: Bytes) {
+    static MALFORMED: Throttle = Throttle::new(Duration::from_secs(30));
+    let Envelope {
+        room,
+        published_at,
+        notice,
+    } = match envelope::decode(bytes) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            core.metrics.dropped(DropReason::Malformed, 1);
+            if let Some(suppressed) = MALFORMED.pass() {
+                warn!(%error, suppressed, "another instance said something that this version does not understand");
+            }
+            return;
+        }
+    };
+    // Nobody of this instance is in the room any more.
+    let Some(cell) = core.rooms.find(&room) else {
+        return;
+    };
+    let is_message = matches!(notice, Notice::Message(_));
+    core.update(&cell, Source::Elsewhere, |inner| match notice {
+        Notice::Message(sent) => inner.room.remote_message(sent),
+        Notice::Joined { seat, members } => inner.room.remote_joined(&seat, &members),
+        Notice::Left { member, departure } => inner.room.remote_left(member, departure),
+    });
+    if is_message {
+        let lag = Duration::from_micros(unix_micros().saturating_sub(published_at));
+        core.metrics.relay_lag_seconds.observe(lag.as_secs_f64());
+    }
+}

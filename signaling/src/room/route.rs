@@ -1,0 +1,187 @@
+//! The way to another instance that has members in the room.
+//!
+//! A message to a route goes onto the lane to Redis, whose outcome comes back later. One that reached nobody, or
+//! that Redis did not take, stalls the route: it and all later messages wait here, in order, until the instance shows
+//! that it lives, or the next [`Room::retry`], or until its members are gone.
+
+use berth_dataplane::occupancy::Instance;
+use smallvec::SmallVec;
+
+use super::{Backlog, Effect, Effects, Loss, Notice, PATIENCE, Room, Sent};
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) instance: Instance,
+    /// Messages on the lane whose outcome is not known.
+    in_lane: u32,
+    stalled: bool,
+    /// The instance showed that it lives while messages were on the lane.
+    revived: bool,
+    waiting: Backlog,
+}
+
+impl Route {
+    fn new(instance: Instance) -> Self {
+        Self {
+            instance,
+            in_lane: 0,
+            stalled: false,
+            revived: false,
+            waiting: Backlog::default(),
+        }
+    }
+
+    /// Sends a message, or lets it wait while the instance cannot be reached.
+    pub(super) fn send(&mut self, sent: Sent, effects: &mut Effects) {
+        if self.stalled {
+            if !self.waiting.push(sent) {
+                effects.push(Effect::Lost {
+                    loss: Loss::Unreachable,
+                    messages: 1,
+                });
+            }
+            return;
+        }
+        self.in_lane += 1;
+        effects.push(Effect::Publish {
+            to: self.instance.clone(),
+            notice: Notice::Message(sent),
+        });
+    }
+
+    /// The instance lives: what waits may go.
+    pub(super) fn revive(&mut self, effects: &mut Effects) {
+        self.revived = self.in_lane > 0;
+        self.resume(effects);
+    }
+
+    /// Sends what waits. Not while earlier messages are on the lane: those that come back belong before.
+    fn resume(&mut self, effects: &mut Effects) {
+        if !self.stalled || self.in_lane > 0 {
+            return;
+        }
+        self.stalled = false;
+        self.revived = false;
+        for sent in self.waiting.take() {
+            self.send(sent, effects);
+        }
+    }
+
+    /// Whether the last attempt to reach the instance failed.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    fn came_back(&mut self, count: u32) {
+        self.in_lane = self.in_lane.saturating_sub(count);
+    }
+
+    pub(super) fn forget_sender(&mut self, from: super::MemberId) {
+        self.waiting.take_from(from);
+    }
+
+    pub(super) fn into_waiting(mut self) -> impl Iterator<Item = Sent> {
+        self.waiting.take()
+    }
+}
+
+impl Room {
+    /// The route to `instance`, made if there is none.
+    pub(super) fn route(&mut self, instance: &Instance) -> &mut Route {
+        let index = self
+            .routes
+            .iter()
+            .position(|route| route.instance == *instance)
+            .unwrap_or_else(|| {
+                self.routes.push(Route::new(instance.clone()));
+                self.routes.len() - 1
+            });
+        &mut self.routes[index]
+    }
+
+    fn known_route(&mut self, instance: &Instance) -> Option<&mut Route> {
+        self.routes.iter_mut().find(|route| route.instance == *instance)
+    }
+
+    /// The lane says: so many messages reached `to`.
+    pub fn published(&mut self, to: &Instance, messages: u32) -> Effects {
+        let mut effects = Effects::new();
+        if let Some(route) = self.known_route(to) {
+            route.came_back(messages);
+            // Only a living instance takes messages.
+            route.resume(&mut effects);
+        }
+        effects
+    }
+
+    /// The lane says: these messages did not reach `to`, because nobody listened there (`silent`) or because Redis did
+    /// not take them.
+    pub fn unreached(&mut self, to: &Instance, messages: Vec<Sent>, silent: bool) -> Effects {
+        let mut effects = Effects::new();
+        let senders: SmallVec<[_; 4]> = self.locals().collect();
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        if let Some(route) = self.known_route(to) {
+            route.came_back(count);
+            route.stalled = true;
+            let mut lost = 0;
+            for sent in messages.into_iter().filter(|sent| senders.contains(&sent.from)) {
+                lost += usize::from(!route.waiting.insert(sent));
+            }
+            if lost > 0 {
+                effects.push(Effect::Lost {
+                    loss: Loss::Unreachable,
+                    messages: lost,
+                });
+            }
+            if std::mem::take(&mut route.revived) {
+                route.resume(&mut effects);
+            }
+        } else {
+            self.turn_early(messages.into_iter(), &mut effects);
+        }
+        if silent {
+            self.ask(&mut effects);
+        }
+        effects
+    }
+
+    /// Messages to an instance that is gone: early ones again if their sender is alone, else the others have them.
+    pub(super) fn turn_early(&mut self, messages: impl Iterator<Item = Sent>, effects: &mut Effects) {
+        let alone = self.is_alone();
+        let mut lost = [(Loss::EarlyFull, 0), (Loss::Unreachable, 0)];
+        for sent in messages {
+            match self.locals.iter_mut().find(|local| local.member == sent.from) {
+                Some(sender) if alone => lost[0].1 += usize::from(!sender.early.insert(sent)),
+                Some(_) => lost[1].1 += 1,
+                // A message dies with its sender's connection.
+                None => {}
+            }
+        }
+        let lost = lost.into_iter().filter(|(_, messages)| *messages > 0);
+        effects.extend(lost.map(|(loss, messages)| Effect::Lost { loss, messages }));
+    }
+
+    /// Tries again what did not work: called every few seconds.
+    pub fn retry(&mut self) -> Effects {
+        let mut effects = Effects::new();
+        for route in &mut self.routes {
+            route.resume(&mut effects);
+        }
+        let mut overdue = false;
+        for remote in &mut self.remotes {
+            if let Some(retries) = &mut remote.missing {
+                *retries = retries.saturating_add(1);
+                overdue |= *retries >= PATIENCE;
+            }
+        }
+        if overdue
+            || self
+                .unsettled
+                .as_ref()
+                .is_some_and(|unsettled| unsettled.is_due())
+        {
+            self.ask(&mut effects);
+        }
+        effects
+    }
+}

@@ -1,0 +1,243 @@
+//! What this instance tells the store of seats, except for joins: seats given back, seats asserted, questions.
+//!
+//! A seat that could not be given back would be a ghost for as long as this instance lives. So it is tried
+//! until the store took it; a connection that ends costs one entry here and nothing else.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_crds::settings::RoomId;
+use berth_dataplane::occupancy::{Instance, Join, MemberId, OccupancyError, Seat};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tracing::debug;
+
+use crate::close::Close;
+use crate::core::{Core, Source};
+use crate::lane::{Origin, Outgoing};
+use crate::room::{Departure, Given, Notice, View};
+use crate::rooms::RoomCell;
+
+/// Calls to the store at a time: they share writes, and a storm of them leaves room for joins.
+const AT_ONCE: usize = 64;
+/// Pause before a seat is given back again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What is still to be told. There is at most one entry per seat given back, one per seat asserted and one per
+/// question, so it is bounded by the connections.
+#[derive(Default)]
+pub(crate) struct Seating {
+    queue: Mutex<Queue>,
+    pushed: Notify,
+    done: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Members in `jobs` whose seats are to be asserted.
+    asserting: HashSet<MemberId>,
+    running: usize,
+}
+
+pub(crate) enum Job {
+    /// Give a seat back and tell other instances.
+    Leave {
+        room: RoomId,
+        member: MemberId,
+        departure: Departure,
+        /// Instances that knew of the member.
+        told: SmallVec<[Instance; 1]>,
+    },
+    /// Assert the seat of a local member.
+    Assert { cell: Arc<RoomCell>, member: MemberId },
+    /// Ask who sits in a room.
+    Ask { cell: Arc<RoomCell>, view: View },
+}
+
+impl Seating {
+    pub(crate) fn push(&self, job: Job) {
+        let mut queue = self.queue.lock();
+        if let Job::Assert { member, .. } = &job
+            && !queue.asserting.insert(*member)
+        {
+            return;
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.pushed.notify_one();
+    }
+
+    /// How many calls are waiting or under way.
+    pub(crate) fn len(&self) -> usize {
+        let queue = self.queue.lock();
+        queue.jobs.len() + queue.running
+    }
+
+    /// Waits until there is nothing more to tell.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let done = self.done.notified();
+            if self.len() == 0 {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    fn take(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        let job = queue.jobs.pop_front()?;
+        if let Job::Assert { member, .. } = &job {
+            queue.asserting.remove(member);
+        }
+        queue.running += 1;
+        Some(job)
+    }
+
+    fn finished(&self) {
+        self.queue.lock().running -= 1;
+        self.done.notify_waiters();
+    }
+}
+
+/// Tells the store for ever.
+pub(crate) async fn run(core: Arc<Core>) {
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < AT_ONCE
+            && let Some(job) = core.seating.take()
+        {
+            running.push(perform(&core, job));
+        }
+        tokio::select! {
+            Some(()) = running.next() => core.seating.finished(),
+            () = core.seating.pushed.notified() => {}
+        }
+    }
+}
+
+async fn perform(core: &Core, job: Job) {
+    match job {
+        Job::Leave {
+            room,
+            member,
+            departure,
+            told,
+        } => give_back(core, room, member, departure, told).await,
+        Job::Assert { cell, member } => assert(core, &cell, member).await,
+        Job::Ask { cell, view } => {
+            let seats = core
+                .seats
+                .seats(&cell.id)
+                .await
+                .map_err(|error| note(&error))
+                .ok();
+            core.update(&cell, Source::Here, |inner| {
+                inner.room.answer(view, seats.as_deref())
+            });
+        }
+    }
+}
+
+async fn give_back(
+    core: &Core,
+    room: RoomId,
+    member: MemberId,
+    departure: Departure,
+    mut told: SmallVec<[Instance; 1]>,
+) {
+    match core.seats.leave(&room, member, &core.own).await {
+        Ok(left) => {
+            told.extend(left.into_iter().map(|seat| seat.instance));
+            farewell(core, &room, member, departure, told);
+        }
+        Err(error) => {
+            note(&error);
+            tokio::time::sleep(RETRY).await;
+            core.seating.push(Job::Leave {
+                room,
+                member,
+                departure,
+                told,
+            });
+        }
+    }
+}
+
+/// Tells other instances that a member is gone.
+pub(crate) fn farewell(
+    core: &Core,
+    room: &RoomId,
+    member: MemberId,
+    departure: Departure,
+    mut told: SmallVec<[Instance; 1]>,
+) {
+    told.sort();
+    told.dedup();
+    for to in told.into_iter().filter(|instance| *instance != core.own) {
+        let notice = Notice::Left { member, departure };
+        core.lane.push(Outgoing {
+            to,
+            origin: Origin::Named(room.clone()),
+            notice,
+        });
+    }
+}
+
+async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
+    let Some((seat, view)) = begin_assert(cell, member) else {
+        return;
+    };
+    let capacity = core.settings.load().cluster.rooms.capacity;
+    match core.seats.assert(&cell.id, &seat, capacity).await {
+        Ok(Join::Joined { join, others, reaped }) => {
+            let mut present = true;
+            core.update(cell, Source::Here, |inner| {
+                let given = Given {
+                    join,
+                    others: &others,
+                    reaped: &reaped,
+                };
+                let (effects, is_present) = inner.room.asserted(view, member, given);
+                present = is_present;
+                effects
+            });
+            if !present {
+                let job = Job::Leave {
+                    room: cell.id.clone(),
+                    member,
+                    departure: Departure::Left,
+                    told: SmallVec::new(),
+                };
+                core.seating.push(job);
+            }
+        }
+        Ok(Join::Full) => {
+            let mut inner = cell.inner.lock();
+            inner.room.not_asserted(view);
+            if let Some((_, conn)) = inner.conns.iter().find(|(other, _)| *other == member) {
+                conn.close(Close::RoomFull);
+            }
+        }
+        Err(error) => {
+            note(&error);
+            cell.inner.lock().room.assert_failed(view);
+        }
+    }
+}
+
+fn begin_assert(cell: &RoomCell, member: MemberId) -> Option<(Seat, View)> {
+    let mut inner = cell.inner.lock();
+    let seat = inner.room.seat(member)?;
+    Some((seat, inner.room.asserting()))
+}
+
+/// The link itself warns of an outage; a single failure is a detail.
+fn note(error: &OccupancyError) {
+    debug!(%error, "the store of seats did not answer");
+}

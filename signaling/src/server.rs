@@ -1,0 +1,252 @@
+//! A signaling server: bound to its port, then served until the shutdown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use berth_crds::settings::SignalingSettings;
+use berth_dataplane::http::{BindError, Health, Listener, ListenerOptions};
+use berth_dataplane::keys::Keys;
+use berth_dataplane::occupancy::{Instance, LEASE, MemoryRooms, Seats, SharedRooms, Timing as SeatTiming};
+use berth_dataplane::redis::{BreakerSettings, RedisLink};
+use berth_dataplane::secrets::SecretStore;
+use berth_dataplane::settings::{SignalingView, Snapshot};
+use berth_dataplane::shutdown::{Phase, Shutdown};
+use berth_dataplane::telemetry::Metrics;
+use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::conn::Connections;
+use crate::core::{Core, unix_micros};
+use crate::grace::{self, Graces};
+use crate::lane::{self, Lane};
+use crate::lease::{self, Lease};
+use crate::limits::Clients;
+use crate::metrics::SignalingMetrics;
+use crate::rooms::Rooms;
+use crate::seating::{self, Seating};
+use crate::{drain, http, inbox, status};
+
+/// How often client addresses that can be forgotten are forgotten.
+const FORGET: Duration = Duration::from_secs(10);
+/// How long the last words to the store may take when the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What a server is made of.
+pub struct ServerOptions {
+    /// The public port.
+    pub listener: ListenerOptions,
+    /// Name of this instance; every start under it is a new instance to the others.
+    pub instance_id: String,
+    /// The settings in force.
+    pub settings: Snapshot<SignalingView>,
+    /// Keys of tokens.
+    pub secrets: SecretStore,
+    /// Where rooms live.
+    pub store: Store,
+    /// Gets the checks and the sections of the server.
+    pub health: Health,
+    /// Gets its metrics.
+    pub metrics: Metrics,
+    /// Serve `/metrics` on the public port too.
+    pub public_metrics: bool,
+    /// Ends the server.
+    pub shutdown: Shutdown,
+    /// Times that no setting changes.
+    pub timing: Timing,
+}
+
+/// Where rooms live.
+pub enum Store {
+    /// In this process, shared with a matchmaker in it.
+    Memory(MemoryRooms),
+    /// In Redis, shared with other instances.
+    Redis(RedisLink),
+}
+
+/// Times that no setting changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long other instances believe in one that they do not hear of.
+    pub lease: Duration,
+    /// How long a member of an ending instance may take to come back before the others hear that it is gone.
+    pub drained_grace: Duration,
+}
+
+/// A server that has its port.
+pub struct Server {
+    core: Arc<Core>,
+    listener: Listener,
+    router: Router,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            lease: LEASE,
+            drained_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Server {
+    /// Takes the port. Nothing is served before [`Server::serve`].
+    pub async fn bind(options: ServerOptions) -> Result<Self, BindError> {
+        let listener = Listener::bind(options.listener).await?;
+        let settings = options.settings.get();
+        let own = Instance::new(&options.instance_id, unix_micros());
+        let (seats, link) = match options.store {
+            Store::Memory(rooms) => (Seats::Memory(rooms), None),
+            Store::Redis(link) => {
+                let timing = seat_timing(&settings.cluster, options.timing.lease);
+                let rooms = SharedRooms::new(link.clone(), Keys::new(&settings.cluster.name), timing);
+                (Seats::Shared(rooms), Some(link))
+            }
+        };
+        let metrics = SignalingMetrics::register(&options.metrics, link.as_ref());
+        let core = Arc::new(Core {
+            rooms: Rooms::new(own.clone(), metrics.local_rooms.clone()),
+            own,
+            settings: options.settings,
+            secrets: options.secrets,
+            seats,
+            link,
+            connections: Arc::new(Connections::default()),
+            clients: Clients::default(),
+            lane: Lane::default(),
+            seating: Seating::default(),
+            lease: Lease::new(options.timing.lease),
+            graces: Graces::new(options.timing.drained_grace),
+            metrics,
+            shutdown: options.shutdown,
+            sessions: TaskTracker::new(),
+        });
+        status::describe(&core, &options.health);
+        let router = http::router(
+            &core,
+            &options.health,
+            options.public_metrics.then_some(&options.metrics),
+        );
+        Ok(Self {
+            core,
+            listener,
+            router,
+        })
+    }
+
+    /// The public address, with the port that was found if 0 was asked for.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// This instance, as others know it.
+    pub fn instance(&self) -> &Instance {
+        &self.core.own
+    }
+
+    /// Serves until the shutdown is done with connections and seats, or its time is up. Run it by
+    /// [`Shutdown::spawn`], so that the shutdown waits for it.
+    pub async fn serve(self) {
+        let Self {
+            core,
+            listener,
+            router,
+        } = self;
+        info!(instance = %core.own, address = %listener.local_addr(), "signaling serves");
+        let _background = background(&core);
+        let renewing = spawn(lease::run(Arc::clone(&core)));
+        tokio::join!(
+            listener.serve(router, core.shutdown.clone(), Phase::Draining),
+            drain::run(Arc::clone(&core)),
+        );
+        core.sessions.close();
+        tokio::select! {
+            () = core.sessions.wait() => {}
+            () = core.shutdown.reached(Phase::Expired) => {}
+        }
+        if tokio::time::timeout(LAST_WORDS, release(&core, renewing))
+            .await
+            .is_err()
+        {
+            warn!("the store did not take the last seats back: they end with the lease");
+        }
+    }
+}
+
+/// Gives everything back to the store. A renewal after that would take it again.
+async fn release(core: &Core, renewing: AbortOnDropHandle<()>) {
+    core.seating.idle().await;
+    core.lane.idle().await;
+    drop(renewing);
+    if let Err(error) = core.seats.release(&core.own).await {
+        warn!(%error, "the lease was not released: it ends by itself");
+    }
+}
+
+/// The tasks that live as long as the server; they end when this is dropped.
+fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
+    let mut tasks = vec![
+        spawn(seating::run(Arc::clone(core))),
+        spawn(grace::run(Arc::clone(core))),
+        spawn(heartbeat(Arc::clone(core))),
+        spawn(forget_clients(Arc::clone(core))),
+        spawn(follow_settings(Arc::clone(core))),
+    ];
+    if let Some(link) = &core.link {
+        let keys = Keys::new(&core.settings.load().cluster.name);
+        let subscription = link.subscribe(&keys.inbox(core.own.token()), inbox::CAPACITY);
+        tasks.push(spawn(inbox::run(Arc::clone(core), subscription)));
+        tasks.push(spawn(lane::run(Arc::clone(core), link.clone(), keys)));
+    }
+    tasks
+}
+
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(task))
+}
+
+async fn heartbeat(core: Arc<Core>) {
+    let interval = || core.settings.load().cluster.websocket.heartbeat_interval;
+    let overloaded = || {
+        core.metrics.backpressure_closes.inc();
+    };
+    core.connections.heartbeat(interval, overloaded).await;
+}
+
+async fn forget_clients(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        core.clients
+            .forget(&core.settings.load().cluster.rate_limits, Instant::now());
+    }
+}
+
+/// Brings changed settings to those who cannot read them at each use.
+async fn follow_settings(core: Arc<Core>) {
+    let mut changes = core.settings.watch();
+    loop {
+        let view = Arc::clone(&changes.borrow_and_update());
+        let breaker = view.cluster.circuit_breaker;
+        if let Some(link) = &core.link {
+            link.set_breaker(BreakerSettings {
+                error_threshold: breaker.error_threshold,
+                open_for: breaker.open,
+            });
+        }
+        if let Seats::Shared(rooms) = &core.seats {
+            rooms.set_timing(seat_timing(&view.cluster, core.lease.length()));
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn seat_timing(settings: &SignalingSettings, lease: Duration) -> SeatTiming {
+    SeatTiming {
+        lease,
+        room_ttl: settings.rooms.ttl,
+    }
+}

@@ -1,0 +1,271 @@
+//! Several instances on one Redis.
+
+use std::time::Duration;
+
+use berth_signaling::Timing;
+
+use crate::support::{
+    Client, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, candidate, eventually, eventually_true, offer,
+};
+
+/// Calls of a Redis command so far.
+fn calls(redis: &RedisServer, command: &str) -> u64 {
+    let stats = redis.command("INFO commandstats");
+    let prefix = format!("cmdstat_{command}:calls=");
+    stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Calls of all commands but those with which a link sees that Redis is there, and ours that ask.
+fn all_calls(redis: &RedisServer) -> u64 {
+    let background = ["ping", "info", "quit", "hello", "client|setinfo", "subscribe"];
+    let stats = redis.command("INFO commandstats");
+    let counted = stats.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let calls: u64 = rest.split(',').next()?.parse().ok()?;
+        (!background.contains(&name)).then_some(calls)
+    });
+    counted.sum()
+}
+
+/// A node whose lease needs no renewal during the test.
+async fn quiet_node(redis: &RedisServer, id: &'static str) -> Node {
+    let timing = Timing {
+        lease: Duration::from_hours(1),
+        ..NodeOptions::default().timing
+    };
+    Node::start(NodeOptions {
+        id,
+        redis: Some(redis.url()),
+        timing,
+        ..NodeOptions::default()
+    })
+    .await
+}
+
+/// Connects until the room has a free seat again.
+pub(crate) async fn join_when_free(node: &Node, room: &str) -> Client {
+    eventually("a free seat", || Client::try_join(node.address, room)).await
+}
+
+#[tokio::test]
+async fn peers_on_two_instances_talk() {
+    let redis = RedisServer::start();
+    let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
+    let (mut host, mut player) = (Client::join(&one, "r1").await, Client::join(&two, "r1").await);
+    assert_eq!(
+        (
+            &*host.headers["x-berth-instance"],
+            &*player.headers["x-berth-instance"]
+        ),
+        ("i1", "i2")
+    );
+    player.send(offer("remote")).await;
+    assert_eq!(host.hear().await, offer("remote"));
+    host.send(candidate("back")).await;
+    assert_eq!(player.hear().await, candidate("back"));
+    for node in [&one, &two] {
+        node.metric_becomes("signaling_relayed_total{path=\"remote\"}", 1.0)
+            .await;
+    }
+    // The room is full, wherever the third one tries.
+    for node in [&one, &two] {
+        assert_eq!(
+            Client::connect(node.address, "r1").await.closed().await,
+            (1000, "Room is full".to_owned())
+        );
+    }
+    player.leave().await;
+    assert_eq!(host.hear().await, PEER_DISCONNECTED);
+    let mut next = join_when_free(&two, "r1").await;
+    next.send(offer("next")).await;
+    assert_eq!(host.hear().await, offer("next"));
+    drop((host, next));
+    one.empties().await;
+    two.empties().await;
+}
+
+#[tokio::test]
+async fn an_offer_and_its_candidates_keep_their_order() {
+    let redis = RedisServer::start();
+    let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
+    for round in 0..20 {
+        let room = format!("r{round}");
+        let texts: Vec<String> = std::iter::once(offer("o"))
+            .chain((1..60).map(|number| candidate(&number.to_string())))
+            .collect();
+        // Half of it before the other one is there, half of it while it comes and afterwards.
+        let mut player = Client::join(&one, &room).await;
+        for text in &texts[..30] {
+            player.send(text.clone()).await;
+        }
+        let mut host = Client::connect(two.address, &room).await;
+        for text in &texts[30..] {
+            player.send(text.clone()).await;
+        }
+        assert_eq!(host.hear_many(texts.len()).await, texts);
+    }
+}
+
+#[tokio::test]
+async fn local_messages_cost_no_command_and_remote_ones_one() {
+    let redis = RedisServer::start();
+    let (one, two, three) = (
+        quiet_node(&redis, "i1").await,
+        quiet_node(&redis, "i2").await,
+        quiet_node(&redis, "i3").await,
+    );
+    let (mut host, mut player) = (
+        Client::join(&one, "local").await,
+        Client::join(&one, "local").await,
+    );
+    let (mut near, mut far) = (
+        Client::join(&one, "remote").await,
+        Client::join(&two, "remote").await,
+    );
+    let _bystander = Client::join(&three, "other").await;
+    near.send(offer("warm")).await;
+    assert_eq!(far.hear().await, offer("warm"));
+
+    let before = all_calls(&redis);
+    for number in 0..500 {
+        player.send(candidate(&number.to_string())).await;
+        assert_eq!(host.hear().await, candidate(&number.to_string()));
+    }
+    assert_eq!(all_calls(&redis) - before, 0, "commands for 500 local messages");
+
+    let (before, published) = (all_calls(&redis), calls(&redis, "publish"));
+    for number in 0..500 {
+        near.send(candidate(&number.to_string())).await;
+        assert_eq!(far.hear().await, candidate(&number.to_string()));
+    }
+    assert_eq!(
+        calls(&redis, "publish") - published,
+        500,
+        "PUBLISH for 500 remote messages"
+    );
+    assert_eq!(
+        all_calls(&redis) - before,
+        500,
+        "commands for 500 remote messages"
+    );
+    assert!(
+        three.metric("signaling_relay_lag_seconds_count") < 0.5,
+        "an instance without a peer heard something"
+    );
+}
+
+#[tokio::test]
+async fn three_instances_share_a_room() {
+    let redis = RedisServer::start();
+    let mut nodes = Vec::new();
+    for id in ["i1", "i2", "i3"] {
+        let mut options = NodeOptions {
+            id,
+            redis: Some(redis.url()),
+            ..NodeOptions::default()
+        };
+        options.spec.rooms.capacity = 6;
+        nodes.push(Node::start(options).await);
+    }
+    let mut peers = Vec::new();
+    for number in 0..6 {
+        peers.push(Client::join(&nodes[number % 3], "r1").await);
+    }
+    // The last to come knows everybody, and once it has been heard everybody knows it.
+    for speaker in (0..6).rev() {
+        let text = offer(&format!("from {speaker}"));
+        peers[speaker].send(text.clone()).await;
+        for (number, peer) in peers.iter_mut().enumerate() {
+            if number != speaker {
+                assert_eq!(peer.hear().await, text, "{speaker} to {number}");
+            }
+        }
+    }
+    let leaver = peers.pop().unwrap();
+    leaver.leave().await;
+    for peer in &mut peers {
+        assert_eq!(peer.hear().await, PEER_DISCONNECTED);
+    }
+    drop(peers);
+    for node in &nodes {
+        node.empties().await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_instance_leaves_no_ghosts() {
+    let redis = RedisServer::start();
+    let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
+    let mut host = Client::join(&one, "r1").await;
+    let player = Client::join(&two, "r1").await;
+    let (_alone, _both) = (Client::join(&two, "r2").await, Client::join(&two, "r2").await);
+    two.kill().await;
+    // Its sockets are gone with it; the survivor's peer hears of it when the lease has ended.
+    assert_eq!(host.hear().await, PEER_DISCONNECTED);
+    drop(player);
+    // A room without a survivor is free too.
+    let _first = join_when_free(&one, "r2").await;
+    let _second = join_when_free(&one, "r2").await;
+    let mut back = join_when_free(&one, "r1").await;
+    back.send(offer("back")).await;
+    assert_eq!(host.hear().await, offer("back"));
+    eventually_true("the dead seats are taken away", || {
+        one.metric("signaling_seats_reaped_total") > 0.5
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_to_a_killed_instance_reach_the_next_peer() {
+    let redis = RedisServer::start();
+    let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
+    let mut host = Client::join(&one, "r1").await;
+    let player = Client::join(&two, "r1").await;
+    host.send(offer("first")).await;
+    two.kill().await;
+    drop(player);
+    host.send(offer("second")).await;
+    host.send(candidate("second")).await;
+    assert_eq!(host.hear().await, PEER_DISCONNECTED);
+    let mut next = Client::join(&one, "r1").await;
+    assert_eq!(next.hear_many(2).await, [offer("second"), candidate("second")]);
+}
+
+#[tokio::test]
+async fn a_seat_is_free_at_once_and_a_restarted_instance_inherits_none() {
+    let redis = RedisServer::start();
+    let one = Node::on(&redis, "i1").await;
+    let (host, player) = (Client::join(&one, "r1").await, Client::join(&one, "r1").await);
+    one.kill().await;
+    drop((host, player));
+    let again = Node::on(&redis, "i1").await;
+    let _host = join_when_free(&again, "r1").await;
+    let player = join_when_free(&again, "r1").await;
+    player.leave().await;
+    let _next = join_when_free(&again, "r1").await;
+}
+
+#[tokio::test]
+async fn every_key_has_an_end() {
+    let redis = RedisServer::start();
+    let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
+    let _peers = (Client::join(&one, "r1").await, Client::join(&two, "r1").await);
+    let left = Client::join(&one, "r2").await;
+    left.leave().await;
+    one.metric_becomes("signaling_active_connections", 1.0).await;
+    let keys = redis.command("KEYS *");
+    let names: Vec<&str> = keys.lines().filter(|line| line.starts_with("berth:")).collect();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let ttl = redis.command(&format!("PTTL {name}"));
+        let ttl: i64 = ttl
+            .lines()
+            .find_map(|line| line.strip_prefix(':')?.parse().ok())
+            .unwrap();
+        // The set of instances lives as long as an instance does; each of its members has an end of its own.
+        assert!(ttl > 0, "{name} never ends: {ttl}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Rate limits, slow receivers, heartbeats.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, DEADLINE, Node, PEER_DISCONNECTED, Request, candidate, eventually_true, offer};
+
+/// Sends until something is heard again.
+async fn passes_again(from: &mut Client, to: &mut Client) {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        from.send(offer("again")).await;
+        if let Some(heard) = to.hears_within(Duration::from_millis(100)).await {
+            return assert_eq!(heard, offer("again"));
+        }
+        assert!(Instant::now() < end, "nothing passes");
+    }
+}
+
+#[tokio::test]
+async fn messages_over_a_limit_are_dropped_without_a_word() {
+    let node = Node::memory().await;
+    for reason in ["client-rate", "ip-rate", "room-rate"] {
+        node.change(|settings| {
+            let limits = &mut settings.rate_limits;
+            *match reason {
+                "client-rate" => &mut limits.messages_per_client,
+                "ip-rate" => &mut limits.messages_per_ip,
+                _ => &mut limits.messages_per_room,
+            } = 5;
+        });
+        let (mut host, mut player) = (Client::join(&node, "r1").await, Client::join(&node, "r1").await);
+        for number in 0..50 {
+            player.send(candidate(&number.to_string())).await;
+        }
+        let first: Vec<String> = (0..5).map(|number| candidate(&number.to_string())).collect();
+        assert_eq!(host.hear_many(5).await, first, "{reason}");
+        let drops = format!("signaling_dropped_total{{reason=\"{reason}\"}}");
+        eventually_true(&drops, || node.metric(&drops) > 20.0).await;
+        // In force for the next message, on open connections too.
+        node.change(|settings| {
+            settings.rate_limits.messages_per_client = 1_000_000;
+            settings.rate_limits.messages_per_ip = 1_000_000;
+            settings.rate_limits.messages_per_room = 1_000_000;
+        });
+        passes_again(&mut player, &mut host).await;
+        drop((host, player));
+        node.empties().await;
+    }
+    assert!(node.metric("signaling_rate_limit_drops_total") > 60.0);
+}
+
+#[tokio::test]
+async fn a_slow_receiver_is_closed_and_nobody_waits_for_it() {
+    let node = Node::memory().await;
+    node.change(|settings| {
+        settings.rooms.capacity = 3;
+        settings.websocket.max_message_bytes = 32 * 1024;
+        settings.websocket.backpressure_close_bytes = 64 * 1024;
+    });
+    let mut request = Request::room("r1");
+    request.receive_buffer = Some(4096);
+    let mut slow = Client::open(node.address, request).await;
+    node.metric_becomes("signaling_active_connections", 1.0).await;
+    let (mut fast, mut sender) = (Client::join(&node, "r1").await, Client::join(&node, "r1").await);
+    let text = candidate(&"x".repeat(16 * 1024));
+    let end = Instant::now() + DEADLINE;
+    let mut sent = 0;
+    while node.metric("signaling_backpressure_closes_total") < 0.5 {
+        sender.send(text.clone()).await;
+        assert_eq!(fast.hear().await, text);
+        sent += 1;
+        assert!(
+            Instant::now() < end,
+            "{sent} messages wait for a peer that does not read"
+        );
+    }
+    assert_eq!(fast.hear().await, PEER_DISCONNECTED);
+    assert_eq!(slow.closed().await, (1013, "Server overloaded".to_owned()));
+    assert!((node.metric("signaling_closes_total{code=\"1013\"}") - 1.0).abs() < 0.5);
+    sender.send(offer("still here")).await;
+    assert_eq!(fast.hear().await, offer("still here"));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_receiver_reaches_it_when_it_reads() {
+    let node = Node::memory().await;
+    let mut request = Request::room("r1");
+    request.receive_buffer = Some(4096);
+    let mut slow = Client::open(node.address, request).await;
+    node.metric_becomes("signaling_active_connections", 1.0).await;
+    let mut sender = Client::join(&node, "r1").await;
+    // More than the kernel takes, less than the bound of the server.
+    let texts: Vec<String> = (0..24)
+        .map(|number| candidate(&format!("{number}{}", "x".repeat(200_000))))
+        .collect();
+    for text in &texts {
+        sender.send(text.clone()).await;
+    }
+    node.metric_becomes("signaling_messages_forwarded_total", 24.0)
+        .await;
+    for text in &texts {
+        assert!(slow.hear().await == *text, "lost or out of order");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_answer_pings_is_gone() {
+    let node = Node::memory().await;
+    node.change(|settings| settings.websocket.heartbeat_interval = Duration::from_millis(300));
+    // Nobody polls this one, so it answers nothing.
+    let frozen = Client::join(&node, "r1").await;
+    // Polled while it waits, so it answers.
+    let mut alive = Client::join(&node, "r1").await;
+    assert_eq!(alive.hear().await, PEER_DISCONNECTED);
+    node.metric_becomes("signaling_active_connections", 1.0).await;
+    drop(frozen);
+    // Longer than it would take to be given up.
+    assert_eq!(alive.hears_within(Duration::from_millis(1500)).await, None);
+    node.metric_becomes("signaling_active_connections", 1.0).await;
+    alive.send("[]").await;
+    alive.hear().await;
+}

@@ -1,0 +1,228 @@
+//! The program itself: variables, files, signals.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::cluster::join_when_free;
+use crate::support::{Client, DEADLINE, Node, PEER_DISCONNECTED, RedisServer, eventually, get, offer};
+
+/// A running program. It is killed when this is dropped.
+struct Program {
+    child: Child,
+    logs: Lines<BufReader<ChildStdout>>,
+    address: SocketAddr,
+}
+
+fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth-signaling"));
+    command
+        .env_clear()
+        .args(["--bind", "127.0.0.1"])
+        .args(arguments)
+        .envs(variables.iter().copied());
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+impl Program {
+    /// Starts on free ports.
+    async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let health_port = free_port().to_string();
+        let ports = [("PORT", "0"), ("HEALTH_PORT", &*health_port)];
+        let mut child = command(&ports, arguments)
+            .envs(variables.iter().copied())
+            .spawn()
+            .unwrap();
+        let mut logs = BufReader::new(child.stdout.take().unwrap()).lines();
+        let serving = wait_for(&mut logs, "signaling serves").await;
+        let address = serving["address"].as_str().unwrap().parse().unwrap();
+        Self { child, logs, address }
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the program runs").to_string();
+        let status = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .await
+            .unwrap();
+        assert!(status.success());
+    }
+
+    async fn ends(&mut self) -> i32 {
+        let status = timeout(DEADLINE, self.child.wait())
+            .await
+            .expect("the program must end")
+            .unwrap();
+        status.code().expect("an exit code")
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// The first log line with this message.
+async fn wait_for(logs: &mut Lines<BufReader<ChildStdout>>, message: &str) -> serde_json::Value {
+    timeout(DEADLINE, async {
+        while let Some(line) = logs.next_line().await.unwrap() {
+            let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON lines");
+            if line["message"] == message {
+                return line;
+            }
+        }
+        panic!("the program ended without {message:?}");
+    })
+    .await
+    .expect("in time")
+}
+
+/// Runs a program that ends by itself: exit code, stdout and stderr.
+async fn run(variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    let mut child = command(variables, arguments).spawn().unwrap();
+    let (mut out, mut err) = (String::new(), String::new());
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let all = async {
+        let (read, failed) = tokio::join!(stdout.read_to_string(&mut out), stderr.read_to_string(&mut err));
+        read.and(failed).unwrap();
+        child.wait().await.unwrap()
+    };
+    let status = timeout(DEADLINE, all).await.expect("the program must end");
+    (status.code().expect("an exit code"), out + &err)
+}
+
+#[tokio::test]
+async fn variables_alone_are_enough() {
+    let mut program = Program::start(
+        &[
+            ("ROOM_CAPACITY", "1"),
+            ("INSTANCE_ID", "alone"),
+            ("DRAIN_TIMEOUT_MS", "500"),
+        ],
+        &[],
+    )
+    .await;
+    assert_eq!(get(program.address, "/readyz").await, (200, "ready".to_owned()));
+    assert_eq!(get(program.address, "/metrics").await.0, 200);
+    let mut first = Client::try_join(program.address, "r1").await.expect("a seat");
+    assert_eq!(first.headers["x-berth-instance"], "alone");
+    assert_eq!(
+        Client::connect(program.address, "r1").await.closed().await.1,
+        "Room is full"
+    );
+    program.signal("TERM").await;
+    assert_eq!(first.closed().await, (1012, "Server draining".to_owned()));
+    assert_eq!(program.ends().await, 0);
+    wait_for(&mut program.logs, "everything has ended").await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut program = Program::start(&[("DRAIN_TIMEOUT_MS", "3600000")], &[]).await;
+    let _peer = Client::try_join(program.address, "r1").await.expect("a seat");
+    program.signal("INT").await;
+    wait_for(&mut program.logs, "shutting down").await;
+    program.signal("INT").await;
+    assert_eq!(program.ends().await, 0);
+}
+
+#[tokio::test]
+async fn wrong_variables_are_named() {
+    for (variables, named) in [
+        (&[("ROOM_CAPACITY", "many")][..], "ROOM_CAPACITY"),
+        (&[("ROOM_CAPACITY", "0")], "ROOM_CAPACITY"),
+        (&[("PORT", "http")], "PORT"),
+        (&[("REDIS_URL", "http://:hunter2@x")], "REDIS_URL"),
+        (&[("LOG_LEVEL", "loud")], "LOG_LEVEL"),
+    ] {
+        let (code, output) = run(variables, &[]).await;
+        assert_ne!(code, 0, "{variables:?}");
+        assert!(
+            output.contains(named) && !output.contains("hunter2"),
+            "{variables:?}: {output}"
+        );
+    }
+    let taken = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let free = free_port().to_string();
+    for variable in ["PORT", "HEALTH_PORT"] {
+        let other = if variable == "PORT" { "HEALTH_PORT" } else { "PORT" };
+        let (code, output) = run(&[(variable, &port), (other, &free)], &[]).await;
+        assert_ne!(code, 0);
+        assert!(
+            output.contains(&format!("127.0.0.1:{port} ({variable})")),
+            "{output}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn help_and_version() {
+    let (code, output) = run(&[], &["--help"]).await;
+    assert_eq!(code, 0);
+    assert!(
+        output.contains("--settings") && output.contains("REDIS_URL"),
+        "{output}"
+    );
+    assert_eq!(
+        run(&[], &["--version"]).await,
+        (0, format!("berth-signaling {}\n", env!("CARGO_PKG_VERSION")))
+    );
+}
+
+#[tokio::test]
+async fn a_changed_file_is_followed_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("signaling.yaml");
+    let manifest = |capacity: u8| {
+        format!(
+            "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata:\n  name: main\nspec:\n  \
+             publicUrl: ws://localhost:3002\n  rooms:\n    capacity: {capacity}\n"
+        )
+    };
+    std::fs::write(&file, manifest(1)).unwrap();
+    let source = format!("file:{}", file.display());
+    let program = Program::start(&[], &["--settings", &source]).await;
+    let mut first = Client::try_join(program.address, "r1").await.expect("a seat");
+    assert_eq!(
+        Client::connect(program.address, "r1").await.closed().await.1,
+        "Room is full"
+    );
+    std::fs::write(&file, manifest(2)).unwrap();
+    let mut second = eventually("a second seat", || Client::try_join(program.address, "r1")).await;
+    second.send(offer("hello")).await;
+    assert_eq!(first.hear().await, offer("hello"));
+    // A wrong version is refused, the last good one stays.
+    std::fs::write(&file, manifest(0)).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    second.leave().await;
+    assert_eq!(first.hear().await, PEER_DISCONNECTED);
+    eventually("a second seat", || Client::try_join(program.address, "r1")).await;
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_no_ghosts() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let mut program = Program::start(&[("REDIS_URL", &url), ("INSTANCE_ID", "dies")], &[]).await;
+    let survivor = Node::on(&redis, "survives").await;
+    let _player = eventually("a seat", || Client::try_join(program.address, "r1")).await;
+    let mut host = Client::join(&survivor, "r1").await;
+    program.child.kill().await.unwrap();
+    assert_eq!(host.hear().await, PEER_DISCONNECTED);
+    let mut next = join_when_free(&survivor, "r1").await;
+    next.send(offer("next")).await;
+    assert_eq!(host.hear().await, offer("next"));
+}
