@@ -200,7 +200,7 @@ mod tests {
             role: Role::Player,
             id: "m-1",
             pool: "default/eu",
-            ttl: Duration::from_secs(60),
+            ttl: Duration::from_mins(1),
         }
     }
 

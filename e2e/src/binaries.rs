@@ -31,6 +31,9 @@ const ADDONS: [&str; 2] = [
     "sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0",
 ];
 
+/// The oldest Go that builds all of it: metrics-server asks for the newest.
+const GO: (u32, u32) = (1, 26);
+
 /// Folder with `etcd`, `kube-apiserver`, `kube-controller-manager` and `kubectl`.
 ///
 /// The variable `KUBEBUILDER_ASSETS` names another folder, as it does for envtest.
@@ -103,11 +106,16 @@ fn stamp() -> Result<String> {
     ))
 }
 
+/// A go command in the folder of the module; fails when there is no Go, or an old one.
 fn go(verb: &str) -> Result<Command> {
-    if !process::succeeds(Command::new("go").arg("version")) {
-        bail!(
-            "Kubernetes is built from source here: install Go 1.26 or later (https://go.dev/dl) and put it into PATH"
-        );
+    let wanted = format!(
+        "Kubernetes is built from source: install Go {}.{} or newer (https://go.dev/dl)",
+        GO.0, GO.1
+    );
+    let version =
+        process::output(Command::new("go").args(["env", "GOVERSION"])).with_context(|| wanted.clone())?;
+    if go_version(&version).is_none_or(|version| version < GO) {
+        bail!("{wanted}; here it is {}", version.trim());
     }
     let mut command = Command::new("go");
     command
@@ -118,9 +126,27 @@ fn go(verb: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// Major and minor of a text such as `go1.26.8`.
+fn go_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim().strip_prefix("go")?.split(['.', '-', ' ']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 fn announce(packages: &[&str]) {
     eprintln!(
         "building {} from source: minutes the first time, then cached",
         packages.join(", ")
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::go_version;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert_eq!(go_version("go1.26.8\n"), Some((1, 26)));
+        assert!(go_version("go1.9.1") < Some((1, 26)));
+        assert_eq!(go_version("devel"), None);
+    }
 }

@@ -1,8 +1,8 @@
 //! Container images made without Docker and without a registry: what the node needs before its first pod
 //! (pause, DNS, metrics), a Debian base to build on, and Redis on that base.
 //!
-//! An image is a Docker archive (its layers are not compressed, which saves seconds) that carries the name by which manifests call it. Needs root and Debian's
-//! `buildah`, `debootstrap`, `gcc` and `libc6-dev`.
+//! An image is a Docker archive, whose layers are not compressed, which saves seconds; it carries the name by
+//! which manifests call it. Needs root and Debian's `buildah`, `debootstrap`, `gcc` and `libc6-dev`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

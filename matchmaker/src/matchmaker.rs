@@ -40,8 +40,19 @@ pub struct Matchmaker {
     secrets: SecretStore,
     store: Arc<dyn HostStore>,
     metrics: MatchmakerMetrics,
-    /// When occupancy was known last.
-    known: Mutex<Option<Instant>>,
+    occupancy: Mutex<Occupancy>,
+}
+
+/// Whether a signaling server keeps the rooms, as far as this process has seen.
+#[derive(Clone, Copy, Debug, Default)]
+enum Occupancy {
+    /// None has so far.
+    #[default]
+    Never,
+    /// One did when the store was last asked.
+    Known,
+    /// One did before this time.
+    LostAt(Instant),
 }
 
 impl Matchmaker {
@@ -57,7 +68,7 @@ impl Matchmaker {
             secrets,
             store,
             metrics,
-            known: Mutex::default(),
+            occupancy: Mutex::default(),
         }
     }
 
@@ -194,9 +205,7 @@ impl Matchmaker {
             left -= 1;
             if !tick.more || left == 0 {
                 let counts = Arc::new(tick.counts);
-                if counts.occupancy_known {
-                    *self.known.lock() = Some(Instant::now());
-                }
+                self.occupancy.lock().see(counts.occupancy_known);
                 self.metrics.show(Arc::clone(&counts));
                 return Ok(counts);
             }
@@ -204,11 +213,7 @@ impl Matchmaker {
     }
 
     fn rules(&self, view: &MatchmakerView) -> Rules {
-        let expect_occupancy = self
-            .known
-            .lock()
-            .is_some_and(|known| known.elapsed() < OCCUPANCY_GRACE);
-        Rules::new(&view.pool, expect_occupancy)
+        Rules::new(&view.pool, self.occupancy.lock().is_expected())
     }
 
     /// Completes the answer to a grant.
@@ -276,6 +281,26 @@ impl Matchmaker {
             self.metrics.event(event.kind);
         }
         Ok(step.value)
+    }
+}
+
+impl Occupancy {
+    /// What the store said. While it is away it says nothing, so the time of its absence does not count.
+    fn see(&mut self, known: bool) {
+        *self = match (*self, known) {
+            (_, true) => Self::Known,
+            (Self::Known, false) => Self::LostAt(Instant::now()),
+            (before, false) => before,
+        };
+    }
+
+    /// It was known a moment ago and will be again.
+    fn is_expected(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Known => true,
+            Self::LostAt(time) => time.elapsed() < OCCUPANCY_GRACE,
+        }
     }
 }
 

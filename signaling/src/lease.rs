@@ -61,25 +61,34 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut healthy = core.link.as_ref().map(RedisLink::watch_healthy);
     let mut next_assertion = Instant::now() + assertion_interval();
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
+        let is_tick = tokio::select! {
+            _ = ticks.tick() => true,
             // Redis may have come back empty, or may have been away for longer than the lease.
             () = recovered(&mut healthy) => {
                 sleep(core.lease.jitter()).await;
-                reassert(&core);
+                false
             }
             () = core.lease.refresh.notified() => {
                 sleep(core.lease.jitter()).await;
-                reassert(&core);
+                false
             }
             () = sleep_until(next_assertion) => {
                 next_assertion = Instant::now() + assertion_interval();
-                reassert(&core);
+                false
             }
+        };
+        if !is_tick {
+            reassert(&core);
         }
         renew(&core).await;
         for cell in core.rooms.all() {
-            core.update(&cell, Source::Here, |inner| inner.room.retry());
+            core.update(&cell, Source::Here, |inner| {
+                if is_tick {
+                    inner.room.retry()
+                } else {
+                    inner.room.resume()
+                }
+            });
         }
     }
 }

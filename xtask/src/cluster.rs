@@ -75,7 +75,6 @@ pub(crate) fn of_people() -> Result<Cluster> {
 pub(crate) fn up(cluster: &Cluster) -> Result<()> {
     if cluster.node().is_some() {
         packages::require(&packages::NODE)?;
-        packages::require_go()?;
     } else if docker_answers() && !(packages::present("kind") && packages::present("kubectl")) {
         bail!(
             "Docker runs here, so the cluster is kind's: install kind (https://kind.sigs.k8s.io) and kubectl"

@@ -1,5 +1,5 @@
-//! What the machine must have: Debian packages (installed by name where that is allowed), Go, and the parts
-//! of the Rust toolchain.
+//! What the machine must have: Debian packages, installed by name where that is allowed, and the parts of the
+//! Rust toolchain.
 
 use std::env;
 use std::ffi::OsString;
@@ -42,9 +42,6 @@ pub(crate) const NODE: [Package; 15] = [
     ("debootstrap", "debootstrap"),
 ];
 
-/// The oldest Go that builds all of it: metrics-server asks for the newest.
-const GO: (u32, u32) = (1, 26);
-
 /// Makes sure that all `packages` are there: installs the missing ones as root on Debian, else fails and
 /// says which they are.
 pub(crate) fn require(packages: &[Package]) -> Result<()> {
@@ -77,20 +74,6 @@ pub(crate) fn require(packages: &[Package]) -> Result<()> {
         None => Ok(()),
         Some((name, file)) => bail!("{name} is installed and there is no {file} (is /usr/sbin in PATH?)"),
     }
-}
-
-/// Makes sure that `go` is there and new enough: Kubernetes is built from source.
-pub(crate) fn require_go() -> Result<()> {
-    let wanted = format!(
-        "Kubernetes is built from source: install Go {}.{} or newer (https://go.dev/dl)",
-        GO.0, GO.1
-    );
-    let version =
-        process::output(Command::new("go").args(["env", "GOVERSION"])).with_context(|| wanted.clone())?;
-    if go_version(&version).is_none_or(|version| version < GO) {
-        bail!("{wanted}; here it is {}", version.trim());
-    }
-    Ok(())
 }
 
 /// Makes sure that `cargo fmt` and `cargo clippy` are there.
@@ -128,21 +111,9 @@ fn apt_get() -> Command {
     command
 }
 
-fn go_version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text.trim().strip_prefix("go")?.split(['.', '-', ' ']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{go_version, present};
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert_eq!(go_version("go1.26.8\n"), Some((1, 26)));
-        assert!(go_version("go1.9.1") < Some(super::GO));
-        assert_eq!(go_version("devel"), None);
-    }
+    use super::present;
 
     #[test]
     fn programs_are_found_by_name_and_files_by_path() {

@@ -59,7 +59,6 @@ fn suites(fast: bool, target: &Target) -> Vec<Suite> {
 }
 
 fn build_kubernetes() -> Result<()> {
-    packages::require_go()?;
     for folder in [binaries::api()?, binaries::node()?, binaries::addons()?] {
         println!("{}", folder.display());
     }

@@ -105,7 +105,7 @@ pub struct SignalingClusterSpec {
     /// The public Service.
     #[serde(default)]
     pub service: ServiceSpec,
-    /// The signaling pods.
+    /// The signaling pods, and where the managed Redis may run.
     #[serde(default)]
     pub pod: PodSpec,
 }
@@ -356,11 +356,16 @@ impl Default for Drain {
     }
 }
 
-/// The Redis that carries rooms across pods: exactly one of `managed` and `external`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// The Redis that carries rooms across pods: `managed` or `external`. Without either it is a managed one with defaults; no default is
+/// stored, so that `external` can be added later without removing anything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.managed) != has(self.external)")
-    .message("exactly one of managed and external must be set"))]
+#[x_kube(validation = Rule::new("!(has(self.managed) && has(self.external))")
+    .message("managed and external must not both be set"))]
+#[x_kube(validation = Rule::new("has(oldSelf.managed) || has(oldSelf.external) || !has(self.managed) || self.managed.persistence == 'Ephemeral'")
+    .message("managed.persistence cannot be changed while the managed Redis exists"))]
+#[x_kube(validation = Rule::new("!has(oldSelf.managed) || oldSelf.managed.persistence == 'Ephemeral' || has(self.managed) || has(self.external)")
+    .message("managed.persistence cannot be changed while the managed Redis exists"))]
 pub struct Redis {
     /// A Redis that Berth runs: one pod of a StatefulSet with a generated password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -368,15 +373,6 @@ pub struct Redis {
     /// A Redis of yours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
-}
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            managed: Some(ManagedRedis::default()),
-            external: None,
-        }
-    }
 }
 
 /// What the managed Redis keeps.

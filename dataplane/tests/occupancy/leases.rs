@@ -9,7 +9,7 @@ use crate::store::{Store, instance, member, members, room};
 
 const LEASE: Duration = Duration::from_millis(400);
 /// Longest wait for anything here; only a hang reaches it.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Renews the lease of `living` until a renewal says something of interest.
 async fn renew_until<T>(store: &Store, living: &Instance, mut seen: impl FnMut(Renewal) -> Option<T>) -> T {

@@ -37,7 +37,7 @@ impl Network {
             }
         }
         bail!(
-            "the machine has routes into all subnets that a cluster may use: 10.250.N.0/30, 10.244.N.0/24 and 10.(96+N).0.0/16"
+            "the machine has routes into all subnets that a cluster may use (10.250.N.0/30, 10.244.N.0/24, 10.96-111.0.0/16)"
         );
     }
 

@@ -59,9 +59,10 @@ impl IntoResponse for Refusal {
             Self::Invalid(list) => (StatusCode::BAD_REQUEST, issues("Validation failed", list)),
             Self::Conflict(list) => (StatusCode::CONFLICT, issues("Conflict", list)),
             Self::NoHosts => (StatusCode::NOT_FOUND, nobody("No hosts available")),
-            Self::NoneMatching => {
-                (StatusCode::NOT_FOUND, nobody("No available hosts found matching criteria"))
-            }
+            Self::NoneMatching => (
+                StatusCode::NOT_FOUND,
+                nobody("No available hosts found matching criteria"),
+            ),
             Self::TooLarge { limit } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 json!({"error": format!("Body is larger than {limit} bytes")}),

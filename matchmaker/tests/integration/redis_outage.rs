@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use berth_dataplane::testing::RedisServer;
 use berth_matchmaker::host::HostState;
 use berth_matchmaker::store::Found;
+use serde_json::json;
 
+use crate::support::server::Served;
 use crate::support::until;
 use crate::support::world::{Kind, World, anywhere, constant, host, room};
 
@@ -68,4 +71,38 @@ async fn nobody_is_handed_out_while_occupancy_is_expected() {
     world.rules.expect_occupancy = false;
     world.beat(constant("a", "us")).await;
     world.granted(anywhere()).await;
+}
+
+/// A host in the field heartbeats `idle` as soon as Redis is back, in the middle of its session, and may be quicker than
+/// signaling.
+#[tokio::test]
+async fn a_session_outlives_redis() {
+    let mut redis = RedisServer::start();
+    let served = Served::on_redis(&redis).await;
+    served.seated_host("a").await;
+    assert_eq!(served.find(&json!({})).await.status, 200);
+    let player = served.join("room-a").await;
+    until("the room is known", || async {
+        served.ask("/counts").await.json()["hosts"]["busy"] == 1
+    })
+    .await;
+    redis.kill();
+    assert_eq!(served.find(&json!({})).await.status, 503);
+    redis.restart();
+    let beat = json!({"hostId": "a", "roomId": "room-a"});
+    until("heartbeats are accepted again", || async {
+        served.heartbeat(&beat).await.status == 200
+    })
+    .await;
+    assert_eq!(
+        served.find(&json!({})).await.status,
+        404,
+        "nobody knows who sits where"
+    );
+    served.return_to_rooms(&[("room-a", player)]).await;
+    served.join("room-a").await;
+    served.heartbeat(&beat).await;
+    assert_eq!(served.find(&json!({})).await.status, 404, "the session goes on");
+    served.leave("room-a", player).await;
+    assert_eq!(served.find(&json!({})).await.status, 200);
 }

@@ -22,9 +22,11 @@
 //! connection. So whatever contradicts what the room knows (a message of a stranger, a list with an
 //! unknown member) makes it ask the store again, which decides.
 //!
-//! A store that was flushed or restarted empty knows nobody until each instance has asserted its seats. So a member
-//! that is merely missing there is given up only if its instance cannot be reached, or if it is still missing
-//! [`PATIENCE`] retries later. Players whose media flows must not hear of a departure that never was.
+//! A store that was flushed or restarted empty knows nobody until each instance has asserted its seats, and an
+//! instance does not listen until it has subscribed again. So a member that is missing in the store and cannot be
+//! reached is given up only if it is still missing [`PATIENCE`] retries later, which is longer than the lease. Players
+//! whose media flows must not hear of a departure that never was. Whoever takes the seats of a dead instance
+//! away tells the others, so nobody depends on that time.
 //!
 //! The death of an instance reaches a room as the departure of its members, one by one, from whoever took their
 //! seats away.

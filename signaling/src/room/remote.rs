@@ -1,6 +1,6 @@
 //! What is heard from other instances and from the store.
 
-use berth_dataplane::occupancy::{Instance, MemberId, Seat};
+use berth_dataplane::occupancy::{MemberId, Seat};
 use smallvec::SmallVec;
 
 use super::{
@@ -17,10 +17,7 @@ impl Room {
         }
         self.note(seat.member);
         match self.remote(seat.member) {
-            Some(remote) => {
-                remote.join = seat.join;
-                remote.missing = None;
-            }
+            Some(remote) => remote.join = seat.join,
             None => self.add_remote(seat, &mut effects),
         }
         self.route(&seat.instance).revive(&mut effects);
@@ -101,17 +98,11 @@ impl Room {
             .unwrap_or_default();
         let is_missing =
             |member: MemberId| !changed.contains(&member) && !seats.iter().any(|seat| seat.member == member);
-        let routes = &self.routes;
-        let unreachable = |instance: &Instance| {
-            routes
-                .iter()
-                .any(|route| route.instance == *instance && route.is_stalled())
-        };
         let mut gone: SmallVec<[MemberId; 2]> = SmallVec::new();
         for remote in &mut self.remotes {
             if !is_missing(remote.member) {
                 remote.missing = None;
-            } else if remote.missing >= Some(PATIENCE) || unreachable(&remote.instance) {
+            } else if remote.missing >= Some(PATIENCE) {
                 gone.push(remote.member);
             } else {
                 remote.missing.get_or_insert(0);

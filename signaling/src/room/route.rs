@@ -67,11 +67,6 @@ impl Route {
         }
     }
 
-    /// Whether the last attempt to reach the instance failed.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled
-    }
-
     fn came_back(&mut self, count: u32) {
         self.in_lane = self.in_lane.saturating_sub(count);
     }
@@ -161,12 +156,18 @@ impl Room {
         effects.extend(lost.map(|(loss, messages)| Effect::Lost { loss, messages }));
     }
 
-    /// Tries again what did not work: called every few seconds.
-    pub fn retry(&mut self) -> Effects {
+    /// Sends what waits for unreachable instances once more.
+    pub fn resume(&mut self) -> Effects {
         let mut effects = Effects::new();
         for route in &mut self.routes {
             route.resume(&mut effects);
         }
+        effects
+    }
+
+    /// Tries again what did not work. Called every third of a lease.
+    pub fn retry(&mut self) -> Effects {
+        let mut effects = self.resume();
         let mut overdue = false;
         for remote in &mut self.remotes {
             if let Some(retries) = &mut remote.missing {

@@ -144,10 +144,7 @@ impl World {
                 }
             }
             Step::Kill(server) => self.kill(server % count),
-            Step::Lapse => self
-                .servers
-                .iter_mut()
-                .for_each(|server| server.lapsed = !server.alive),
+            Step::Lapse => self.lapse(),
             Step::Reap(server) => self.reap(server % count),
             Step::Unsubscribe(server) => {
                 self.servers[server % count].subscribed = false;
@@ -156,6 +153,7 @@ impl World {
             Step::Resubscribe(server) => self.resubscribe(server % count),
             Step::TimeOut(server, done) => self.publish(server % count, 1, Some(done)),
             Step::Flush => {
+                self.read_inboxes();
                 for (_, seats) in &mut self.store {
                     seats.clear();
                 }

@@ -223,8 +223,9 @@ async fn messages_to_a_killed_instance_reach_the_next_peer() {
     let redis = RedisServer::start();
     let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
     let mut host = Client::join(&one, "r1").await;
-    let player = Client::join(&two, "r1").await;
+    let mut player = Client::join(&two, "r1").await;
     host.send(offer("first")).await;
+    assert_eq!(player.hear().await, offer("first"));
     two.kill().await;
     drop(player);
     host.send(offer("second")).await;

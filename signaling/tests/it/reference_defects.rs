@@ -18,7 +18,7 @@ use crate::support::{
 async fn a_refused_origin_takes_no_seat() {
     let node = Node::memory().await;
     node.change(|settings| {
-        settings.security.allowed_origins = AllowedOrigins::new(["https://ok.example".to_owned()])
+        settings.security.allowed_origins = AllowedOrigins::new(["https://ok.example".to_owned()]);
     });
     let mut host = Client::join(&node, "r1").await;
     for _ in 0..3 {
@@ -275,9 +275,9 @@ async fn gauges_fall() {
     // Some say goodbye, some do not, some are refused.
     for (number, peer) in peers.into_iter().enumerate() {
         if number % 2 == 0 {
-            peer.leave().await
+            peer.leave().await;
         } else {
-            drop(peer)
+            drop(peer);
         }
     }
     Client::open(node.address, Request::target("/"))

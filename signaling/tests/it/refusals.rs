@@ -41,6 +41,20 @@ pub(crate) fn require_tokens(node: &Node) {
     });
 }
 
+/// A change of the settings, a handshake, and how it is refused, if it is.
+type Case<'a> = (&'a dyn Fn(&mut SignalingSettings), Request, Option<(u16, String)>);
+
+/// A seat is shown by an answer.
+async fn is_seated(node: &Node, mut client: Client) {
+    client.send("[]").await;
+    assert_eq!(
+        client.hear().await,
+        r#"{"type":"control","action":"schema-error"}"#
+    );
+    client.leave().await;
+    node.empties().await;
+}
+
 #[tokio::test]
 async fn every_refusal_has_its_code_and_reason() {
     let node = Node::memory().await;
@@ -65,8 +79,7 @@ async fn every_refusal_has_its_code_and_reason() {
     let mut hostless = room();
     hostless.host = false;
 
-    type Change<'a> = &'a dyn Fn(&mut SignalingSettings);
-    let cases: Vec<(Change<'_>, Request, Option<(u16, String)>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         (&unchanged, room(), None),
         (&unchanged, hostless, refused(1008, "Malformed request")),
         (&unchanged, Request::target("/"), refused(1008, "Invalid roomId")),
@@ -120,19 +133,10 @@ async fn every_refusal_has_its_code_and_reason() {
         });
         let described = format!("{} {:?}", request.target, request.headers);
         let mut client = Client::open(node.address, request).await;
-        match expected {
-            Some(expected) => assert_eq!(client.closed().await, expected, "{described}"),
-            None => {
-                // A seat is shown by an answer.
-                client.send("[]").await;
-                assert_eq!(
-                    client.hear().await,
-                    r#"{"type":"control","action":"schema-error"}"#,
-                    "{described}"
-                );
-                client.leave().await;
-                node.empties().await;
-            }
+        if let Some(expected) = expected {
+            assert_eq!(client.closed().await, expected, "{described}");
+        } else {
+            is_seated(&node, client).await;
         }
     }
 }
@@ -172,14 +176,10 @@ async fn tokens_open_rooms() {
         ),
     ] {
         let mut client = Client::open(node.address, request).await;
-        match expected {
-            Some(expected) => assert_eq!(client.closed().await, *expected),
-            None => {
-                client.send("[]").await;
-                client.hear().await;
-                client.leave().await;
-                node.empties().await;
-            }
+        if let Some(expected) = expected {
+            assert_eq!(client.closed().await, *expected);
+        } else {
+            is_seated(&node, client).await;
         }
     }
 }

@@ -43,38 +43,28 @@ struct Host {
 
 impl Pool {
     pub(super) fn heartbeat(&mut self, view: &mut View<'_>, beat: Heartbeat) -> Registered {
-        if let Some(owner) = self
-            .rooms
-            .get(&beat.room)
-            .filter(|owner| **owner != beat.host)
-            .cloned()
+        let owner = self.rooms.get(&beat.room).filter(|owner| **owner != beat.host);
+        if let Some(owner) = owner.cloned()
             && self.lives(view, &owner)
         {
             return Registered::RoomTaken(owner);
         }
-        if self
-            .hosts
-            .get(&beat.host)
-            .is_some_and(|host| host.alive_ms <= view.now_ms)
-        {
-            self.lose(view, &beat.host);
-        }
-        let before = self.hosts.remove(&beat.host);
-        let registered = if before.is_some() {
+        let registered = if self.lives(view, &beat.host) {
             Registered::Renewed
         } else {
             Registered::New
         };
+        let before = self.hosts.remove(&beat.host);
+        let moves_in = before.as_ref().is_none_or(|host| host.room != beat.room);
         let mut slots = Slots::default();
-        let mut watched = false;
-        if let Some(mut host) = before {
+        if let Some(host) = before {
             self.forget(&beat.host, &host);
-            slots = std::mem::take(&mut host.slots);
-            watched = host.room == beat.room;
-            if !watched {
-                self.end_reservations(view, &beat.host, &host.room, &slots, EventKind::EndedByRoomChange);
+            if moves_in {
+                let kind = EventKind::EndedByRoomChange;
+                self.end_reservations(view, &beat.host, &host.room, &host.slots, kind);
                 self.unclaim(view, &host.room);
-                slots = Slots::default();
+            } else {
+                slots = host.slots;
             }
         }
         let offer = Offer {
@@ -91,7 +81,7 @@ impl Pool {
             offer,
             slots,
         };
-        if !watched {
+        if moves_in {
             self.rooms.insert(host.room.clone(), beat.host.clone());
             view.rooms.watch(&host.room, view.name);
         }

@@ -138,6 +138,17 @@ impl Served {
         member
     }
 
+    /// Signaling lives again after the store lost everything, and seats who is still there.
+    pub(crate) async fn return_to_rooms(&self, members: &[(&str, MemberId)]) {
+        self.seats.renew(&self.instance).await.unwrap();
+        for (name, member) in members {
+            self.seats
+                .join(&room(name), *member, &self.instance, 64)
+                .await
+                .unwrap();
+        }
+    }
+
     pub(crate) async fn leave(&self, name: &str, member: MemberId) {
         self.seats
             .leave(&room(name), member, &self.instance)

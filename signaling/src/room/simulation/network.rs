@@ -111,6 +111,24 @@ impl World {
         self.members.retain(|_, member| member.server != server);
     }
 
+    /// Everything that was published is read. What a dead instance said is not heard after its seats are gone: a lease is
+    /// longer than any delivery.
+    pub(super) fn read_inboxes(&mut self) {
+        for server in 0..self.servers.len() {
+            while !self.servers[server].inbox.is_empty() {
+                self.receive(server);
+            }
+        }
+    }
+
+    /// The leases of the dead end.
+    pub(super) fn lapse(&mut self) {
+        self.read_inboxes();
+        for server in &mut self.servers {
+            server.lapsed = !server.alive;
+        }
+    }
+
     /// Dead instances whose lease has ended.
     pub(super) fn lapsed(&self) -> Vec<Instance> {
         self.servers

@@ -177,7 +177,7 @@ fn head(request: &Request) -> String {
         head.push_str("Host: localhost\r\n");
     }
     for (name, value) in &request.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head + "\r\n"
 }
