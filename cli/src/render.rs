@@ -81,7 +81,11 @@ pub fn command(options: &RenderOptions) -> ExitCode {
 fn render(options: &RenderOptions) -> Result<(), RenderError> {
     let files = sources(&options.files)?;
     let report = Validator::new()?.check(&files, &[]);
-    for finding in report.findings.iter().filter(|finding| finding.level == Level::Error) {
+    for finding in report
+        .findings
+        .iter()
+        .filter(|finding| finding.level == Level::Error)
+    {
         writeln!(io::stderr().lock(), "{finding}")?;
     }
     if report.count(Level::Error) > 0 {
@@ -92,7 +96,10 @@ fn render(options: &RenderOptions) -> Result<(), RenderError> {
         resources.extend(documents(file)?);
     }
     let defaults = Defaults {
-        image: options.image.clone().unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}")),
+        image: options
+            .image
+            .clone()
+            .unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}")),
         redis_image: options.redis_image.clone(),
         image_pull_policy: PullPolicy::default(),
     };
@@ -105,7 +112,10 @@ fn render(options: &RenderOptions) -> Result<(), RenderError> {
 
 /// The resources of Berth in a file; other kinds are not ours to render.
 fn documents(file: &Source) -> Result<Vec<Manifest>, RenderError> {
-    let failed = |source| RenderError::Document { file: file.name.clone(), source };
+    let failed = |source| RenderError::Document {
+        file: file.name.clone(),
+        source,
+    };
     let mut resources = Vec::new();
     for document in serde_yaml::Deserializer::from_str(&file.text) {
         let document = Value::deserialize(document).map_err(failed)?;
@@ -122,7 +132,9 @@ fn documents(file: &Source) -> Result<Vec<Manifest>, RenderError> {
 
 fn manifest(item: Value) -> Result<Option<Manifest>, serde_yaml::Error> {
     fn typed<K: DeserializeOwned>(item: Value) -> Result<Box<K>, serde_yaml::Error> {
-        serde_json::from_value(item).map(Box::new).map_err(serde::de::Error::custom)
+        serde_json::from_value(item)
+            .map(Box::new)
+            .map_err(serde::de::Error::custom)
     }
     Ok(match item["kind"].as_str() {
         Some("SignalingCluster") => Some(Manifest::SignalingCluster(typed(item)?)),

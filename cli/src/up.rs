@@ -84,7 +84,10 @@ pub async fn command(options: UpOptions) -> ExitCode {
 fn log_level() -> LogLevel {
     // People read this terminal: what is normal is not worth a line.
     let quiet = || "warn".parse().unwrap_or_default();
-    std::env::var("LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or_else(quiet)
+    std::env::var("LOG_LEVEL")
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or_else(quiet)
 }
 
 async fn run(options: &UpOptions) -> Result<(), UpError> {
@@ -109,7 +112,9 @@ pub async fn start(options: &UpOptions, shutdown: Shutdown) -> Result<Up, UpErro
         None => SecretStore::in_memory(),
     };
     secrets.follow();
-    let public_url = options.port_base.map(|_| format!("ws://localhost:{}", ports.signaling.port()));
+    let public_url = options
+        .port_base
+        .map(|_| format!("ws://localhost:{}", ports.signaling.port()));
     let both = settings::start(options, &secrets, &metrics, public_url).await?;
     settings::generate_secrets(options, &secrets, &both.matchmaker.first().await.get())?;
 
@@ -156,18 +161,28 @@ pub async fn start(options: &UpOptions, shutdown: Shutdown) -> Result<Up, UpErro
     tokio::spawn(internal.serve(router, shutdown.clone(), Phase::Expired));
     shutdown.spawn(signaling.serve());
     shutdown.spawn(matchmaker.serve());
-    Ok(Up { addresses, shutdown, settings: both.signaling })
+    Ok(Up {
+        addresses,
+        shutdown,
+        settings: both.signaling,
+    })
 }
 
 /// Both services on one store: that is how the matchmaker sees who sits in which room.
 fn stores(options: &UpOptions, metrics: &Metrics) -> Result<(signaling::Store, matchmaker::Store), UpError> {
     let Some(url) = &options.redis else {
         let rooms = MemoryRooms::default();
-        return Ok((signaling::Store::Memory(rooms.clone()), matchmaker::Store::Memory(rooms)));
+        return Ok((
+            signaling::Store::Memory(rooms.clone()),
+            matchmaker::Store::Memory(rooms),
+        ));
     };
     let endpoint = RedisEndpoint::from_url(url)?;
     let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::register(metrics));
-    Ok((signaling::Store::Redis(link.clone()), matchmaker::Store::Redis(link)))
+    Ok((
+        signaling::Store::Redis(link.clone()),
+        matchmaker::Store::Redis(link),
+    ))
 }
 
 impl Up {
@@ -178,23 +193,40 @@ impl Up {
 
     /// Waits for the shutdown and leads it to its end.
     pub async fn run(self) -> ShutdownOutcome {
-        let timeout = || self.settings.snapshot().map(|view| view.load().cluster.drain_timeout).unwrap_or_default();
+        let timeout = || {
+            self.settings
+                .snapshot()
+                .map(|view| view.load().cluster.drain_timeout)
+                .unwrap_or_default()
+        };
         self.shutdown
-            .run(|| DrainPlan { endpoint_delay: std::time::Duration::ZERO, drain_timeout: timeout() })
+            .run(|| DrainPlan {
+                endpoint_delay: std::time::Duration::ZERO,
+                drain_timeout: timeout(),
+            })
             .await
     }
 }
 
 /// What people see when it is up.
 fn welcome(addresses: &Addresses, moved: bool) -> String {
-    let Addresses { matchmaker, signaling, internal, origin } = addresses;
+    let Addresses {
+        matchmaker,
+        signaling,
+        internal,
+        origin,
+    } = addresses;
     let (matchmaker, signaling, internal) = (matchmaker.port(), signaling.port(), internal.port());
     let host = if moved {
         format!(" --matchmaker http://localhost:{matchmaker} --signaling ws://localhost:{signaling}")
     } else {
         String::new()
     };
-    let play = if moved { format!(" --matchmaker http://localhost:{matchmaker}") } else { String::new() };
+    let play = if moved {
+        format!(" --matchmaker http://localhost:{matchmaker}")
+    } else {
+        String::new()
+    };
     format!(
         "Berth {VERSION} is up, from {origin}\n\n\
          \x20 matchmaker  http://localhost:{matchmaker}\n\

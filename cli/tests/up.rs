@@ -1,6 +1,10 @@
 //! `berth up`, `berth host` and `berth play` together, as on a laptop: in memory, and with Redis.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -48,17 +52,35 @@ async fn two_players_one_after_the_other(more: &[&str]) {
     let options = up_options(&[&["--port-base", &base_text], more].concat());
     let shutdown = Shutdown::new();
     let up = up::start(&options, shutdown.clone()).await.unwrap();
-    let (matchmaker, signaling) = (format!("http://localhost:{base}"), format!("ws://localhost:{}", base + 2));
+    let (matchmaker, signaling) = (
+        format!("http://localhost:{base}"),
+        format!("ws://localhost:{}", base + 2),
+    );
     assert_eq!(up.addresses().signaling.port(), base + 2);
 
-    let args = ["berth", "host", "--matchmaker", &matchmaker, "--signaling", &signaling, "--loopback", "--present-host"];
-    let Line::Host(host) = Line::parse_from(args) else { unreachable!() };
+    let args = [
+        "berth",
+        "host",
+        "--matchmaker",
+        &matchmaker,
+        "--signaling",
+        &signaling,
+        "--loopback",
+        "--present-host",
+    ];
+    let Line::Host(host) = Line::parse_from(args) else {
+        unreachable!()
+    };
     let end_host = CancellationToken::new();
     let hosting = tokio::spawn(berth::host::run(host, end_host.clone()));
     for _ in 0..2 {
         let report = play_until_found(&matchmaker).await;
         assert_eq!(report["outcome"], "ok", "{report}");
-        assert_eq!(report["signalingUrl"], format!("{signaling}/"), "players are sent to the moved port: {report}");
+        assert_eq!(
+            report["signalingUrl"],
+            format!("{signaling}/"),
+            "players are sent to the moved port: {report}"
+        );
     }
     end_host.cancel();
     hosting.await.unwrap().unwrap();
@@ -70,8 +92,20 @@ async fn two_players_one_after_the_other(more: &[&str]) {
 async fn play_until_found(matchmaker: &str) -> serde_json::Value {
     let mut report = serde_json::Value::Null;
     for _ in 0..120 {
-        let args = ["berth", "play", "--matchmaker", matchmaker, "--loopback", "--frames", "3", "--round-trips", "3"];
-        let Line::Play(options) = Line::parse_from(args) else { unreachable!() };
+        let args = [
+            "berth",
+            "play",
+            "--matchmaker",
+            matchmaker,
+            "--loopback",
+            "--frames",
+            "3",
+            "--round-trips",
+            "3",
+        ];
+        let Line::Play(options) = Line::parse_from(args) else {
+            unreachable!()
+        };
         report = serde_json::to_value(berth::play::run(options).await).unwrap();
         if report["exitCode"] != 2 {
             break;
@@ -96,11 +130,15 @@ async fn with_redis() {
 async fn a_taken_port_is_named() {
     let base = free_base();
     let _taken = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
-    let Err(error) = up::start(&up_options(&["--port-base", &base.to_string()]), Shutdown::new()).await else {
+    let Err(error) = up::start(&up_options(&["--port-base", &base.to_string()]), Shutdown::new()).await
+    else {
         panic!("the port is taken");
     };
     let text = error.to_string();
-    assert!(text.contains(&(base + 2).to_string()) && text.contains("--port-base"), "{text}");
+    assert!(
+        text.contains(&(base + 2).to_string()) && text.contains("--port-base"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +149,8 @@ async fn wrong_manifests_name_the_field() {
     std::fs::write(folder.path().join("berth.yaml"), manifest).unwrap();
     let path = folder.path().to_str().unwrap();
     let options = up_options(&["--port-base", &free_base().to_string(), "--manifests", path]);
-    let Err(error) = up::start(&options, Shutdown::new()).await else { panic!("65 is too many") };
+    let Err(error) = up::start(&options, Shutdown::new()).await else {
+        panic!("65 is too many")
+    };
     assert!(error.to_string().contains("spec.rooms.capacity"), "{error}");
 }

@@ -13,7 +13,7 @@ const INTERNAL: u16 = 8080;
 /// Signaling and matchmaker in one process, from the manifests that a cluster takes.
 ///
 /// Without --redis everything is kept in memory and ends with the process. Hosts register with the secret berth-local unless
-/// HOST_SECRET says otherwise. Changes of the manifests are in force within a second.
+/// `HOST_SECRET` says otherwise. Changes of the manifests are in force within a second.
 #[derive(Debug, Clone, Args)]
 pub struct UpOptions {
     /// File or folder with one SignalingCluster, one HostPool and what they name [default: examples/local/, or its copy in
@@ -21,7 +21,7 @@ pub struct UpOptions {
     #[arg(long, value_name = "PATH")]
     pub manifests: Option<PathBuf>,
 
-    /// Keep rooms and hosts in this Redis instead, as redis://host:port; REDIS_URL does the same
+    /// Keep rooms and hosts in this Redis instead, as redis://host:port; `REDIS_URL` does the same
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
 

@@ -38,25 +38,34 @@ pub(super) async fn start(
     metrics: &Metrics,
     public_url: Option<String>,
 ) -> Result<BothSettings, UpError> {
-    let named = options.manifests.clone().or_else(|| Some(PathBuf::from(LOCAL)).filter(|path| path.is_dir()));
-    let (updates, origin) = match named {
-        Some(path) => {
-            let origin = path.display().to_string();
-            let (updates, task) = follow_manifests(path, secrets.clone()).await.map_err(UpError::Manifests)?;
-            tokio::spawn(task);
-            (updates, origin)
-        }
-        None => {
-            let bundle = read_manifests("built-in manifests", EMBEDDED, secrets).map_err(UpError::Manifests)?;
-            (watch::channel(Update::Bundle(bundle)).1, "the manifests built into this program".to_owned())
-        }
+    let named = options
+        .manifests
+        .clone()
+        .or_else(|| Some(PathBuf::from(LOCAL)).filter(|path| path.is_dir()));
+    let (updates, origin) = if let Some(path) = named {
+        let origin = path.display().to_string();
+        let (updates, task) = follow_manifests(path, secrets.clone())
+            .await
+            .map_err(UpError::Manifests)?;
+        tokio::spawn(task);
+        (updates, origin)
+    } else {
+        let bundle = read_manifests("built-in manifests", EMBEDDED, secrets).map_err(UpError::Manifests)?;
+        (
+            watch::channel(Update::Bundle(bundle)).1,
+            "the manifests built into this program".to_owned(),
+        )
     };
     let updates = match public_url {
         Some(url) => with_public_url(updates, Value::String(url)),
         None => updates,
     };
     Ok(BothSettings {
-        signaling: Settings::follow_valid_updates(Own::default(), updates.clone(), &metrics.scoped("signaling"))?,
+        signaling: Settings::follow_valid_updates(
+            Own::default(),
+            updates.clone(),
+            &metrics.scoped("signaling"),
+        )?,
         matchmaker: Settings::follow_valid_updates(Own::default(), updates, &metrics.scoped("matchmaker"))?,
         origin,
     })
@@ -86,7 +95,11 @@ fn overridden(mut bundle: Bundle, url: &Value) -> Bundle {
 }
 
 /// Gives the secrets that the operator would generate: the hosts' and the key of match tokens.
-pub(super) fn generate_secrets(options: &UpOptions, secrets: &SecretStore, view: &MatchmakerView) -> Result<(), UpError> {
+pub(super) fn generate_secrets(
+    options: &UpOptions,
+    secrets: &SecretStore,
+    view: &MatchmakerView,
+) -> Result<(), UpError> {
     let host = &view.pool.host_secret.current;
     match &options.host_secret {
         Some(secret) => put(secrets, host, secret)?,

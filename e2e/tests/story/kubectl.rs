@@ -46,7 +46,7 @@ impl Cluster {
     pub(crate) fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(args);
-        succeeded("kubectl", args, self.command(&self.kubectl, &all).output()?)
+        succeeded("kubectl", args, &self.command(&self.kubectl, &all).output()?)
     }
 
     /// Runs `kubectl` and returns what it printed to standard error; an error when it succeeds.
@@ -64,7 +64,7 @@ impl Cluster {
     /// `kubectl apply -f -` of a manifest.
     pub(crate) fn apply_text(&self, manifest: &str) -> Result<String> {
         let args = ["--namespace", &self.namespace, "apply", "-f", "-"];
-        succeeded("kubectl", &args, self.with_stdin(&args, manifest)?)
+        succeeded("kubectl", &args, &self.with_stdin(&args, manifest)?)
     }
 
     fn with_stdin(&self, args: &[&str], stdin: &str) -> Result<Output> {
@@ -104,7 +104,7 @@ impl Cluster {
 
     /// Runs `helm`.
     pub(crate) fn helm(&self, args: &[&str]) -> Result<String> {
-        succeeded("helm", args, self.command(&self.helm, args).output()?)
+        succeeded("helm", args, &self.command(&self.helm, args).output()?)
     }
 
     /// Waits for a condition as a newcomer would.
@@ -191,7 +191,7 @@ impl Pod {
     }
 }
 
-fn succeeded(program: &str, args: &[impl AsRef<OsStr>], output: Output) -> Result<String> {
+fn succeeded(program: &str, args: &[impl AsRef<OsStr>], output: &Output) -> Result<String> {
     if !output.status.success() {
         let args: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
         bail!(

@@ -21,7 +21,7 @@ use kubectl::Cluster;
 use peers::Peers;
 
 /// Long enough for everything that Kubernetes does on a slow machine.
-const SLOW: Duration = Duration::from_secs(180);
+const SLOW: Duration = Duration::from_mins(3);
 
 /// What the steps share.
 struct Story {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Peer {
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if let Ok(value) = serde_json::from_str(&line) {
-                    sink.lock().expect("the reader does not panic").push(value);
+                    sink.lock().unwrap_or_else(PoisonError::into_inner).push(value);
                 }
             }
         });
@@ -72,7 +72,7 @@ impl Peer {
 
     /// Everything printed so far.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.lines.lock().expect("the reader does not panic").clone()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Events of this name, in order.

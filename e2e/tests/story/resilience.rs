@@ -92,7 +92,7 @@ pub(crate) fn lose_signaling(story: &Story, hosts: &mut Peer) -> Result<()> {
         player.lines()
     );
     player.interrupt()?;
-    let (code, report) = player.finish(Duration::from_secs(60))?;
+    let (code, report) = player.finish(Duration::from_mins(1))?;
     ensure!(code == 0, "the player ended with {code}: {report}");
     until("two signaling pods", SLOW, || {
         Ok(Seen::equal(story.cluster.pods(SIGNALING)?.len(), 2))
@@ -156,7 +156,7 @@ pub(crate) fn lose_redis(story: &Story, hosts: &mut Peer) -> Result<()> {
         "the slot of a running session was granted again: {rooms:?}"
     );
     player.interrupt()?;
-    let (code, report) = player.finish(Duration::from_secs(60))?;
+    let (code, report) = player.finish(Duration::from_mins(1))?;
     ensure!(code == 0, "the player ended with {code}: {report}");
     ensure!(hosts.runs()?, "a host ended: {:?}", hosts.lines());
     pool_shows(story, "idle 2", |hosts| hosts["idle"] == 2)

@@ -31,7 +31,7 @@ pub(crate) fn follow(story: &Story) -> Result<()> {
             || {
                 let state: Value = serde_json::from_str(&cluster.pod_get(&pod.name, 8080, "/statusz")?)?;
                 let seen = &state["settings"]["generations"]["SignalingCluster"];
-                Ok(Seen::equal(seen.clone(), Value::from(generation)))
+                Ok(Seen::equal(seen.as_i64(), Some(generation)))
             },
         )?;
     }

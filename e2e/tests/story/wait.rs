@@ -45,7 +45,7 @@ pub(crate) enum Seen {
 
 impl Seen {
     /// `Yes` when both are equal, else what was there.
-    pub(crate) fn equal<T: PartialEq + std::fmt::Debug>(seen: T, expected: T) -> Self {
+    pub(crate) fn equal<T: Copy + PartialEq + std::fmt::Debug>(seen: T, expected: T) -> Self {
         if seen == expected {
             Self::Yes
         } else {
