@@ -117,13 +117,13 @@ async fn play_until_found(matchmaker: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_memory() {
-    two_players_one_after_the_other(&[]).await;
+    Box::pin(two_players_one_after_the_other(&[])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_redis() {
     let redis = RedisServer::start();
-    two_players_one_after_the_other(&["--redis", &redis.url()]).await;
+    Box::pin(two_players_one_after_the_other(&["--redis", &redis.url()])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
