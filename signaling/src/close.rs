@@ -1,10 +1,5 @@
 //! Why the server closes a connection: codes and reasons as clients see them.
 
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-
-use crate::protocol::Text;
-
 /// Why the server closes a connection. Every refusal comes after the upgrade, because browsers do not show a page the
 /// status of a failed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +96,6 @@ impl Close {
             Self::Overloaded => "Server overloaded",
             Self::Draining => "Server draining",
             Self::TooLarge | Self::NotUtf8 | Self::ProtocolError => "",
-        }
-    }
-
-    /// The close frame.
-    pub(crate) fn frame(self) -> CloseFrame {
-        CloseFrame {
-            code: CloseCode::from(self.code()),
-            reason: Text::from_static(self.reason()),
         }
     }
 

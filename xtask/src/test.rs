@@ -6,7 +6,7 @@ use berth_e2e::{binaries, process};
 use crate::packages::{self, cargo};
 use crate::story::Target;
 use crate::suites::{self, Suite};
-use crate::{chart, dependencies, docs, generate, image, scripts};
+use crate::{chart, dependencies, docs, generate, helm, image, scripts};
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -48,7 +48,7 @@ fn suites(fast: bool, target: &Target) -> Vec<Suite> {
         (true, Suite::new("generated", "generated files are current", generate::check)),
         (!fast, Suite::new("kubernetes", "Kubernetes is built from source, or cached", build_kubernetes)),
         (true, Suite::new("unit", "tests of all crates, with real Redis and coturn", || run_cargo("test --locked --workspace --exclude=berth-e2e"))),
-        (!fast, Suite::new("api", "the operator against the real API server", || run_cargo("test --locked --package=berth-e2e --lib --test=api"))),
+        (!fast, Suite::new("api", "the operator against the real API server", run_api)),
         (!fast, Suite::new("image", "the container image", || image::build("release", &chart::image()?, None).map(drop))),
         (!fast, Suite::new("docs", "command blocks that need no cluster", || docs::run_suite("local", &[]))),
         (!fast && ours, Suite::new("guide", "the README's five minutes on a cluster", Target::run_guide)),
@@ -63,6 +63,12 @@ fn build_kubernetes() -> Result<()> {
         println!("{}", folder.display());
     }
     Ok(())
+}
+
+fn run_api() -> Result<()> {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--package=berth-e2e", "--lib", "--test=api"]);
+    process::run(test.env("BERTH_E2E_HELM", helm::find()?))
 }
 
 fn run_cargo(arguments: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The stream under a WebSocket, for reading and writing without waiting.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -56,6 +56,11 @@ impl Write for OwnerIo {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut context = Context::from_waker(&self.owner);
         now(Pin::new(&mut self.stream).poll_write(&mut context, bytes))
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut context = Context::from_waker(&self.owner);
+        now(Pin::new(&mut self.stream).poll_write_vectored(&mut context, slices))
     }
 
     fn flush(&mut self) -> io::Result<()> {

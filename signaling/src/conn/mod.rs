@@ -2,10 +2,12 @@
 //!
 //! There is one task per socket: no writer task, no channel. The owner polls for frames under a short lock
 //! ([`Conn::poll_next`]). Whoever has a message for the peer takes the same lock and writes into the socket at once
-//! ([`Conn::deliver`]); only what the kernel does not take stays in the socket's buffer, and the owner's task is woken
-//! when there is room. The socket is a plain tungstenite state machine over [`io::OwnerIo`] instead of
-//! `tokio_tungstenite`'s stream, because that one wakes whichever task polled last, and keeps two wakers and a boxed stream
-//! per socket.
+//! ([`Conn::deliver`]); only what the kernel does not take is kept, and the owner's task is woken when there is room.
+//!
+//! The frames are read and written here ([`incoming`], [`outgoing`]), and not by tungstenite's `WebSocket`, because of what
+//! that one keeps for each socket: a read buffer of its own, and for ever as much memory as the largest message that
+//! passed in either direction. This one reads into a buffer of the thread, and an idle connection holds none. tungstenite
+//! is the oracle of its tests.
 //!
 //! One rule for slow receivers, everywhere: what waits for a peer is bounded, and the first message beyond the bound
 //! closes its connection with 1013.
@@ -14,8 +16,11 @@
 //! lock is held across an `.await`.
 
 mod connections;
+mod incoming;
 mod io;
+mod outgoing;
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,23 +29,25 @@ use berth_crds::settings::WebSocketSettings;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, error::ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::close::Close;
 use crate::protocol::Text;
+use incoming::{Incoming, Received};
 use io::OwnerIo;
+use outgoing::{Outgoing, Sent};
 
 pub(crate) use connections::Connections;
 
-/// Allocated for each socket: most signaling messages fit, and a session description takes a few reads once.
-const READ_BUFFER_BYTES: usize = 4096;
-/// Room in the buffer for the header of one frame, beside the bytes that the settings allow.
-const FRAME_HEADER_BYTES: usize = 14;
-/// Room for a ping and a close frame behind a full buffer.
+/// Read at a time.
+const READ_BYTES: usize = 16 * 1024;
+/// Room for control frames behind a full buffer.
 const CONTROL_BYTES: usize = 512;
-/// Read and thrown away at once from a peer whose frames cannot be understood.
-const DISCARD_BYTES: usize = 2048;
+
+thread_local! {
+    /// Where bytes are read into. No connection has a buffer of its own.
+    static READ: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+}
 
 /// One WebSocket.
 pub(crate) struct Conn {
@@ -49,11 +56,11 @@ pub(crate) struct Conn {
 
 struct Socket {
     /// `None` when the connection is gone.
-    stream: Option<WebSocket<OwnerIo>>,
+    stream: Option<OwnerIo>,
+    incoming: Incoming,
+    outgoing: Outgoing,
     /// Why it is being closed, by us.
     closing: Option<Close>,
-    /// Bytes wait until the peer reads.
-    unflushed: bool,
     /// The peer gave a sign of life since the last ping.
     alive: bool,
 }
@@ -80,23 +87,14 @@ pub(crate) enum Delivery {
 
 impl Conn {
     /// Takes over an upgraded connection; `early` was read together with the request.
-    pub(crate) fn new(stream: TcpStream, early: &Bytes, settings: &WebSocketSettings) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(settings.backpressure_close_bytes + FRAME_HEADER_BYTES)
-            .max_message_size(Some(settings.max_message_bytes))
-            .max_frame_size(Some(settings.max_message_bytes));
-        let stream = OwnerIo::new(stream);
-        let stream = if early.is_empty() {
-            WebSocket::from_raw_socket(stream, Role::Server, Some(config))
-        } else {
-            WebSocket::from_partially_read(stream, early.to_vec(), Role::Server, Some(config))
-        };
+    pub(crate) fn new(stream: TcpStream, early: &[u8], settings: &WebSocketSettings) -> Self {
+        let mut incoming = Incoming::new(settings.max_message_bytes);
+        incoming.push(early);
         let socket = Socket {
-            stream: Some(stream),
+            stream: Some(OwnerIo::new(stream)),
+            incoming,
+            outgoing: Outgoing::new(settings.backpressure_close_bytes),
             closing: None,
-            unflushed: false,
             alive: true,
         };
         Self {
@@ -111,14 +109,14 @@ impl Conn {
 
     /// Gives the peer a message.
     pub(crate) fn deliver(&self, text: &Text) -> Delivery {
-        self.socket.lock().write(Message::Text(text.clone()))
+        self.socket.lock().send(OpCode::Data(Data::Text), text.as_bytes())
     }
 
     /// Pings the peer, or ends the connection if it gave no sign of life since the last ping.
     pub(crate) fn ping(&self) -> Delivery {
         let mut socket = self.socket.lock();
         if std::mem::take(&mut socket.alive) {
-            return socket.write(Message::Ping(Bytes::new()));
+            return socket.send(OpCode::Control(Control::Ping), &[]);
         }
         socket.end();
         Delivery::Closing
@@ -146,58 +144,77 @@ impl Conn {
 
 impl Socket {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        let Some(stream) = self.stream.as_mut().filter(|_| self.closing.is_none()) else {
-            return Poll::Ready(Event::Ended);
-        };
-        stream.get_mut().set_owner(context.waker());
-        if self.unflushed {
-            self.flush();
+        if let Some(stream) = &mut self.stream {
+            stream.set_owner(context.waker());
         }
-        loop {
-            let Some(stream) = &mut self.stream else {
-                return Poll::Ready(Event::Ended);
-            };
-            let read = stream.read();
-            self.alive |= read.is_ok();
-            let close = match read {
-                Ok(Message::Text(text)) => return Poll::Ready(Event::Message(text.into())),
-                Ok(Message::Binary(bytes)) => return Poll::Ready(Event::Message(bytes)),
-                // The next read sends the answer to a ping or a close.
-                Ok(_) => continue,
-                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return Poll::Pending,
-                Err(Error::Capacity(_)) => Close::TooLarge,
-                Err(Error::Utf8(_)) => Close::NotUtf8,
-                Err(Error::Protocol(error)) if error != ProtocolError::ResetWithoutClosingHandshake => {
-                    Close::ProtocolError
+        self.flush();
+        while self.stream.is_some() && self.closing.is_none() {
+            match self.incoming.next() {
+                Ok(Some(received)) => {
+                    self.alive = true;
+                    if let Some(message) = self.answer(received) {
+                        return Poll::Ready(Event::Message(message));
+                    }
                 }
-                Err(_) => {
-                    self.end();
-                    return Poll::Ready(Event::Ended);
-                }
-            };
-            self.close(close);
-            return Poll::Ready(Event::Ended);
+                Ok(None) => match self.read() {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
+                Err(close) => self.close(close),
+            }
         }
+        Poll::Ready(Event::Ended)
     }
 
-    fn write(&mut self, message: Message) -> Delivery {
+    /// A message is for the owner, everything else is dealt with here.
+    fn answer(&mut self, received: Received) -> Option<Bytes> {
+        match received {
+            Received::Message(message) => return Some(message),
+            Received::Pong => {}
+            Received::Ping(payload) => {
+                self.send(OpCode::Control(Control::Pong), &payload);
+            }
+            Received::Close(payload) => {
+                self.send(OpCode::Control(Control::Close), &payload);
+                self.end();
+            }
+        }
+        None
+    }
+
+    /// Reads what has come.
+    fn read(&mut self) -> Poll<()> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(());
+        };
+        let read = READ.with_borrow_mut(|buffer| {
+            let count = stream.read(buffer)?;
+            self.incoming.push(buffer.get(..count).unwrap_or_default());
+            Ok::<usize, std::io::Error>(count)
+        });
+        match read {
+            Ok(1..) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Poll::Pending,
+            Ok(0) | Err(_) => self.end(),
+        }
+        Poll::Ready(())
+    }
+
+    fn send(&mut self, opcode: OpCode, payload: &[u8]) -> Delivery {
         let Some(stream) = self.stream.as_mut().filter(|_| self.closing.is_none()) else {
             return Delivery::Closing;
         };
-        match stream.write(message) {
-            // The buffer is empty: what waited before went first.
-            Ok(()) => self.unflushed = false,
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.unflushed = true,
-            Err(Error::WriteBufferFull(_)) => {
+        match self.outgoing.send(stream, opcode, payload) {
+            Ok(Sent::Taken) => Delivery::Done,
+            Ok(Sent::Full) => {
                 self.close(Close::Overloaded);
-                return Delivery::Overloaded;
+                Delivery::Overloaded
             }
             Err(_) => {
                 self.end();
-                return Delivery::Closing;
+                Delivery::Closing
             }
         }
-        Delivery::Done
     }
 
     fn close(&mut self, close: Close) {
@@ -206,23 +223,24 @@ impl Socket {
         }
         self.closing = Some(close);
         let Some(stream) = &mut self.stream else { return };
-        stream.set_config(|config| {
-            config.max_write_buffer_size = config.max_write_buffer_size.saturating_add(CONTROL_BYTES);
-        });
-        stream.get_ref().owner().wake_by_ref();
-        match stream.close(Some(close.frame())) {
-            Ok(()) => self.unflushed = false,
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => self.unflushed = true,
-            Err(_) => self.end(),
+        self.outgoing.widen(CONTROL_BYTES);
+        let payload = [&close.code().to_be_bytes()[..], close.reason().as_bytes()].concat();
+        stream.owner().wake_by_ref();
+        if self
+            .outgoing
+            .send(stream, OpCode::Control(Control::Close), &payload)
+            .is_err()
+        {
+            self.end();
         }
     }
 
     fn flush(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
-        match stream.flush() {
-            Ok(()) => self.unflushed = false,
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => self.end(),
+        if let Some(stream) = &mut self.stream
+            && self.outgoing.is_waiting()
+            && self.outgoing.flush(stream).is_err()
+        {
+            self.end();
         }
     }
 
@@ -230,53 +248,54 @@ impl Socket {
     /// the close frame might not arrive.
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(stream) = &mut self.stream {
-            stream.get_mut().set_owner(context.waker());
+            stream.set_owner(context.waker());
         }
-        if self.unflushed {
-            self.flush();
-        }
+        self.flush();
         let frames = self.closing.is_some_and(Close::leaves_frames_readable);
+        if frames {
+            self.poll_closed()
+        } else {
+            self.poll_silent()
+        }
+    }
+
+    /// Reads frames to the close frame or the end.
+    fn poll_closed(&mut self) -> Poll<()> {
+        while self.stream.is_some() {
+            match self.incoming.next() {
+                Ok(Some(Received::Close(_))) | Err(_) => self.end(),
+                Ok(Some(_)) => {}
+                Ok(None) => match self.read() {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads bytes to the end. The peer, which cannot be expected to answer, is told of the end first.
+    fn poll_silent(&mut self) -> Poll<()> {
+        let is_flushed = !self.outgoing.is_waiting();
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(());
         };
-        let blocked = if frames {
-            until_closed(stream)
-        } else {
-            until_silent(stream.get_mut(), self.unflushed)
-        };
-        if blocked { Poll::Pending } else { Poll::Ready(()) }
+        if is_flushed && stream.shut_writing().is_err() {
+            return Poll::Ready(());
+        }
+        loop {
+            match READ.with_borrow_mut(|buffer| stream.read(buffer)) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Poll::Pending,
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
     }
 
     /// Drops the connection and wakes its owner.
     fn end(&mut self) {
         if let Some(stream) = self.stream.take() {
-            stream.get_ref().owner().wake_by_ref();
-        }
-    }
-}
-
-/// Reads frames to the close frame or the end; whether more may come.
-fn until_closed(stream: &mut WebSocket<OwnerIo>) -> bool {
-    loop {
-        match stream.read() {
-            Ok(_) => {}
-            Err(Error::Io(error)) => return error.kind() == ErrorKind::WouldBlock,
-            Err(_) => return false,
-        }
-    }
-}
-
-/// Reads bytes to the end; whether more may come. The peer is told of the end first: it cannot be expected to answer.
-fn until_silent(stream: &mut OwnerIo, unflushed: bool) -> bool {
-    if !unflushed && stream.shut_writing().is_err() {
-        return false;
-    }
-    let mut discarded = [0; DISCARD_BYTES];
-    loop {
-        match stream.read(&mut discarded) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            stream.owner().wake_by_ref();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One block of commands while it runs.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -13,10 +13,12 @@ use berth_e2e::{process, workspace};
 
 /// A command may have to compile everything first.
 const LIMIT: Duration = Duration::from_mins(30);
+/// Printed lines that wait to be looked at, while somebody looks for a text.
+const LINES: usize = 1024;
 /// From the interrupt to the end.
 const END_LIMIT: Duration = Duration::from_mins(2);
 
-/// A shell and what it has started, in a process group of their own. Dropping kills the group.
+/// A shell and what it has started. Dropping kills them. They are in our process group: Ctrl-C reaches them too.
 pub(super) struct Running {
     shell: Child,
     output: Receiver<String>,
@@ -29,18 +31,14 @@ impl Running {
         bash.args(["-euo", "pipefail", "-c", &format!("exec 2>&1\n{commands}")])
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .current_dir(workspace::root());
-        let mut shell = bash
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+        let mut shell = bash.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = shell.stdout.take().context("no output")?;
-        let (sender, output) = mpsc::channel();
+        let (sender, output) = mpsc::sync_channel(LINES);
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 println!("{line}");
                 // Nobody listens once the text has been seen; what follows is only shown.
-                let _ = sender.send(line);
+                let _ = sender.try_send(line);
             }
         });
         Ok(Self { shell, output })
@@ -78,7 +76,7 @@ impl Running {
         if let Some(status) = self.shell.try_wait()? {
             bail!("it ended by itself: {status}");
         }
-        self.signal("INT")?;
+        self.signal("INT");
         let status = self.end(END_LIMIT)?;
         if !status.success() {
             bail!("interrupted, it failed: {status}");
@@ -90,17 +88,42 @@ impl Running {
         process::wait_for("the commands to end", limit, || Ok(self.shell.try_wait()?))
     }
 
-    fn signal(&self, signal: &str) -> Result<()> {
-        let group = format!("-{}", self.shell.id());
-        process::output(Command::new("kill").args(["-s", signal, "--", &group])).map(drop)
+    /// Sends a signal to the shell and everything below it, as a terminal does.
+    fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", signal])
+            .args(with_descendants(self.shell.id()).iter().map(u32::to_string));
+        // It fails when one of them has just ended; what counts is the end of the shell.
+        process::succeeds(&mut kill);
     }
+}
+
+/// A process and those that it has started, directly or not.
+fn with_descendants(id: u32) -> Vec<u32> {
+    let mut found = vec![id];
+    let mut next = 0;
+    while let Some(id) = found.get(next) {
+        for task in fs::read_dir(format!("/proc/{id}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|child| child.parse::<u32>().ok()),
+            );
+        }
+        next += 1;
+    }
+    found
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.shell.try_wait() {
-            // It may end at this moment, and then there is nothing to kill.
-            let _ = self.signal("KILL");
+            self.signal("KILL");
             let _ = self.shell.wait();
         }
     }
