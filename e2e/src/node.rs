@@ -201,6 +201,8 @@ impl Node {
         unshare.env("PORTS", ports.collect::<Vec<_>>().join(" "));
         unshare.envs([("API_PROGRAMS", api), ("NODE_PROGRAMS", node), ("IMAGES", images)]);
         unshare.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // Where they are built into the kernel, or where that is not ours to do, this fails and is not missed.
+        process::succeeds(Command::new("modprobe").args(["--all", "overlay", "br_netfilter"]));
         cgroups::create(network)?;
         let mut namespaces = unshare
             .spawn()

@@ -116,10 +116,7 @@ impl Core {
         let (_, conn) = conns.iter().find(|(member, _)| *member == to)?;
         let delivery = conn.deliver(text);
         match delivery {
-            Delivery::Done => {}
-            Delivery::Overloaded => {
-                self.metrics.backpressure_closes.inc();
-            }
+            Delivery::Done | Delivery::Overloaded => {}
             Delivery::Closing => self.metrics.dropped(DropReason::Closing, 1),
         }
         Some(delivery)

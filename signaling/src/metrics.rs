@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::close::Close;
+
 pub(crate) use labels::{CloseLabel, DropLabel, DropReason, JoinLabel, JoinResult, Path, PathLabel};
 
 /// Upper bounds of the fan-out times in seconds.
@@ -175,6 +177,16 @@ impl SignalingMetrics {
             Path::Local => self.relayed_local.inc(),
             Path::Remote => self.relayed_remote.inc(),
         };
+    }
+
+    /// Counts a connection that the server closed.
+    pub(crate) fn closed(&self, close: Close) {
+        self.closes
+            .get_or_create(&CloseLabel { code: close.code() })
+            .inc();
+        if close == Close::Overloaded {
+            self.backpressure_closes.inc();
+        }
     }
 
     /// Counts an attempt to join.

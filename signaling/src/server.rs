@@ -209,10 +209,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<(
 
 async fn heartbeat(core: Arc<Core>) {
     let interval = || core.settings.load().cluster.websocket.heartbeat_interval;
-    let overloaded = || {
-        core.metrics.backpressure_closes.inc();
-    };
-    core.connections.heartbeat(interval, overloaded).await;
+    core.connections.heartbeat(interval).await;
 }
 
 async fn forget_clients(core: Arc<Core>) {

@@ -27,7 +27,7 @@ use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, Source, unix_seconds};
 use crate::limits::{Bucket, Client};
-use crate::metrics::{CloseLabel, DropReason, GaugeGuard, JoinResult};
+use crate::metrics::{DropReason, GaugeGuard, JoinResult};
 use crate::protocol::v1::{self, Verdict};
 use crate::room::{Departure, Given, View};
 use crate::rooms::RoomCell;
@@ -76,10 +76,12 @@ pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permi
         Err(close) => conn.close(close),
     }
     if let Some(close) = conn.closed() {
-        core.metrics
-            .closes
-            .get_or_create(&CloseLabel { code: close.code() })
-            .inc();
+        debug!(
+            code = close.code(),
+            reason = close.reason(),
+            "closed a connection"
+        );
+        core.metrics.closed(close);
         Box::pin(conn.finish(patience(&core))).await;
     }
     drop(registration);
@@ -158,8 +160,11 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Sessi
             return Err(Close::RoomFull);
         }
         Err(error) => {
-            let unavailable = matches!(error, OccupancyError::Redis(RedisError::Unavailable));
             debug!(%error, "a join failed");
+            if matches!(&error, OccupancyError::Redis(error) if error.had_no_effect()) {
+                place.refused();
+            }
+            let unavailable = matches!(error, OccupancyError::Redis(RedisError::Unavailable));
             core.metrics.joined(if unavailable {
                 JoinResult::Unavailable
             } else {

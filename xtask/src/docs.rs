@@ -15,13 +15,14 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use berth_e2e::{process, workspace};
+use berth_e2e::workspace;
 
 use block::{Block, Mark};
 use running::Running;
+
+use crate::files;
 
 mod block;
 mod running;
@@ -104,20 +105,17 @@ pub(crate) fn run_suite(suite: &str, environment: &[(&str, OsString)]) -> Result
 
 /// The blocks of each Markdown file that has some.
 fn all_blocks() -> Result<Vec<(String, Vec<Block>)>> {
-    let mut list = Command::new("git");
-    list.args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"])
-        .current_dir(workspace::root());
     let mut all = Vec::new();
-    for file in process::output(&mut list)?.lines() {
-        let text = fs::read_to_string(workspace::root().join(file)).with_context(|| file.to_owned())?;
-        let blocks = block::blocks(&text).with_context(|| file.to_owned())?;
+    for file in files::list(&["*.md"])? {
+        let text = fs::read_to_string(workspace::root().join(&file)).with_context(|| file.clone())?;
+        let blocks = block::blocks(&text).with_context(|| file.clone())?;
         for block in &blocks {
             if let Mark::Suite { name, .. } = &block.mark {
                 known(name).with_context(|| format!("{file}:{}", block.line))?;
             }
         }
         if !blocks.is_empty() {
-            all.push((file.to_owned(), blocks));
+            all.push((file, blocks));
         }
     }
     Ok(all)

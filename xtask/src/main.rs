@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod dependencies;
 mod docs;
+mod files;
 mod generate;
 mod helm;
 mod image;

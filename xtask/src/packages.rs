@@ -13,7 +13,8 @@ use berth_e2e::process;
 type Package = (&'static str, &'static str);
 
 /// For everything that needs no cluster.
-pub(crate) const TESTS: [Package; 7] = [
+pub(crate) const TESTS: [Package; 8] = [
+    ("git", "git"),
     ("redis-server", "redis-server"),
     ("coturn", "turnserver"),
     ("openssl", "openssl"),

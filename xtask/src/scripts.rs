@@ -7,13 +7,12 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use berth_e2e::{process, workspace};
 
+use crate::files;
+
 /// Checks all scripts; there being none is a mistake of ours, not a success.
 pub(crate) fn check() -> Result<()> {
-    let mut list = Command::new("git");
-    list.args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(workspace::root());
-    let files = process::output(&mut list)?;
-    let scripts: Vec<&str> = files.lines().filter(|file| is_script(file)).collect();
+    let mut scripts = files::list(&[])?;
+    scripts.retain(|file| is_script(file));
     if scripts.is_empty() {
         bail!("no shell script was found");
     }

@@ -31,6 +31,13 @@ impl Target {
         self.kubeconfig.is_none()
     }
 
+    /// Fails when a cluster was named that may not be used.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.kubeconfig
+            .as_deref()
+            .map_or(Ok(()), |kubeconfig| Cluster::given(kubeconfig).map(drop))
+    }
+
     /// Runs the story.
     pub(crate) fn run_story(&self) -> Result<()> {
         let cluster = match &self.kubeconfig {

@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.suites.is_empty() {
         suites.retain(|suite| arguments.suites.iter().any(|wanted| wanted == suite.name));
     }
+    arguments.target.check()?;
     packages::require_rust()?;
     packages::require(&packages::TESTS)?;
     suites::run_all(suites)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Conn, Delivery};
+use super::Conn;
 
 /// Into so many slices the connections are divided; each is pinged at its own time, so that pings come as an even flow
 /// and need one timer for all.
@@ -63,16 +63,13 @@ impl Connections {
             .collect()
     }
 
-    /// Pings each connection once per interval, for ever. `interval` is asked again for each slice; `overloaded` hears
-    /// of a connection that was closed because not even a ping fits.
-    pub(crate) async fn heartbeat(&self, interval: impl Fn() -> Duration, overloaded: impl Fn()) {
+    /// Pings each connection once per interval, for ever. `interval` is asked again for each slice.
+    pub(crate) async fn heartbeat(&self, interval: impl Fn() -> Duration) {
         for slice in self.slices.iter().cycle() {
             tokio::time::sleep(interval() / u32::try_from(SLICES).unwrap_or(1)).await;
             let conns: Vec<Arc<Conn>> = slice.lock().values().cloned().collect();
             for conn in conns {
-                if conn.ping() == Delivery::Overloaded {
-                    overloaded();
-                }
+                conn.ping();
             }
         }
     }

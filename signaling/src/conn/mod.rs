@@ -113,13 +113,13 @@ impl Conn {
     }
 
     /// Pings the peer, or ends the connection if it gave no sign of life since the last ping.
-    pub(crate) fn ping(&self) -> Delivery {
+    pub(crate) fn ping(&self) {
         let mut socket = self.socket.lock();
         if std::mem::take(&mut socket.alive) {
-            return socket.send(OpCode::Control(Control::Ping), &[]);
+            socket.send(OpCode::Control(Control::Ping), &[]);
+        } else {
+            socket.end();
         }
-        socket.end();
-        Delivery::Closing
     }
 
     /// Closes the connection for this reason, unless it is closing already. Its owner is woken.

@@ -18,13 +18,13 @@
 //!   turns out to be gone and the sender is alone.
 //!
 //! The store is asked asynchronously, and notices of other instances arrive meanwhile. So every question opens a
-//! [`View`]; an answer does not touch members that changed since ([`Unsettled`]). A notice may be lost with a
+//! [`View`]; an answer does not touch members that changed since (`Unsettled`). A notice may be lost with a
 //! connection. So whatever contradicts what the room knows (a message of a stranger, a list with an
 //! unknown member) makes it ask the store again, which decides.
 //!
 //! A store that was flushed or restarted empty knows nobody until each instance has asserted its seats, and an
 //! instance does not listen until it has subscribed again. So a member that is missing in the store and cannot be
-//! reached is given up only if it is still missing [`PATIENCE`] retries later, which is longer than the lease. Players
+//! reached is given up only if it is still missing four retries later, which is longer than the lease. Players
 //! whose media flows must not hear of a departure that never was. Whoever takes the seats of a dead instance
 //! away tells the others, so nobody depends on that time.
 //!

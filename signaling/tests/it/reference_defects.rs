@@ -211,7 +211,7 @@ async fn a_connection_ends_with_its_token() {
         .as_secs();
     // With the leeway of 60 s it has a few seconds left.
     let request = |claims| Request::target(&format!("/?roomId=r1&token={}", token(&claims)));
-    let mut short = Client::open(node.address, request(json!({"exp": now - 56}))).await;
+    let mut short = Client::open(node.address, request(json!({"exp": now - 52}))).await;
     let mut long = Client::open(node.address, request(json!({"exp": now + 3600}))).await;
     long.send(offer("hello")).await;
     assert_eq!(short.hear().await, offer("hello"));
