@@ -23,6 +23,8 @@ struct State {
     watched: HashMap<RoomId, String>,
     /// Watched rooms whose members changed, by pool. Bounded by the watched rooms.
     touched: HashMap<String, BTreeSet<RoomId>>,
+    /// Highest join number given out in any room: one that begins anew within the same µs starts above it.
+    highest: u64,
     /// A signaling server runs in this process.
     live: bool,
 }
@@ -55,6 +57,7 @@ impl MemoryRooms {
     /// Seats a member; with join number 0, under a new one.
     fn seat(&self, id: &RoomId, mut seat: Seat, capacity: u16) -> Join {
         let mut state = self.state.lock();
+        let state = &mut *state;
         let room = state.rooms.entry(id.clone()).or_default();
         let held = room.seats.iter().find(|held| held.member == seat.member).cloned();
         let known = held.as_ref().map_or(0, |held| held.taken);
@@ -83,10 +86,11 @@ impl MemoryRooms {
         seat.join = match &held {
             Some(held) => held.join,
             None if seat.join > 0 => seat.join,
-            None if room.last == 0 => now_micros(),
+            None if room.last == 0 => now_micros().max(state.highest + 1),
             None => room.last + 1,
         };
         room.last = room.last.max(seat.join);
+        state.highest = state.highest.max(seat.join);
         let join = seat.join;
         let moved_from = held
             .as_ref()
@@ -244,4 +248,27 @@ impl Room {
 fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Many lives of a room within one µs of the clock.
+    #[test]
+    fn a_room_that_begins_anew_at_once_starts_above() {
+        let (rooms, room) = (MemoryRooms::default(), RoomId::parse("r", 64).unwrap());
+        let (member, here) = (MemberId(Uuid::from_u128(1)), Instance::new("i1", 1));
+        let mut last = 0;
+        for _ in 0..20_000 {
+            let Join::Joined { join, .. } = rooms.join(&room, &Claim::new(member, &here), 1) else {
+                panic!("there is a seat")
+            };
+            assert!(join > last, "{join} after {last}");
+            last = join;
+            rooms.leave(&room, member, &here);
+        }
+    }
 }
