@@ -71,6 +71,12 @@ impl Core {
         for effect in effects {
             self.carry_out(cell, &inner.conns, source, effect);
         }
+        // A member that is away has no connection whose end would do it.
+        let deserted = inner.room.is_deserted();
+        drop(inner);
+        if deserted {
+            self.rooms.sweep(cell);
+        }
     }
 
     fn carry_out(&self, cell: &Arc<RoomCell>, conns: &Conns, source: Source, effect: Effect) {

@@ -17,4 +17,5 @@ mod protocol_page;
 mod reference_defects;
 mod refusals;
 mod relay;
+mod resume;
 mod support;
