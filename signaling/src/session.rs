@@ -122,13 +122,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Sessi
     }
     let settings = core.settings.get();
     let limits = &settings.cluster.rate_limits;
-    let admitted = admission::admit(
-        &hello,
-        &settings.cluster,
-        &core.secrets,
-        core.circuit_open(),
-        unix_seconds(),
-    )?;
+    let admitted = admission::admit(core, &hello, &settings.cluster).await?;
     let started = Instant::now();
     let client = core.clients.client(hello.client.ip, limits, started);
     if !client.connect(limits, started) {
