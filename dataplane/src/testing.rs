@@ -1,10 +1,16 @@
-//! A Redis server of a test's own. Only with the feature `testing`.
+//! What tests start and make: a Redis server of their own, keys of a token issuer. Only with the feature `testing`.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     reason = "a test that cannot have its server must fail loudly"
 )]
+
+mod issuer;
+mod key_set_server;
+
+pub use issuer::IssuerKey;
+pub use key_set_server::KeySetServer;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -10,6 +10,7 @@ use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{AuthMetrics, Keyring};
 use crate::close::Close;
 use crate::conn::{Connections, Delivery};
 use crate::deadlines::{Deadlines, Due};
@@ -27,6 +28,9 @@ pub(crate) struct Core {
     pub(crate) own: Instance,
     pub(crate) settings: Snapshot<SignalingView>,
     pub(crate) secrets: SecretStore,
+    /// Finds the keys of tokens.
+    pub(crate) keyring: Keyring,
+    pub(crate) auth_metrics: Arc<AuthMetrics>,
     pub(crate) seats: Seats,
     /// `None` in one process.
     pub(crate) link: Option<RedisLink>,

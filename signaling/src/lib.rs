@@ -12,7 +12,8 @@
 //! | [`room`] | the room protocol: a pure state machine, proven by simulation |
 //! | [`envelope`] | the bytes between instances |
 //! | [`close`] | close codes and reasons |
-//! | `admission`, `auth`, `limits` | who may connect and how much it may say: pure, time comes as an argument |
+//! | `admission`, `limits` | who may connect and how much it may say: pure, time comes as an argument |
+//! | `auth` | tokens, and the keys that they are checked with |
 //! | `conn` | a WebSocket shared by its owner and those who deliver to it; pings |
 //! | `session` | the life of one connection |
 //! | `rooms`, `core` | all rooms and their locks; how effects are carried out |

@@ -18,6 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::auth::{AuthMetrics, KeySetTiming, Keyring};
 use crate::conn::Connections;
 use crate::core::{Core, unix_micros};
 use crate::deadlines::{self, Deadlines};
@@ -43,7 +44,7 @@ pub struct ServerOptions {
     pub instance_id: String,
     /// The settings in force.
     pub settings: Snapshot<SignalingView>,
-    /// Keys of tokens.
+    /// Keys of tokens, secrets of TURN providers.
     pub secrets: SecretStore,
     /// Where rooms live.
     pub store: Store,
@@ -74,6 +75,10 @@ pub struct Timing {
     pub lease: Duration,
     /// How long a member of an ending instance may take to come back before the others hear that it is gone.
     pub drained_grace: Duration,
+    /// How long an issuer may take to answer with its key set.
+    pub key_set_fetch: Duration,
+    /// Shortest time from a fetched key set to the next fetch, however many tokens have keys that are not in it.
+    pub key_set_floor: Duration,
 }
 
 /// A server that has its port.
@@ -88,6 +93,8 @@ impl Default for Timing {
         Self {
             lease: LEASE,
             drained_grace: Duration::from_secs(10),
+            key_set_fetch: Duration::from_secs(2),
+            key_set_floor: Duration::from_secs(10),
         }
     }
 }
@@ -107,11 +114,19 @@ impl Server {
             }
         };
         let metrics = SignalingMetrics::register(&options.metrics, link.as_ref());
+        let auth_metrics = AuthMetrics::register(&options.metrics);
+        let key_sets = KeySetTiming {
+            fetch_within: options.timing.key_set_fetch,
+            floor: options.timing.key_set_floor,
+        };
+        let keyring = Keyring::new(Arc::clone(&auth_metrics), key_sets);
         let core = Arc::new(Core {
             rooms: Rooms::new(own.clone(), metrics.local_rooms.clone()),
             own,
             settings: options.settings,
             secrets: options.secrets,
+            keyring,
+            auth_metrics,
             seats,
             link,
             connections: Arc::new(Connections::default()),
@@ -249,6 +264,7 @@ async fn follow_settings(core: Arc<Core>) {
         if let Seats::Shared(rooms) = &core.seats {
             rooms.set_timing(seat_timing(&view.cluster, core.lease.length()));
         }
+        core.keyring.prepare(&core.secrets, &view.cluster);
         if changes.changed().await.is_err() {
             return;
         }

@@ -107,33 +107,41 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
     if core.shutdown.phase() >= Phase::Draining {
         return Err(Close::Draining);
     }
-    let newcomer = if hello.speaks_v2() {
-        Some(v2::greet(conn, &mut hello).await?)
-    } else {
-        None
-    };
     let settings = core.settings.get();
     let limits = &settings.cluster.rate_limits;
-    let admitted = admission::admit(
-        &hello,
-        &settings.cluster,
-        &core.secrets,
-        core.circuit_open(),
-        unix_seconds(),
-    )?;
-    let started = Instant::now();
-    let client = core.clients.client(hello.client.ip, limits, started);
-    if !client.connect(limits, started) {
-        return Err(Close::RateLimited);
+    let room = admission::qualify(&hello, &settings.cluster, core.circuit_open())?;
+    let client = core.clients.client(hello.client.ip, limits, Instant::now());
+    let connect = || {
+        let connects = client.connect(limits, Instant::now());
+        connects.then_some(()).ok_or(Close::RateLimited)
+    };
+    let mut newcomer = None;
+    if hello.speaks_v2() {
+        // Before anything is awaited of a peer that may never say it.
+        connect()?;
+        newcomer = Some(v2::greet(conn, &mut hello).await?);
+    }
+    let resumes = newcomer.as_ref().is_some_and(Newcomer::resumes);
+    let admitted = admission::admit(core, &hello, &settings.cluster, room, resumes).await?;
+    if let Some(newcomer) = &newcomer {
+        newcomer.must_be(&admitted.identity)?;
+    } else {
+        connect()?;
     }
     drop(hello);
+    let started = Instant::now();
     let mut place = Place::new(core, conn, &admitted.room, &settings.cluster, newcomer.as_ref());
     let claim = Claim {
         member: place.member,
         instance: core.own.clone(),
         role: newcomer.as_ref().map(|newcomer| newcomer.role),
     };
-    let capacity = settings.cluster.rooms.capacity;
+    // Whoever has a seat keeps it in a room of any capacity, and nobody else gets one in a room of none.
+    let capacity = if admitted.own_seat_only {
+        0
+    } else {
+        settings.cluster.rooms.capacity
+    };
     let joined = core.seats.join(&admitted.room, &claim, capacity).await;
     core.metrics.join_seconds.observe(started.elapsed().as_secs_f64());
     let ice = match joined {
@@ -155,8 +163,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
             let hello = newcomer
                 .as_ref()
                 .map(|newcomer| newcomer.hello(core, &settings, &admitted.room, held));
-            core.metrics
-                .resumed(newcomer.as_ref().is_some_and(Newcomer::resumes), held);
+            core.metrics.resumed(resumes, held);
             let (hello, ice) = hello.unzip();
             place.seated(newcomer, hello, given);
             ice.map(|ice| Box::new(IceRefresh::from(ice)))
@@ -164,10 +171,10 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
         Ok(Join::Full | Join::Elsewhere) => {
             place.refused();
             core.metrics.joined(JoinResult::Full);
-            return Err(if newcomer.is_some() {
-                Close::NoSeat
-            } else {
-                Close::RoomFull
+            return Err(match newcomer {
+                _ if admitted.own_seat_only => Close::Unauthorized,
+                Some(_) => Close::NoSeat,
+                None => Close::RoomFull,
             });
         }
         Err(error) => {

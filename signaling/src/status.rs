@@ -34,6 +34,10 @@ pub(crate) fn describe(core: &Arc<Core>, health: &Health) {
     });
     section("awaited", |core| json!(core.deadlines.len()));
     section("clients", |core| json!(core.clients.len()));
+    section("auth", |core| {
+        core.keyring
+            .describe(&core.secrets, &core.settings.load().cluster)
+    });
 }
 
 fn unhealthy(link: &RedisLink) -> Option<String> {

@@ -7,6 +7,7 @@
     reason = "this is a test"
 )]
 
+mod auth;
 mod cluster;
 mod drain;
 mod limits;

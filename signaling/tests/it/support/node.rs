@@ -53,6 +53,9 @@ impl Default for NodeOptions {
         let timing = Timing {
             lease: Duration::from_secs(2),
             drained_grace: Duration::from_secs(1),
+            // Only a hang reaches it.
+            key_set_fetch: DEADLINE,
+            ..Timing::default()
         };
         Self {
             id: "i1",
