@@ -18,7 +18,7 @@
 //! | `rooms`, `core` | all rooms and their locks; how effects are carried out |
 //! | `lane`, `inbox` | to and from other instances |
 //! | `seating`, `lease`, `grace` | what the store is told, when, and what follows from a dead instance |
-//! | `http`, `status`, `metrics`, `drain` | ports, what the server tells of itself, its end |
+//! | `http`, `status`, `metrics`, `events`, `drain` | ports, what the server tells of itself, its end |
 //! | `server`, `process` | the whole: as a part of another program, and as a program |
 //!
 //! What must hold: a message between two sockets of one instance costs no Redis command and needs no Redis; one to
@@ -32,6 +32,7 @@ mod conn;
 mod core;
 mod drain;
 pub mod envelope;
+mod events;
 mod grace;
 mod http;
 mod inbox;

@@ -1,7 +1,7 @@
 //! A signaling server: bound to its port, then served until the shutdown.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -23,8 +23,8 @@ use crate::core::{Core, unix_micros};
 use crate::grace::{self, Graces};
 use crate::lane::{self, Lane};
 use crate::lease::{self, Lease};
-use crate::limits::Clients;
-use crate::metrics::SignalingMetrics;
+use crate::limits::{Clients, sync};
+use crate::metrics::{LiveCollector, SignalingMetrics};
 use crate::rooms::Rooms;
 use crate::seating::{self, Seating};
 use crate::{drain, http, inbox, status};
@@ -71,6 +71,8 @@ pub enum Store {
 pub struct Timing {
     /// How long other instances believe in one that they do not hear of.
     pub lease: Duration,
+    /// Between two rounds in which instances bring the limits of client addresses into line.
+    pub limit_sync: Duration,
     /// How long a member of an ending instance may take to come back before the others hear that it is gone.
     pub drained_grace: Duration,
 }
@@ -78,6 +80,7 @@ pub struct Timing {
 /// A server that has its port.
 pub struct Server {
     core: Arc<Core>,
+    limit_sync: Duration,
     listener: Listener,
     router: Router,
 }
@@ -86,6 +89,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             lease: LEASE,
+            limit_sync: Duration::from_secs(1),
             drained_grace: Duration::from_secs(10),
         }
     }
@@ -106,6 +110,11 @@ impl Server {
             }
         };
         let metrics = SignalingMetrics::register(&options.metrics, link.as_ref());
+        let clients = if link.is_some() {
+            Clients::reporting()
+        } else {
+            Clients::default()
+        };
         let core = Arc::new(Core {
             rooms: Rooms::new(own.clone(), metrics.local_rooms.clone()),
             own,
@@ -114,8 +123,9 @@ impl Server {
             seats,
             link,
             connections: Arc::new(Connections::default()),
-            clients: Clients::default(),
+            clients,
             lane: Lane::default(),
+            inbox: OnceLock::new(),
             seating: Seating::default(),
             lease: Lease::new(options.timing.lease),
             graces: Graces::new(options.timing.drained_grace),
@@ -124,6 +134,11 @@ impl Server {
             sessions: TaskTracker::new(),
         });
         status::describe(&core, &options.health);
+        options.metrics.register(|registry| {
+            registry
+                .sub_registry_with_prefix("signaling")
+                .register_collector(Box::new(LiveCollector::new(&core)));
+        });
         let router = http::router(
             &core,
             &options.health,
@@ -131,6 +146,7 @@ impl Server {
         );
         Ok(Self {
             core,
+            limit_sync: options.timing.limit_sync,
             listener,
             router,
         })
@@ -151,11 +167,12 @@ impl Server {
     pub async fn serve(self) {
         let Self {
             core,
+            limit_sync,
             listener,
             router,
         } = self;
         info!(instance = %core.own, address = %listener.local_addr(), "signaling serves");
-        let _background = background(&core);
+        let _background = background(&core, limit_sync);
         let renewing = spawn(lease::run(Arc::clone(&core)));
         tokio::join!(
             listener.serve(router, core.shutdown.clone(), Phase::Draining),
@@ -186,7 +203,7 @@ async fn release(core: &Core, renewing: AbortOnDropHandle<()>) {
 }
 
 /// The tasks that live as long as the server; they end when this is dropped.
-fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
+fn background(core: &Arc<Core>, limit_sync: Duration) -> Vec<AbortOnDropHandle<()>> {
     let mut tasks = vec![
         spawn(seating::run(Arc::clone(core))),
         spawn(grace::run(Arc::clone(core))),
@@ -197,7 +214,11 @@ fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
     if let Some(link) = &core.link {
         let keys = Keys::new(&core.settings.load().cluster.name);
         let subscription = link.subscribe(&keys.inbox(core.own.token()), inbox::CAPACITY);
+        // Served once.
+        let _ = core.inbox.set(subscription.backlog());
         tasks.push(spawn(inbox::run(Arc::clone(core), subscription)));
+        let syncing = sync::run(Arc::clone(core), link.clone(), keys.clone(), limit_sync);
+        tasks.push(spawn(syncing));
         tasks.push(spawn(lane::run(Arc::clone(core), link.clone(), keys)));
     }
     tasks

@@ -26,6 +26,7 @@ use crate::admission::{self, Hello};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, Source, unix_seconds};
+use crate::events;
 use crate::limits::{Bucket, Client};
 use crate::metrics::{DropReason, GaugeGuard, JoinResult};
 use crate::protocol::v1::{self, Verdict};
@@ -71,7 +72,7 @@ pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permi
     };
     let registration = core.connections.register(&conn);
     // What only the beginning and the end need is not kept while the connection lives.
-    match Box::pin(enter(&core, &conn, hello)).await {
+    match Box::pin(seat(&core, &conn, hello)).await {
         Ok(session) => session.run().await,
         Err(close) => conn.close(close),
     }
@@ -115,6 +116,20 @@ fn patience(core: &Core) -> Duration {
     left.map_or(FAREWELL, |left| left.mul_f64(0.8).min(FAREWELL))
 }
 
+/// Takes a seat, or tells why there is none.
+async fn seat(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
+    let (room, client) = (hello.room.clone(), hello.client.ip);
+    let session = enter(core, conn, hello).await;
+    match &session {
+        Ok(session) => events::joined(&session.place.cell.id, session.place.member),
+        Err(close) => {
+            core.metrics.refused(*close);
+            events::refused(*close, room.as_deref(), client);
+        }
+    }
+    session
+}
+
 /// Decides about a connection and takes a seat for it.
 async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
     if core.shutdown.phase() >= Phase::Draining {
@@ -132,6 +147,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Sessi
     let started = Instant::now();
     let client = core.clients.client(hello.client.ip, limits, started);
     if !client.connect(limits, started) {
+        events::over_connection_limit(hello.client.ip, client.connect_wait(limits, started));
         return Err(Close::RateLimited);
     }
     drop(hello);
@@ -224,7 +240,8 @@ impl Session {
         let settings = core.settings.load();
         let limits = &settings.cluster.rate_limits;
         if !self.messages.take(limits.messages_per_client, now) {
-            return core.metrics.dropped(DropReason::ClientRate, 1);
+            let wait = self.messages.wait(limits.messages_per_client, now);
+            return self.over_limit(core, DropReason::ClientRate, wait);
         }
         let text = match v1::judge(message) {
             Verdict::Relay(text) => text,
@@ -236,11 +253,13 @@ impl Session {
             }
         };
         if !self.client.message(limits, now) {
-            return core.metrics.dropped(DropReason::IpRate, 1);
+            let wait = self.client.message_wait(limits, now);
+            return self.over_limit(core, DropReason::IpRate, wait);
         }
         core.update(cell, Source::Here, |inner| {
             if !inner.messages.take(limits.messages_per_room, now) {
-                core.metrics.dropped(DropReason::RoomRate, 1);
+                let wait = inner.messages.wait(limits.messages_per_room, now);
+                self.over_limit(core, DropReason::RoomRate, wait);
                 return SmallVec::new();
             }
             core.metrics.messages_forwarded.inc();
@@ -252,6 +271,12 @@ impl Session {
             effects
         });
         core.metrics.fanout_seconds.observe(now.elapsed().as_secs_f64());
+    }
+
+    /// A message is dropped; the next one may come after `wait`.
+    fn over_limit(&self, core: &Core, reason: DropReason, wait: Duration) {
+        core.metrics.dropped(reason, 1);
+        events::over_limit(reason, &self.place.cell.id, self.place.member, wait);
     }
 }
 
@@ -304,6 +329,9 @@ impl Place {
                 told = knew;
                 effects
             }),
+        }
+        if matches!(self.stage, Stage::Seated) {
+            events::left(&self.cell.id, self.member, self.conn.closed());
         }
         let room = self.cell.id.clone();
         self.core.seating.push(Job::Leave {

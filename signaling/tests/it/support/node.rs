@@ -52,6 +52,7 @@ impl Default for NodeOptions {
         spec.rate_limits.messages_per_room = 1_000_000;
         let timing = Timing {
             lease: Duration::from_secs(2),
+            limit_sync: Duration::from_millis(100),
             drained_grace: Duration::from_secs(1),
         };
         Self {
