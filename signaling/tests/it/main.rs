@@ -7,6 +7,7 @@
     reason = "this is a test"
 )]
 
+mod addresses;
 mod cluster;
 mod drain;
 mod limits;
@@ -16,4 +17,5 @@ mod protocol;
 mod reference_defects;
 mod refusals;
 mod relay;
+mod slow;
 mod support;

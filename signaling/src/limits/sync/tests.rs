@@ -6,8 +6,8 @@ use berth_crds::settings::{ObjectName, RateLimitSettings};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisMetrics};
 use berth_dataplane::testing::RedisServer;
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
-use rand::{RngExt as _, SeedableRng as _};
 
 use super::super::Clients;
 use super::super::bucket::{MOST_DEBT, PERIOD};
