@@ -92,6 +92,61 @@ async fn send(node: &Node, peer: &mut Client, messages: u32) {
 }
 
 #[tokio::test]
+async fn the_client_is_whoever_stands_before_the_last_trusted_proxy() {
+    let node = Node::memory().await;
+    node.change(|settings| {
+        settings.rate_limits.connections_per_ip = 1;
+        // The load balancer in front of the proxy on this machine.
+        settings.security.trusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"]
+            .map(|network| network.parse().unwrap())
+            .into();
+    });
+    let limited = (1013, "Rate limited".to_owned());
+    for (number, lines) in [
+        // The same client, whatever it writes in front and however the proxies write it.
+        &["203.0.113.1"][..],
+        &["203.0.113.1, 10.1.1.1"],
+        &["203.0.113.1", "10.1.1.1"],
+        &["198.51.100.9, 203.0.113.1, 10.1.1.1"],
+        &["198.51.100.9", "garbage", "203.0.113.1:4711", "10.1.1.1"],
+        &["::ffff:203.0.113.1, ::ffff:10.1.1.1"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut request = Request::room(&format!("r{number}"));
+        for line in lines {
+            request = request.header("X-Forwarded-For", *line);
+        }
+        let mut client = Client::open(node.address, request).await;
+        if number == 0 {
+            client.send("[]").await;
+            client.hear().await;
+        } else {
+            assert_eq!(client.closed().await, limited, "{lines:?}");
+        }
+    }
+    // What a trusted proxy wrote cannot be read: the client is that proxy, and not what stands before.
+    let _proxy = join(&node, from("203.0.113.50, ???, 10.1.1.7", "s0")).await;
+    for (number, ip) in ["203.0.113.51, ???, 10.1.1.7", "10.1.1.7"]
+        .into_iter()
+        .enumerate()
+    {
+        let mut client = Client::open(node.address, from(ip, &format!("s{number}"))).await;
+        assert_eq!(client.closed().await, limited, "{ip}");
+    }
+    // From a stranger none of it counts: all are one client, and TLS is not believed either.
+    node.change(|settings| settings.security.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()]);
+    let _stranger = join(&node, from("203.0.113.60", "t0")).await;
+    let mut other = Client::open(node.address, from("203.0.113.61", "t1")).await;
+    assert_eq!(other.closed().await, limited);
+    node.change(|settings| settings.security.require_wss = true);
+    let request = from("203.0.113.62", "t2").header("X-Forwarded-Proto", "https");
+    let mut other = Client::open(node.address, request).await;
+    assert_eq!(other.closed().await, (1008, "WSS required".to_owned()));
+}
+
+#[tokio::test]
 async fn an_address_has_one_limit_at_all_instances() {
     let redis = RedisServer::start();
     let [one, two] = two(&redis, 100, 100_000).await;

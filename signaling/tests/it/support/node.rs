@@ -155,6 +155,11 @@ impl Node {
             .unwrap()
     }
 
+    /// Puts a changed resource in force.
+    pub(crate) fn apply(&self, spec: SignalingClusterSpec) {
+        self.settings.replace(settings(spec));
+    }
+
     /// Changes the settings in force.
     pub(crate) fn change(&self, change: impl FnOnce(&mut SignalingSettings)) {
         let mut view = SignalingView::clone(&self.settings.get());
