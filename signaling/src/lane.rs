@@ -126,6 +126,11 @@ impl Lane {
         self.queue.lock().load.notices
     }
 
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().load.bytes
+    }
+
     /// Waits until the lane is not full.
     pub(crate) async fn space(&self) {
         self.until(|queue| !queue.load.reaches(FULL)).await;

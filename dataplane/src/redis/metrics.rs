@@ -95,15 +95,32 @@ impl RedisMetrics {
 
     /// Metrics that appear nowhere (tests and tools).
     pub fn unregistered() -> Self {
+        let errors = Family::default();
+        // Shown before the first failure, so that its rise is seen.
+        for kind in ErrorKind::ALL {
+            drop(errors.get_or_create(&ErrorLabels { kind }));
+        }
         Self {
             up: Gauge::default(),
             breaker_open: Gauge::default(),
             command_seconds: Histogram::new(COMMAND_BUCKETS),
             reconnects: Counter::default(),
-            errors: Family::default(),
+            errors,
             lost_messages: Counter::default(),
         }
     }
+}
+
+impl ErrorKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 6] = [
+        Self::Unavailable,
+        Self::Disconnected,
+        Self::Timeout,
+        Self::Broken,
+        Self::Server,
+        Self::Type,
+    ];
 }
 
 impl EncodeLabelValue for ErrorKind {
