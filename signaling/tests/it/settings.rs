@@ -10,6 +10,7 @@ use berth_crds::generate::definitions;
 use berth_crds::reload::{ReloadClass, leaves};
 use serde_json::{Value, json};
 
+use crate::support::v2::Peer;
 use crate::support::{
     Client, DEADLINE, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, Request, candidate, eventually,
     eventually_true, offer,
@@ -40,6 +41,13 @@ const HERE: &[(&str, ReloadClass, fn())] = &[
         ReloadClass::Hot,
         messages_per_room,
     ),
+    ("spec.resume.maxBytes", ReloadClass::Connection, resume_bytes),
+    (
+        "spec.resume.maxMessages",
+        ReloadClass::Connection,
+        resume_messages,
+    ),
+    ("spec.resume.windowSeconds", ReloadClass::Hot, resume_window),
     ("spec.rooms.capacity", ReloadClass::Connection, capacity),
     ("spec.rooms.idMaxLength", ReloadClass::Connection, id_max_length),
     ("spec.rooms.ttlSeconds", ReloadClass::Hot, ttl),
@@ -72,8 +80,8 @@ const HERE: &[(&str, ReloadClass, fn())] = &[
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "spec.auth.",
-        "signaling/tests/it/refusals.rs",
-        "tokens_open_rooms",
+        "signaling/tests/it/auth.rs",
+        "changed_settings_are_in_force_for_the_next_connection",
     ),
     // Read by the operator, which applies them to objects around pods that it leaves alone.
     ("spec.autoscaling.", RELOAD, "classes_of_signaling_cluster"),
@@ -92,8 +100,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "matchmaker/tests/integration/program.rs",
         "signalingUrl",
     ),
-    // Not read yet.
-    ("spec.turnConfigRef.", RELOAD, "classes_of_signaling_cluster"),
 ];
 
 /// Where it is proven for every field of every kind which ones restart pods.
@@ -113,7 +119,7 @@ fn every_field_is_proven() {
     assert_eq!(crd.spec.names.kind, "SignalingCluster");
     let fields = leaves(crd);
     for field in &fields {
-        let class = field.class.unwrap();
+        let class = field.class.unwrap_or_else(|| panic!("{} has no class", field.path));
         let here = HERE.iter().find(|(path, ..)| *path == field.path);
         let elsewhere = ELSEWHERE.iter().any(|(path, ..)| field.path.starts_with(path));
         match (class, here) {
@@ -210,6 +216,55 @@ async fn talk((one, other): (&mut Client, &mut Client), word: &str) {
     assert_eq!(other.hear().await, offer(word));
     other.send(candidate(word)).await;
     assert_eq!(one.hear().await, candidate(word));
+}
+
+// === resume ===
+
+#[tokio::test]
+async fn resume_window() {
+    let mut live = Live::memory().await;
+    let mut host = Peer::join(&live.node, "r1", "host").await;
+    let player = Peer::join(&live.node, "r1", "player").await;
+    let lost = player.lose();
+    host.hear_type("peer-reconnecting").await;
+    let player = lost.resume(&live.node).await;
+    // It was a window of 30 seconds when this connection came.
+    live.set(&[("spec.resume.windowSeconds", json!(0))]);
+    drop(player.lose());
+    while host.hear().await["type"] != "peer-left" {}
+    live.node.metric_becomes("signaling_active_connections", 1.0).await;
+}
+
+/// How many of three messages of this many characters somebody is given who lost his connection.
+async fn replayed(live: &Live, room: &str, size: usize) -> usize {
+    let mut host = Peer::join(&live.node, room, "host").await;
+    let player = Peer::join(&live.node, room, "player").await;
+    let lost = player.lose();
+    host.hear_type("peer-reconnecting").await;
+    for seq in 1..=3 {
+        let offer = json!({"type": "offer", "seq": seq, "sdp": "x".repeat(size)});
+        host.client.send(offer.to_string()).await;
+    }
+    while host.hear_type("ack").await["seq"] != 3 {}
+    let mut player = lost.resume(&live.node).await;
+    let first = player.hear_type("offer").await["seq"].as_u64().unwrap();
+    usize::try_from(4 - first).unwrap()
+}
+
+#[tokio::test]
+async fn resume_messages() {
+    let mut live = Live::memory().await;
+    assert_eq!(replayed(&live, "r1", 1).await, 3);
+    live.set(&[("spec.resume.maxMessages", json!(2))]);
+    assert_eq!(replayed(&live, "r2", 1).await, 2);
+}
+
+#[tokio::test]
+async fn resume_bytes() {
+    let mut live = Live::memory().await;
+    assert_eq!(replayed(&live, "r1", 800).await, 3);
+    live.set(&[("spec.resume.maxBytes", json!(1024))]);
+    assert_eq!(replayed(&live, "r2", 800).await, 1);
 }
 
 // === rooms ===
