@@ -97,7 +97,10 @@ fn every_manifest_of_the_documentation_is_valid_and_complete() {
             continue;
         }
         let text = fs::read_to_string(&page).unwrap();
-        let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap());
         for block in blocks.filter(|block| block.starts_with("apiVersion: berth.dev/")) {
             let source = Source {
                 name: page.display().to_string(),
