@@ -1,4 +1,5 @@
-//! A Redis server of a test's own. Only with the feature `testing`.
+//! What tests of services start or pretend: a Redis server of their own, an API server that is away. Only with the
+//! feature `testing`.
 
 #![allow(
     clippy::expect_used,
@@ -11,6 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 /// Longest wait for a server to answer; only a hang reaches it.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -189,4 +192,18 @@ pub fn free_port() -> u16 {
         .local_addr()
         .expect("a bound socket has an address")
         .port()
+}
+
+/// A kubeconfig for an API server that does not answer.
+pub fn kubeconfig_of_nobody() -> String {
+    let server = format!("http://127.0.0.1:{}", free_port());
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    })
+    .to_string()
 }
