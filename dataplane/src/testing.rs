@@ -1,5 +1,5 @@
-//! What tests of services start or pretend: a Redis server of their own, an API server that is away. Only with the
-//! feature `testing`.
+//! What tests start, make or pretend: a Redis server of their own, keys of a token issuer, an API server that is away.
+//! Only with the feature `testing`.
 
 #![allow(
     clippy::expect_used,
@@ -7,13 +7,19 @@
     reason = "a test that cannot have its server must fail loudly"
 )]
 
+mod issuer;
+mod key_set_server;
+mod kubeconfig;
+
+pub use issuer::IssuerKey;
+pub use key_set_server::KeySetServer;
+pub use kubeconfig::kubeconfig_of_nobody;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-use serde_json::json;
 
 /// Longest wait for a server to answer; only a hang reaches it.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -192,18 +198,4 @@ pub fn free_port() -> u16 {
         .local_addr()
         .expect("a bound socket has an address")
         .port()
-}
-
-/// A kubeconfig for an API server that does not answer.
-pub fn kubeconfig_of_nobody() -> String {
-    let server = format!("http://127.0.0.1:{}", free_port());
-    json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    })
-    .to_string()
 }

@@ -97,9 +97,9 @@ pub struct Names {
     pub secrets: BTreeSet<String>,
 }
 
-/// What a SignalingCluster names.
+/// What a SignalingCluster names. What its TurnConfig names in turn is that one's.
 pub fn names_of_cluster(resource: &SignalingCluster) -> Names {
-    let mut secrets: BTreeSet<String> = cluster_needs(resource)
+    let mut secrets: BTreeSet<String> = cluster_needs(resource, None)
         .into_iter()
         .map(|need| need.secret)
         .collect();
@@ -150,19 +150,29 @@ pub fn names_of_turn(resource: &TurnConfig) -> Names {
     }
 }
 
-/// Secrets that someone must have made for a SignalingCluster.
-pub fn cluster_needs(resource: &SignalingCluster) -> Vec<SecretNeed> {
-    let mut needs = Vec::new();
-    if let Some(jwt) = &resource.spec.auth.jwt {
-        needs.push(need(&jwt.secret_ref.name, [&jwt.secret_ref.current_key]));
-    }
+/// Secrets that someone must have made for a SignalingCluster, given the TurnConfig that it names.
+pub fn cluster_needs(resource: &SignalingCluster, turn: Option<&TurnSettings>) -> Vec<SecretNeed> {
+    let mut needs = token_needs(resource);
     if let RedisAccess::External { secret, key } = RedisAccess::of(resource) {
         needs.push(SecretNeed {
             redis_url: true,
             ..need(&secret, [&key])
         });
     }
+    needs.extend(turn.map(turn_needs).unwrap_or_default());
     needs
+}
+
+/// Secrets with which tokens of an issuer are checked.
+fn token_needs(resource: &SignalingCluster) -> Vec<SecretNeed> {
+    let Some(jwt) = &resource.spec.auth.jwt else {
+        return Vec::new();
+    };
+    let shared = jwt.secret_ref.as_ref();
+    let authorities = jwt.jwks.as_ref().and_then(|jwks| jwks.ca_secret_ref.as_ref());
+    let shared = shared.map(|secret| need(&secret.name, [&secret.current_key]));
+    let authorities = authorities.map(|secret| need(&secret.name, [&secret.key]));
+    shared.into_iter().chain(authorities).collect()
 }
 
 /// Secrets that a HostPool needs, given what it names.
@@ -213,21 +223,15 @@ pub fn turn_needs(settings: &TurnSettings) -> Vec<SecretNeed> {
         .collect()
 }
 
-/// What the pods of a SignalingCluster mount.
-pub fn cluster_links(resource: &SignalingCluster) -> PodLinks {
+/// What the pods of a SignalingCluster mount, given the TurnConfig that it names.
+pub fn cluster_links(resource: &SignalingCluster, turn: Option<&TurnSettings>) -> PodLinks {
+    let redis = RedisAccess::of(resource);
     let mut secrets = BTreeSet::from([match_key_secret(&resource.name_any()).current.name]);
-    secrets.extend(
-        resource
-            .spec
-            .auth
-            .jwt
-            .as_ref()
-            .map(|jwt| jwt.secret_ref.name.clone()),
-    );
-    PodLinks {
-        redis: RedisAccess::of(resource),
-        secrets,
-    }
+    let named = token_needs(resource)
+        .into_iter()
+        .chain(turn.map(turn_needs).unwrap_or_default());
+    secrets.extend(named.map(|need| need.secret));
+    PodLinks { redis, secrets }
 }
 
 /// What the pods of a HostPool mount.

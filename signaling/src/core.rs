@@ -10,8 +10,10 @@ use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{AuthMetrics, Keyring};
+use crate::close::Close;
 use crate::conn::{Connections, Delivery};
-use crate::grace::Graces;
+use crate::deadlines::{Deadlines, Due};
 use crate::lane::{Lane, Origin, Outgoing};
 use crate::lease::Lease;
 use crate::limits::Clients;
@@ -26,6 +28,9 @@ pub(crate) struct Core {
     pub(crate) own: Instance,
     pub(crate) settings: Snapshot<SignalingView>,
     pub(crate) secrets: SecretStore,
+    /// Finds the keys of tokens.
+    pub(crate) keyring: Keyring,
+    pub(crate) auth_metrics: Arc<AuthMetrics>,
     pub(crate) seats: Seats,
     /// `None` in one process.
     pub(crate) link: Option<RedisLink>,
@@ -35,7 +40,7 @@ pub(crate) struct Core {
     pub(crate) lane: Lane,
     pub(crate) seating: Seating,
     pub(crate) lease: Lease,
-    pub(crate) graces: Graces,
+    pub(crate) deadlines: Deadlines,
     pub(crate) metrics: Arc<SignalingMetrics>,
     pub(crate) shutdown: Shutdown,
     /// Tasks of connections.
@@ -70,6 +75,12 @@ impl Core {
         for effect in effects {
             self.carry_out(cell, &inner.conns, source, effect);
         }
+        // A member that is away has no connection whose end would do it.
+        let deserted = inner.room.is_deserted();
+        drop(inner);
+        if deserted {
+            self.rooms.sweep(cell);
+        }
     }
 
     fn carry_out(&self, cell: &Arc<RoomCell>, conns: &Conns, source: Source, effect: Effect) {
@@ -79,6 +90,19 @@ impl Core {
                 if source == Source::Here && delivery == Some(Delivery::Done) {
                     self.metrics.relayed(Path::Local);
                 }
+            }
+            Effect::Tell { to, text } => {
+                self.deliver(conns, to, &text);
+            }
+            Effect::Replaced(member) => {
+                if let Some((_, conn)) = conns.iter().find(|(other, _)| *other == member) {
+                    conn.close(Close::Replaced);
+                }
+            }
+            Effect::Window { member, attachment } => {
+                let window = self.settings.load().cluster.resume.window;
+                self.deadlines
+                    .push(window, cell, Due::Window { member, attachment });
             }
             Effect::PeerDisconnected { to } => {
                 self.deliver(conns, to, &v1::PEER_DISCONNECTED);
@@ -98,7 +122,10 @@ impl Core {
                 cell: Arc::clone(cell),
                 member,
             }),
-            Effect::Grace(member) => self.graces.push(cell, member),
+            Effect::Grace(member) => {
+                let grace = self.deadlines.grace();
+                self.deadlines.push(grace, cell, Due::Grace(member));
+            }
             Effect::Lost { loss, messages } => {
                 let reason = match loss {
                     Loss::EarlyFull => DropReason::EarlyFull,

@@ -18,13 +18,15 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::auth::{AuthMetrics, KeySetTiming, Keyring};
 use crate::conn::Connections;
 use crate::core::{Core, unix_micros};
-use crate::grace::{self, Graces};
+use crate::deadlines::{self, Deadlines};
 use crate::lane::{self, Lane};
 use crate::lease::{self, Lease};
 use crate::limits::Clients;
 use crate::metrics::SignalingMetrics;
+use crate::room::AGES;
 use crate::rooms::Rooms;
 use crate::seating::{self, Seating};
 use crate::{drain, http, inbox, status};
@@ -42,7 +44,7 @@ pub struct ServerOptions {
     pub instance_id: String,
     /// The settings in force.
     pub settings: Snapshot<SignalingView>,
-    /// Keys of tokens.
+    /// Keys of tokens, secrets of TURN providers.
     pub secrets: SecretStore,
     /// Where rooms live.
     pub store: Store,
@@ -73,6 +75,10 @@ pub struct Timing {
     pub lease: Duration,
     /// How long a member of an ending instance may take to come back before the others hear that it is gone.
     pub drained_grace: Duration,
+    /// How long an issuer may take to answer with its key set.
+    pub key_set_fetch: Duration,
+    /// Shortest time from a fetched key set to the next fetch, however many tokens have keys that are not in it.
+    pub key_set_floor: Duration,
 }
 
 /// A server that has its port.
@@ -87,6 +93,8 @@ impl Default for Timing {
         Self {
             lease: LEASE,
             drained_grace: Duration::from_secs(10),
+            key_set_fetch: Duration::from_secs(2),
+            key_set_floor: Duration::from_secs(10),
         }
     }
 }
@@ -106,11 +114,19 @@ impl Server {
             }
         };
         let metrics = SignalingMetrics::register(&options.metrics, link.as_ref());
+        let auth_metrics = AuthMetrics::register(&options.metrics);
+        let key_sets = KeySetTiming {
+            fetch_within: options.timing.key_set_fetch,
+            floor: options.timing.key_set_floor,
+        };
+        let keyring = Keyring::new(Arc::clone(&auth_metrics), key_sets);
         let core = Arc::new(Core {
             rooms: Rooms::new(own.clone(), metrics.local_rooms.clone()),
             own,
             settings: options.settings,
             secrets: options.secrets,
+            keyring,
+            auth_metrics,
             seats,
             link,
             connections: Arc::new(Connections::default()),
@@ -118,7 +134,7 @@ impl Server {
             lane: Lane::default(),
             seating: Seating::default(),
             lease: Lease::new(options.timing.lease),
-            graces: Graces::new(options.timing.drained_grace),
+            deadlines: Deadlines::new(options.timing.drained_grace),
             metrics,
             shutdown: options.shutdown,
             sessions: TaskTracker::new(),
@@ -189,7 +205,8 @@ async fn release(core: &Core, renewing: AbortOnDropHandle<()>) {
 fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
     let mut tasks = vec![
         spawn(seating::run(Arc::clone(core))),
-        spawn(grace::run(Arc::clone(core))),
+        spawn(deadlines::run(Arc::clone(core))),
+        spawn(age_histories(Arc::clone(core))),
         spawn(heartbeat(Arc::clone(core))),
         spawn(forget_clients(Arc::clone(core))),
         spawn(follow_settings(Arc::clone(core))),
@@ -220,6 +237,18 @@ async fn forget_clients(core: Arc<Core>) {
     }
 }
 
+/// Forgets what nobody can ask for again.
+async fn age_histories(core: Arc<Core>) {
+    loop {
+        let window = core.settings.load().cluster.resume.window;
+        // A window of no length keeps nothing for long either.
+        tokio::time::sleep((window / u32::from(AGES - 1)).max(Duration::from_secs(1))).await;
+        for cell in core.rooms.all() {
+            cell.inner.lock().room.age();
+        }
+    }
+}
+
 /// Brings changed settings to those who cannot read them at each use.
 async fn follow_settings(core: Arc<Core>) {
     let mut changes = core.settings.watch();
@@ -235,8 +264,14 @@ async fn follow_settings(core: Arc<Core>) {
         if let Seats::Shared(rooms) = &core.seats {
             rooms.set_timing(seat_timing(&view.cluster, core.lease.length()));
         }
+        core.keyring.prepare(&core.secrets, &view.cluster);
         if changes.changed().await.is_err() {
             return;
+        }
+        if view.turn != changes.borrow().turn {
+            for conn in core.connections.all() {
+                conn.renew_ice();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! reports every wrong field at once. What comes out has no invalid state: numbers are in their bounds and in
 //! their unit, texts are parsed.
 
+mod auth;
 mod check;
 mod host_pool;
 mod signaling;
@@ -14,11 +15,12 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{AuthSettings, JwksSettings, JwtSettings, KeySource};
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, match_key_secret};
 pub use signaling::{
-    AuthSettings, BreakerSettings, JwtSettings, RateLimitSettings, RoomSettings, SecuritySettings,
-    SignalingSettings, WebSocketSettings,
+    BreakerSettings, RateLimitSettings, ResumeSettings, RoomSettings, SecuritySettings, SignalingSettings,
+    WebSocketSettings,
 };
 pub use turn::{ProviderSettings, TurnSettings};
 pub use values::{AllowedOrigins, ObjectName, PublicUrl, RoomId, RoomIdError, SecretPair, SecretRef};

@@ -9,6 +9,7 @@ use super::conditions::{Conditions, Truth};
 use super::progress::{self, Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
+use super::security;
 use crate::names::Component;
 use crate::resolve::Missing;
 
@@ -97,6 +98,7 @@ pub fn signaling_cluster(
         &mut conditions,
     );
     progress.tell(&mut conditions);
+    security::tell(&resource.spec.auth, &mut conditions);
 
     let rollout = facts.rollout.clone().unwrap_or_default();
     SignalingClusterStatus {

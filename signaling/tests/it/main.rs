@@ -7,13 +7,16 @@
     reason = "this is a test"
 )]
 
+mod auth;
 mod cluster;
 mod drain;
 mod limits;
 mod outages;
 mod process;
 mod protocol;
+mod protocol_page;
 mod reference_defects;
 mod refusals;
 mod relay;
+mod resume;
 mod support;

@@ -4,14 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
 
-use berth_dataplane::testing::{free_port, kubeconfig_of_nobody};
+use berth_dataplane::testing::{IssuerKey, KeySetServer, free_port, kubeconfig_of_nobody};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::cluster::join_when_free;
-use crate::support::{Client, DEADLINE, Node, PEER_DISCONNECTED, RedisServer, eventually, get, offer};
+use crate::support::{
+    Client, DEADLINE, Node, PEER_DISCONNECTED, RedisServer, Request, eventually, get, offer,
+};
 
 /// A running program. It is killed when this is dropped.
 struct Program {
@@ -232,6 +234,32 @@ async fn wrong_variables_are_named() {
         (&[("PORT", "http")], "PORT"),
         (&[("REDIS_URL", "http://:hunter2@x")], "REDIS_URL"),
         (&[("LOG_LEVEL", "loud")], "LOG_LEVEL"),
+        (&[("ENABLE_AUTH", "true")], "JWT_SECRET"),
+        (&[("ENABLE_AUTH", "true"), ("JWKS_URL", "id.example")], "JWKS_URL"),
+        (
+            &[
+                ("ENABLE_AUTH", "true"),
+                ("JWT_JWKS_URL", "http://id.example"),
+                ("JWT_SECRET", "hunter2"),
+            ],
+            "JWT_JWKS_URL",
+        ),
+        (
+            &[
+                ("ENABLE_AUTH", "true"),
+                ("JWKS_URL", "http://id.example"),
+                ("JWKS_CACHE_TTL", "1"),
+            ],
+            "JWKS_CACHE_TTL",
+        ),
+        (
+            &[
+                ("ENABLE_AUTH", "true"),
+                ("JWT_SECRET", "hunter2"),
+                ("JWT_ALG", "none"),
+            ],
+            "JWT_ALG",
+        ),
     ] {
         let (code, output) = run(variables, &[]).await;
         assert_ne!(code, 0, "{variables:?}");
@@ -254,6 +282,33 @@ async fn wrong_variables_are_named() {
             "{output}"
         );
     }
+}
+
+#[tokio::test]
+async fn variables_ask_for_tokens_of_an_issuer() {
+    let key = IssuerKey::rsa("k1");
+    let issuer = KeySetServer::start(&[&key]).await;
+    let program = Program::start(
+        &[
+            ("ENABLE_AUTH", "true"),
+            ("JWT_JWKS_URL", &issuer.url()),
+            ("JWT_ISSUER", "us"),
+            ("JWT_ROOMS_CLAIM", "doors"),
+        ],
+        &[],
+    )
+    .await;
+    let target = |claims: serde_json::Value| format!("/?roomId=r1&token={}", key.token("RS256", &claims));
+    let mut refused = Client::open(program.address, Request::target(&target(json!({"iss": "them"})))).await;
+    assert_eq!(refused.closed().await, (1008, "Unauthorized".to_owned()));
+    let claims = json!({"iss": "us", "doors": ["r2"]});
+    let mut refused = Client::open(program.address, Request::target(&target(claims))).await;
+    assert_eq!(refused.closed().await, (1008, "Forbidden".to_owned()));
+    let claims = json!({"iss": "us", "doors": ["r1"]});
+    let mut peer = Client::open(program.address, Request::target(&target(claims))).await;
+    peer.send("[]").await;
+    peer.hear().await;
+    assert_eq!(issuer.requests(), 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod client;
 mod node;
+pub(crate) mod v2;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
