@@ -1,4 +1,5 @@
-//! What tests start and make: a Redis server of their own, keys of a token issuer. Only with the feature `testing`.
+//! What tests start, make or pretend: a Redis server of their own, keys of a token issuer, an API server that is away.
+//! Only with the feature `testing`.
 
 #![allow(
     clippy::expect_used,
@@ -8,9 +9,11 @@
 
 mod issuer;
 mod key_set_server;
+mod kubeconfig;
 
 pub use issuer::IssuerKey;
 pub use key_set_server::KeySetServer;
+pub use kubeconfig::kubeconfig_of_nobody;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,9 +1,10 @@
 //! The program itself: variables, files, signals.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 
-use berth_dataplane::testing::{IssuerKey, KeySetServer};
+use berth_dataplane::testing::{IssuerKey, KeySetServer, free_port, kubeconfig_of_nobody};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -58,28 +59,31 @@ impl Program {
     }
 
     async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the program runs").to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .await
-            .unwrap();
-        assert!(status.success());
+        signal(&self.child, name).await;
     }
 
     async fn ends(&mut self) -> i32 {
-        let status = timeout(DEADLINE, self.child.wait())
-            .await
-            .expect("the program must end")
-            .unwrap();
-        status.code().expect("an exit code")
+        ends(&mut self.child).await
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().expect("the program runs").to_string();
+    let status = Command::new("kill")
+        .args(["-s", name, &id])
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+}
+
+/// The exit code.
+async fn ends(child: &mut Child) -> i32 {
+    let status = timeout(DEADLINE, child.wait())
+        .await
+        .expect("the program must end")
+        .unwrap();
+    status.code().expect("an exit code")
 }
 
 /// The first log line with this message.
@@ -144,6 +148,82 @@ async fn a_second_signal_ends_at_once() {
     wait_for(&mut program.logs, "shutting down").await;
     program.signal("INT").await;
     assert_eq!(program.ends().await, 0);
+}
+
+/// A file that whoever reads it waits for.
+fn hanging_file(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, hanging) = (
+        folder.path().join("good.yaml"),
+        folder.path().join("hanging.yaml"),
+    );
+    hanging_file(&hanging);
+
+    // While the first settings are read.
+    let source = format!("file:{}", hanging.display());
+    let mut child = command(&[], &["--settings", &source]).spawn().unwrap();
+    let mut logs = BufReader::new(child.stdout.take().unwrap()).lines();
+    wait_for(&mut logs, "starting").await;
+    signal(&child, "TERM").await;
+    assert_eq!(ends(&mut child).await, 0);
+
+    // While a change is read.
+    std::fs::write(
+        &good,
+        "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata:\n  name: main\nspec:\n  publicUrl: ws://x\n",
+    )
+    .unwrap();
+    let source = format!("file:{}", good.display());
+    let mut program = Program::start(&[], &["--settings", &source]).await;
+    std::fs::rename(&hanging, &good).unwrap();
+    // It opens as soon as the program reads, and as long as it is open, the program reads on.
+    let mut options = tokio::fs::OpenOptions::new();
+    let opening = options.write(true).open(&good);
+    let _writer = timeout(DEADLINE, opening)
+        .await
+        .expect("the program reads")
+        .unwrap();
+    program.signal("TERM").await;
+    assert_eq!(program.ends().await, 0);
+}
+
+/// A pod whose API server is away takes its settings from the cache, seconds after its start: until then nothing names
+/// the internal port.
+#[tokio::test]
+async fn settings_that_come_late_name_the_internal_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, kubeconfig) = (folder.path().join("cache"), folder.path().join("kubeconfig"));
+    let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let resources = json!([{
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": {"name": "main", "namespace": "games"},
+        "spec": {"publicUrl": "ws://localhost", "healthPort": internal.port()},
+    }]);
+    std::fs::write(&cache, resources.to_string()).unwrap();
+    std::fs::write(&kubeconfig, kubeconfig_of_nobody()).unwrap();
+    let program = Program::start(
+        &[
+            ("HEALTH_PORT", ""),
+            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+            ("BERTH_CACHE_FILE", cache.to_str().unwrap()),
+            ("BERTH_NAMESPACE", "games"),
+            ("BERTH_NAME", "main"),
+        ],
+        &["--settings", "kube"],
+    )
+    .await;
+    assert_eq!(get(internal, "/readyz").await, (200, "ready".to_owned()));
+    let (_, status) = get(internal, "/statusz").await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["settings"]["fromCache"], true, "{status}");
+    Client::try_join(program.address, "r1").await.expect("a seat");
 }
 
 #[tokio::test]

@@ -119,7 +119,9 @@ fn every_field_is_proven() {
     assert_eq!(crd.spec.names.kind, "SignalingCluster");
     let fields = leaves(crd);
     for field in &fields {
-        let class = field.class.unwrap_or_else(|| panic!("{} has no class", field.path));
+        let class = field
+            .class
+            .unwrap_or_else(|| panic!("{} has no class", field.path));
         let here = HERE.iter().find(|(path, ..)| *path == field.path);
         let elsewhere = ELSEWHERE.iter().any(|(path, ..)| field.path.starts_with(path));
         match (class, here) {
@@ -232,7 +234,9 @@ async fn resume_window() {
     live.set(&[("spec.resume.windowSeconds", json!(0))]);
     drop(player.lose());
     while host.hear().await["type"] != "peer-left" {}
-    live.node.metric_becomes("signaling_active_connections", 1.0).await;
+    live.node
+        .metric_becomes("signaling_active_connections", 1.0)
+        .await;
 }
 
 /// How many of three messages of this many characters somebody is given who lost his connection.
