@@ -7,6 +7,7 @@
 
 mod check;
 mod host_pool;
+mod redis_url;
 mod signaling;
 mod turn;
 mod values;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, match_key_secret};
+pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{
     AuthSettings, BreakerSettings, JwtSettings, RateLimitSettings, RoomSettings, SecuritySettings,
     SignalingSettings, WebSocketSettings,
