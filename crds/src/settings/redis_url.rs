@@ -360,7 +360,10 @@ mod tests {
             ("redis://:hunter2@a/main", "no number"),
             ("redis://:hunter2@a/-1", "no number"),
             ("redis://:hunter2@a?protocol=3", "unknown parameter"),
-            ("redis://:hunter2@a?sentinel_password=hunter2", "unknown parameter"),
+            (
+                "redis://:hunter2@a?sentinel_password=hunter2",
+                "unknown parameter",
+            ),
             ("rediss://:hunter2@a/#insecure", "# in it"),
             ("redis://:hunter2%ff@a", "not UTF-8"),
             ("redis+sentinel://:hunter2@a", "name of the master"),
@@ -368,7 +371,10 @@ mod tests {
             ("redis+sentinel://:hunter2@a/my master", "name of the master"),
             ("redis+sentinel://:hunter2@a/main/x", "no number"),
             ("redis+sentinel://:hunter2@a,,b/main", "host"),
-            ("redis+sentinel://:hunter2@a/main?user=hunter2", "unknown parameter"),
+            (
+                "redis+sentinel://:hunter2@a/main?user=hunter2",
+                "unknown parameter",
+            ),
             ("redis+cluster://:hunter2@a/1", "database 0 only"),
             ("redis+cluster://:hunter2@a/main", "database 0 only"),
         ] {

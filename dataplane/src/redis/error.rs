@@ -141,10 +141,14 @@ mod tests {
     fn a_slot_that_is_elsewhere_or_on_its_way_is_an_outage() {
         let moved = answered(ServerErrorKind::Moved, "3999 10.0.0.1:6381");
         assert!(moved.is_outage() && moved.had_no_effect() && !moved.is_failure_of_server());
-        let script = "Script attempted to access a non local key in a cluster node script: f_1, on @user_script:1.";
+        let script =
+            "Script attempted to access a non local key in a cluster node script: f_1, on @user_script:1.";
         for (kind, text) in [
             (ServerErrorKind::Ask, "3999 10.0.0.1:6381"),
-            (ServerErrorKind::TryAgain, "Multiple keys request during rehashing of slot"),
+            (
+                ServerErrorKind::TryAgain,
+                "Multiple keys request during rehashing of slot",
+            ),
             (ServerErrorKind::ResponseError, script),
         ] {
             let error = answered(kind, text);

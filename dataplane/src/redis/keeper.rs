@@ -187,6 +187,13 @@ impl Keeper {
         }
     }
 
+    /// Commands go over this connection. In a cluster the home of the link decides which server is told as the master.
+    pub(super) fn tell_master(&self, address: &RedisAddress) {
+        if let Target::Url(_) | Target::Master(_) = &self.target {
+            self.news.commands_go_to(address);
+        }
+    }
+
     /// What the connection leads to.
     pub(super) fn target(&self) -> &Target {
         &self.target

@@ -146,6 +146,7 @@ impl Line {
             if keeper.was_refused() || ended != Ended::GaveUp {
                 self.gate.reset();
             }
+            keeper.tell_master(&kept.address);
             ended = self.serve(kept, &lost, &mut keeper).await;
             self.connection.send_replace(None);
             self.gate.set_up(false);

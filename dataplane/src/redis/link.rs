@@ -162,7 +162,9 @@ impl RedisLink {
         for arg in args {
             invocation.arg(arg);
         }
-        let first_key = keys.first().and_then(|key| key.to_redis_args().into_iter().next());
+        let first_key = keys
+            .first()
+            .and_then(|key| key.to_redis_args().into_iter().next());
         let request = Request::Script {
             invocation: &invocation,
             first_key,

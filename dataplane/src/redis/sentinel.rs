@@ -222,7 +222,10 @@ mod tests {
         let sentinels = Sentinels::new(endpoint, AsyncConnectionConfig::new(), Duration::ZERO);
         let access = sentinels.access().await.unwrap();
         let order = || {
-            let hosts: Vec<&str> = sentinels.in_turn(&access).map(|address| address.host.as_str()).collect();
+            let hosts: Vec<&str> = sentinels
+                .in_turn(&access)
+                .map(|address| address.host.as_str())
+                .collect();
             hosts.join("")
         };
         assert_eq!([order(), order(), order(), order()], ["abc", "bca", "cab", "abc"]);

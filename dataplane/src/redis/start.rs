@@ -34,10 +34,7 @@ impl Start {
         let line = Arc::new(Line::new(Arc::clone(&self.limits), self.gauges()));
         let keeper = self.keeper("commands", target.clone());
         self.spawn(Arc::clone(&line).keep(keeper));
-        let subscriber = Arc::new(Subscriber::new(
-            self.metrics.lost_messages.clone(),
-            Idle::Stays,
-        ));
+        let subscriber = Arc::new(Subscriber::new(self.metrics.lost_messages.clone(), Idle::Stays));
         let keeper = self.keeper("subscriptions", target.clone());
         // Not by `spawn`: it tells its readers of the end.
         tokio::spawn(Arc::clone(&subscriber).run(keeper, self.stop.clone()));
@@ -89,7 +86,10 @@ impl Start {
             stop: self.stop.clone(),
             subscribers: Mutex::default(),
         };
-        (Commands::Cluster(lines), Subscriptions::Cluster(Box::new(by_slot)))
+        (
+            Commands::Cluster(lines),
+            Subscriptions::Cluster(Box::new(by_slot)),
+        )
     }
 
     fn keeper(&self, purpose: &'static str, target: Target) -> Keeper {

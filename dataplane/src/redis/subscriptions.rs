@@ -56,12 +56,10 @@ impl Subscriptions {
 impl BySlot {
     fn add(&self, channel: &str, capacity: usize) -> Subscription {
         let slot = slot_of(channel);
-        let subscriber = Arc::clone(
-            self.subscribers
-                .lock()
-                .entry(slot)
-                .or_insert_with(|| Arc::new(Subscriber::new(self.metrics.lost_messages.clone(), Idle::Ends))),
-        );
+        let subscriber =
+            Arc::clone(self.subscribers.lock().entry(slot).or_insert_with(|| {
+                Arc::new(Subscriber::new(self.metrics.lost_messages.clone(), Idle::Ends))
+            }));
         let subscription = subscriber.add(channel, capacity);
         if subscriber.claim() {
             let target = Target::Owner(Arc::clone(&self.topology), slot);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::cluster::Topology;
 use super::endpoint::{EndpointError, RedisEndpoint};
 use super::probe::Demand;
-use super::sentinel::{Switch, Sentinels};
+use super::sentinel::{Sentinels, Switch};
 
 /// Where a connection leads.
 #[derive(Clone)]

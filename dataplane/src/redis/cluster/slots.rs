@@ -182,10 +182,7 @@ mod tests {
     #[test]
     fn every_slot_has_the_owner_of_its_range() {
         let asked = address("asked", 7);
-        let answer = vec![
-            range(8192, 16383, Value::Nil, 1),
-            range(0, 8191, bulk("a"), 2),
-        ];
+        let answer = vec![range(8192, 16383, Value::Nil, 1), range(0, 8191, bulk("a"), 2)];
         let table = SlotTable::parse(Value::Array(answer.clone()), &asked).unwrap();
         for (number, owner) in [
             (0, address("a", 2)),
@@ -197,7 +194,10 @@ mod tests {
         }
         assert_eq!(table.masters(), [address("a", 2), address("asked", 1)]);
         let other_order = answer.into_iter().rev().collect();
-        assert_eq!(SlotTable::parse(Value::Array(other_order), &asked).unwrap(), table);
+        assert_eq!(
+            SlotTable::parse(Value::Array(other_order), &asked).unwrap(),
+            table
+        );
     }
 
     #[test]
@@ -224,9 +224,8 @@ mod tests {
         let asked = address("asked", 7);
         let answer = Value::Array(vec![range(0, 16383, bulk("a"), 2)]);
         let table = SlotTable::parse(answer, &asked).unwrap();
-        let error = |kind, text: &str| {
-            RedisError::from((ErrorKind::Server(kind), "answered", text.to_owned()))
-        };
+        let error =
+            |kind, text: &str| RedisError::from((ErrorKind::Server(kind), "answered", text.to_owned()));
         for (text, owner) in [
             ("3999 10.0.0.1:6381", address("10.0.0.1", 6381)),
             ("3999 :6381", address("asked", 6381)),

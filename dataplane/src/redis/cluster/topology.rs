@@ -214,7 +214,10 @@ impl Topology {
                 return false;
             }
             let masters: Vec<String> = table.masters().iter().map(ToString::to_string).collect();
-            info!(?masters, "the slots of the redis cluster have other owners than known");
+            info!(
+                ?masters,
+                "the slots of the redis cluster have other owners than known"
+            );
             *known = Arc::new(table);
             true
         });
@@ -238,7 +241,10 @@ impl Topology {
 impl Asked {
     async fn ask(&mut self) -> Result<SlotTable, LookError> {
         // Not CLUSTER SHARDS, which is new in Redis 7.
-        let answer: Value = cmd("CLUSTER").arg("SLOTS").query_async(&mut self.connection).await?;
+        let answer: Value = cmd("CLUSTER")
+            .arg("SLOTS")
+            .query_async(&mut self.connection)
+            .await?;
         Ok(SlotTable::parse(answer, &self.address)?)
     }
 }

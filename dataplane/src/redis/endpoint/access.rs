@@ -70,7 +70,6 @@ impl Access {
             .set_tcp_settings(TcpSettings::default().set_nodelay(true));
         match &self.certificates {
             None => Client::open(info).map_err(EndpointError::Client),
-            Some((_, path)) if !self.url.tls => Err(EndpointError::CertificatesWithoutTls(path.clone())),
             Some((certificates, path)) => Client::build_with_tls(info, certificates.clone())
                 .map_err(|_| EndpointError::Certificates(path.clone())),
         }

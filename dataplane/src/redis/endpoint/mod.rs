@@ -167,17 +167,21 @@ impl RedisEndpoint {
                 ..url.login
             };
         }
-        Ok(Access::new(url, self.certificates()?))
+        let certificates = self.certificates(url.tls)?;
+        Ok(Access::new(url, certificates))
     }
 
     /// Certificates, and the file to name if they cannot be used.
-    fn certificates(&self) -> Result<Option<(TlsCertificates, PathBuf)>, EndpointError> {
+    fn certificates(&self, tls: bool) -> Result<Option<(TlsCertificates, PathBuf)>, EndpointError> {
         let named = self
             .client_certificate
             .as_ref()
             .map(|files| &files.certificate)
             .or(self.ca_file.as_ref());
         let Some(named) = named else { return Ok(None) };
+        if !tls {
+            return Err(EndpointError::CertificatesWithoutTls(named.clone()));
+        }
         let bytes = |path: &PathBuf| read(path).map(|secret| secret.expose().to_vec());
         let client_tls = match &self.client_certificate {
             Some(files) => Some(ClientTlsConfig {
@@ -214,10 +218,12 @@ fn text<'a>(path: &Path, secret: &'a Secret) -> Result<&'a str, EndpointError> {
 }
 
 fn parse_file(path: &Path, secret: &Secret) -> Result<RedisUrl, EndpointError> {
-    text(path, secret)?.parse().map_err(|source| EndpointError::UrlIn {
-        path: path.to_owned(),
-        source,
-    })
+    text(path, secret)?
+        .parse()
+        .map_err(|source| EndpointError::UrlIn {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 impl fmt::Display for RedisEndpoint {

@@ -86,9 +86,10 @@ async fn the_kind_of_a_file_stays_what_it_was() {
 
 #[tokio::test]
 async fn sentinels_have_a_login_of_their_own() {
-    let endpoint =
-        RedisEndpoint::from_url("redis+sentinel://data:one@a:1/main/4?sentinel_username=watch&sentinel_password=two")
-            .unwrap();
+    let endpoint = RedisEndpoint::from_url(
+        "redis+sentinel://data:one@a:1/main/4?sentinel_username=watch&sentinel_password=two",
+    )
+    .unwrap();
     let access = endpoint.access().await.unwrap();
     let at_server = server(&access);
     let client = access.sentinel(&access.url().addresses[0]).unwrap();
@@ -96,20 +97,27 @@ async fn sentinels_have_a_login_of_their_own() {
     assert_eq!(at_server.redis_settings().username(), Some("data"));
     assert_eq!(at_server.redis_settings().password(), Some("one"));
     assert_eq!(at_server.redis_settings().db(), 4);
-    assert_eq!((at_sentinel.username(), at_sentinel.password()), (Some("watch"), Some("two")));
+    assert_eq!(
+        (at_sentinel.username(), at_sentinel.password()),
+        (Some("watch"), Some("two"))
+    );
     assert_eq!(at_sentinel.db(), 0);
 }
 
 #[tokio::test]
-async fn certificates_without_tls_are_refused() {
+async fn certificates_need_tls_and_must_be_some() {
     let folder = tempfile::tempdir().unwrap();
     let authority = folder.path().join("ca.crt");
     std::fs::write(&authority, "no certificate").unwrap();
-    for (url, why) in [("rediss://a", "PEM"), ("redis://a", "rediss")] {
-        let endpoint = RedisEndpoint::from_url(url).unwrap().with_ca_file(authority.clone());
-        let access = endpoint.access().await;
-        let error = access.and_then(|access| access.server(&access.url().addresses[0])).err().unwrap();
+    for (url, why) in [("redis://a", "rediss"), ("rediss://a", "PEM")] {
+        let endpoint = RedisEndpoint::from_url(url).unwrap();
+        let endpoint = endpoint.with_ca_file(authority.clone());
+        let error = endpoint.access().await.err().unwrap();
         assert!(error.to_string().contains(why), "{error}");
-        std::fs::write(&authority, PEM).unwrap();
     }
+    let endpoint = RedisEndpoint::from_url("rediss://a").unwrap();
+    let endpoint = endpoint.with_client_certificate(authority.clone(), authority);
+    let access = endpoint.access().await.unwrap();
+    let error = access.server(&access.url().addresses[0]).err().unwrap();
+    assert!(error.to_string().contains("PEM"), "{error}");
 }
