@@ -186,11 +186,16 @@ fn number(value: f64) -> String {
 
 fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let processor = read("/proc/cpuinfo")
+    let processors = read("/proc/cpuinfo");
+    let processor = processors
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or_else(|| "unknown processor".to_owned(), |(_, name)| name.to_owned());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // All of them, not only those that this thread may use.
+    let cores = processors
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{processor}, {cores} cores, Linux {}", kernel.trim())
 }
