@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use crate::auth::{self, AuthError, Token};
 use crate::close::Close;
+use crate::protocol::v2;
 
 /// What a client said about itself when it connected. Owned and small, so that nothing of the request outlives it.
 pub(crate) struct Hello {
@@ -26,6 +27,13 @@ pub(crate) struct Hello {
     pub(crate) token: Option<Token>,
     /// Who it is.
     pub(crate) client: ClientAddress,
+}
+
+impl Hello {
+    /// Whether it offers protocol v2, and so speaks it.
+    pub(crate) fn speaks_v2(&self) -> bool {
+        self.subprotocols.iter().any(|name| name == v2::SUBPROTOCOL)
+    }
 }
 
 /// Somebody who may connect.

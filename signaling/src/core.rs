@@ -10,8 +10,9 @@ use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
+use crate::close::Close;
 use crate::conn::{Connections, Delivery};
-use crate::grace::Graces;
+use crate::deadlines::{Deadlines, Due};
 use crate::lane::{Lane, Origin, Outgoing};
 use crate::lease::Lease;
 use crate::limits::Clients;
@@ -35,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) lane: Lane,
     pub(crate) seating: Seating,
     pub(crate) lease: Lease,
-    pub(crate) graces: Graces,
+    pub(crate) deadlines: Deadlines,
     pub(crate) metrics: Arc<SignalingMetrics>,
     pub(crate) shutdown: Shutdown,
     /// Tasks of connections.
@@ -80,6 +81,19 @@ impl Core {
                     self.metrics.relayed(Path::Local);
                 }
             }
+            Effect::Tell { to, text } => {
+                self.deliver(conns, to, &text);
+            }
+            Effect::Replaced(member) => {
+                if let Some((_, conn)) = conns.iter().find(|(other, _)| *other == member) {
+                    conn.close(Close::Replaced);
+                }
+            }
+            Effect::Window { member, attachment } => {
+                let window = self.settings.load().cluster.resume.window;
+                self.deadlines
+                    .push(window, cell, Due::Window { member, attachment });
+            }
             Effect::PeerDisconnected { to } => {
                 self.deliver(conns, to, &v1::PEER_DISCONNECTED);
             }
@@ -98,7 +112,10 @@ impl Core {
                 cell: Arc::clone(cell),
                 member,
             }),
-            Effect::Grace(member) => self.graces.push(cell, member),
+            Effect::Grace(member) => {
+                let grace = self.deadlines.grace();
+                self.deadlines.push(grace, cell, Due::Grace(member));
+            }
             Effect::Lost { loss, messages } => {
                 let reason = match loss {
                     Loss::EarlyFull => DropReason::EarlyFull,

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::admission::{Hello, subprotocols};
 use crate::core::Core;
+use crate::protocol::v2;
 use crate::session;
 
 /// Names the instance that answered, so that clients and tests can tell instances apart.
@@ -79,12 +80,15 @@ async fn upgrade_first(State(core): State<Arc<Core>>, mut request: Request, next
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    // Clients that offer a subprotocol fail without an answer to it.
-    if let Some(first) = subprotocols(headers)
-        .next()
-        .and_then(|first| HeaderValue::from_str(first).ok())
-    {
-        answer.insert(SEC_WEBSOCKET_PROTOCOL, first);
+    // Clients that offer a subprotocol fail without an answer to it. v1 answers to the first one, whatever it is.
+    let is_v2 = subprotocols(headers).any(|name| name == v2::SUBPROTOCOL);
+    let chosen = if is_v2 {
+        Some(v2::SUBPROTOCOL)
+    } else {
+        subprotocols(headers).next()
+    };
+    if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(name).ok()) {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     if let Ok(instance) = HeaderValue::from_str(core.own.id()) {
         answer.insert(INSTANCE, instance);

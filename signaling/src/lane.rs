@@ -85,6 +85,7 @@ impl Outgoing {
         match &self.notice {
             Notice::Message(sent) => sent.text.len(),
             Notice::Joined { .. } | Notice::Left { .. } => 64,
+            Notice::Replay { messages, .. } => messages.iter().map(|sent| sent.text.len()).sum(),
         }
     }
 }
@@ -219,9 +220,11 @@ async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing
     for outgoing in batch {
         let reached = receivers.next().unwrap_or(0) > 0;
         match (outgoing.origin, outgoing.notice) {
-            (Origin::Room(cell), Notice::Message(_)) if reached => {
+            (Origin::Room(cell), Notice::Message(sent)) if reached => {
                 core.metrics.relayed(Path::Remote);
-                core.update(&cell, Source::Here, |inner| inner.room.published(&outgoing.to, 1));
+                core.update(&cell, Source::Here, |inner| {
+                    inner.room.published(&outgoing.to, sent.from, sent.number)
+                });
             }
             (Origin::Room(cell), Notice::Message(sent)) => {
                 core.update(&cell, Source::Here, |inner| {

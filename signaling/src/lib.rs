@@ -17,7 +17,8 @@
 //! | `session` | the life of one connection |
 //! | `rooms`, `core` | all rooms and their locks; how effects are carried out |
 //! | `lane`, `inbox` | to and from other instances |
-//! | `seating`, `lease`, `grace` | what the store is told, when, and what follows from a dead instance |
+//! | `seating`, `lease`, `deadlines` | what the store is told, when, and what follows from a dead instance or a lost connection |
+//! | `resume_token` | how a peer that speaks v2 proves that a seat is its own |
 //! | `http`, `status`, `metrics`, `drain` | ports, what the server tells of itself, its end |
 //! | `server`, `process` | the whole: as a part of another program, and as a program |
 //!
@@ -30,9 +31,9 @@ mod auth;
 pub mod close;
 mod conn;
 mod core;
+mod deadlines;
 mod drain;
 pub mod envelope;
-mod grace;
 mod http;
 mod inbox;
 mod lane;
@@ -41,6 +42,7 @@ mod limits;
 mod metrics;
 mod process;
 pub mod protocol;
+mod resume_token;
 pub mod room;
 mod rooms;
 mod seating;

@@ -14,7 +14,9 @@ use prometheus_client::registry::Registry;
 
 use crate::close::Close;
 
-pub(crate) use labels::{CloseLabel, DropLabel, DropReason, JoinLabel, JoinResult, Path, PathLabel};
+pub(crate) use labels::{
+    CloseLabel, DropLabel, DropReason, JoinLabel, JoinResult, Path, PathLabel, ResumeLabel, ResumeResult,
+};
 
 /// Upper bounds of the fan-out times in seconds.
 const FANOUT_BUCKETS: [f64; 9] = [
@@ -58,6 +60,8 @@ pub(crate) struct SignalingMetrics {
     pub(crate) early_buffered: Counter,
     /// Seats of dead instances that this one took away.
     pub(crate) seats_reaped: Counter,
+    /// Lost connections that were taken up again.
+    pub(crate) resumes: Family<ResumeLabel, Counter>,
     relayed_local: Counter,
     relayed_remote: Counter,
 }
@@ -108,6 +112,7 @@ impl SignalingMetrics {
             join_seconds: Histogram::new(REMOTE_BUCKETS),
             early_buffered: Counter::default(),
             seats_reaped: Counter::default(),
+            resumes: Family::default(),
         }
     }
 
@@ -156,6 +161,8 @@ impl SignalingMetrics {
         registry.register("early_buffered", help, self.early_buffered.clone());
         let help = "Seats of dead instances taken away by this one";
         registry.register("seats_reaped", help, self.seats_reaped.clone());
+        let help = "Lost connections that were taken up again, by whether their seat was still there";
+        registry.register("resumes", help, self.resumes.clone());
     }
 
     /// Counts dropped messages.
@@ -187,6 +194,16 @@ impl SignalingMetrics {
         if close == Close::Overloaded {
             self.backpressure_closes.inc();
         }
+    }
+
+    /// Counts a connection that resumes (`resumes`) an earlier one, whose seat was still there (`held`).
+    pub(crate) fn resumed(&self, resumes: bool, held: bool) {
+        let result = match (resumes, held) {
+            (false, _) => return,
+            (true, true) => ResumeResult::Resumed,
+            (true, false) => ResumeResult::Expired,
+        };
+        self.resumes.get_or_create(&ResumeLabel { result }).inc();
     }
 
     /// Counts an attempt to join.

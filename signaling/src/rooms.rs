@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::conn::Conn;
 use crate::limits::Bucket;
 use crate::metrics::GaugeGuard;
-use crate::room::{Room, View};
+use crate::room::{Bounds, Room, View};
 
 const SHARDS: usize = 32;
 
@@ -67,7 +67,14 @@ impl Rooms {
     }
 
     /// The room `id`, made if it is not there, and the view of the one who enters. `limit`: messages in a room.
-    pub(crate) fn enter(&self, id: &RoomId, limit: u32, now: Instant) -> (Arc<RoomCell>, View) {
+    /// `bounds`: what is kept for members that are away.
+    pub(crate) fn enter(
+        &self,
+        id: &RoomId,
+        limit: u32,
+        bounds: Bounds,
+        now: Instant,
+    ) -> (Arc<RoomCell>, View) {
         let mut shard = self.shard(id).lock();
         let cell = shard.entry(id.clone()).or_insert_with(|| {
             let room = Room::new(self.own.clone());
@@ -82,7 +89,10 @@ impl Rooms {
                 _gauge: GaugeGuard::new(&self.gauge),
             })
         });
-        let view = cell.inner.lock().room.enter();
+        let mut inner = cell.inner.lock();
+        inner.room.set_bounds(bounds);
+        let view = inner.room.enter();
+        drop(inner);
         (Arc::clone(cell), view)
     }
 

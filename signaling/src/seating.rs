@@ -55,6 +55,8 @@ pub(crate) enum Job {
     },
     /// Assert the seat of a local member.
     Assert { cell: Arc<RoomCell>, member: MemberId },
+    /// Note that the connection of a local member is lost.
+    Away { cell: Arc<RoomCell>, member: MemberId },
     /// Ask who sits in a room.
     Ask { cell: Arc<RoomCell>, view: View },
 }
@@ -130,6 +132,7 @@ async fn perform(core: &Core, job: Job) {
             told,
         } => give_back(core, room, member, departure, told).await,
         Job::Assert { cell, member } => assert(core, &cell, member).await,
+        Job::Away { cell, member } => note_away(core, &cell, member).await,
         Job::Ask { cell, view } => {
             let seats = core
                 .seats
@@ -152,9 +155,11 @@ async fn give_back(
     mut told: SmallVec<[Instance; 1]>,
 ) {
     match core.seats.leave(&room, member, &core.own).await {
+        // It sits at another instance by now, and has not left.
+        Ok(left) if !left.had_seat && left.seats.iter().any(|seat| seat.member == member) => {}
         Ok(left) => {
-            told.extend(left.into_iter().map(|seat| seat.instance));
-            farewell(core, &room, member, departure, told);
+            told.extend(left.seats.into_iter().map(|seat| seat.instance));
+            farewell(core, &room, member, &core.own, departure, told);
         }
         Err(error) => {
             note(&error);
@@ -169,18 +174,33 @@ async fn give_back(
     }
 }
 
-/// Tells other instances that a member is gone.
+/// Whoever needs the seat of a member that is away may have it. If the store does not hear of it, he has to wait.
+async fn note_away(core: &Core, cell: &RoomCell, member: MemberId) {
+    let seat = cell.inner.lock().room.seat(member);
+    if let Some(seat) = seat.filter(|seat| seat.away)
+        && let Err(error) = core.seats.set_away(&cell.id, &seat).await
+    {
+        note(&error);
+    }
+}
+
+/// Tells other instances that a member, whose seat was at `instance`, is gone.
 pub(crate) fn farewell(
     core: &Core,
     room: &RoomId,
     member: MemberId,
+    instance: &Instance,
     departure: Departure,
     mut told: SmallVec<[Instance; 1]>,
 ) {
     told.sort();
     told.dedup();
     for to in told.into_iter().filter(|instance| *instance != core.own) {
-        let notice = Notice::Left { member, departure };
+        let notice = Notice::Left {
+            member,
+            instance: instance.clone(),
+            departure,
+        };
         core.lane.push(Outgoing {
             to,
             origin: Origin::Named(room.clone()),
@@ -195,13 +215,21 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
     };
     let capacity = core.settings.load().cluster.rooms.capacity;
     match core.seats.assert(&cell.id, &seat, capacity).await {
-        Ok(Join::Joined { join, others, reaped }) => {
+        Ok(Join::Joined {
+            join,
+            others,
+            reaped,
+            taken,
+            ..
+        }) => {
             let mut present = true;
             core.update(cell, Source::Here, |inner| {
                 let given = Given {
                     join,
                     others: &others,
                     reaped: &reaped,
+                    moved_from: None,
+                    taken,
                 };
                 let (effects, is_present) = inner.room.asserted(view, member, given);
                 present = is_present;
@@ -216,6 +244,9 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
                 };
                 core.seating.push(job);
             }
+        }
+        Ok(Join::Elsewhere) => {
+            core.update(cell, Source::Here, |inner| inner.room.asserted_elsewhere(view));
         }
         Ok(Join::Full) => {
             let mut inner = cell.inner.lock();

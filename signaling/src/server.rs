@@ -20,11 +20,12 @@ use tracing::{info, warn};
 
 use crate::conn::Connections;
 use crate::core::{Core, unix_micros};
-use crate::grace::{self, Graces};
+use crate::deadlines::{self, Deadlines};
 use crate::lane::{self, Lane};
 use crate::lease::{self, Lease};
 use crate::limits::Clients;
 use crate::metrics::SignalingMetrics;
+use crate::room::AGES;
 use crate::rooms::Rooms;
 use crate::seating::{self, Seating};
 use crate::{drain, http, inbox, status};
@@ -118,7 +119,7 @@ impl Server {
             lane: Lane::default(),
             seating: Seating::default(),
             lease: Lease::new(options.timing.lease),
-            graces: Graces::new(options.timing.drained_grace),
+            deadlines: Deadlines::new(options.timing.drained_grace),
             metrics,
             shutdown: options.shutdown,
             sessions: TaskTracker::new(),
@@ -189,7 +190,8 @@ async fn release(core: &Core, renewing: AbortOnDropHandle<()>) {
 fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
     let mut tasks = vec![
         spawn(seating::run(Arc::clone(core))),
-        spawn(grace::run(Arc::clone(core))),
+        spawn(deadlines::run(Arc::clone(core))),
+        spawn(age_histories(Arc::clone(core))),
         spawn(heartbeat(Arc::clone(core))),
         spawn(forget_clients(Arc::clone(core))),
         spawn(follow_settings(Arc::clone(core))),
@@ -220,6 +222,18 @@ async fn forget_clients(core: Arc<Core>) {
     }
 }
 
+/// Forgets what nobody can ask for again.
+async fn age_histories(core: Arc<Core>) {
+    loop {
+        let window = core.settings.load().cluster.resume.window;
+        // A window of no length keeps nothing for long either.
+        tokio::time::sleep((window / u32::from(AGES - 1)).max(Duration::from_secs(1))).await;
+        for cell in core.rooms.all() {
+            cell.inner.lock().room.age();
+        }
+    }
+}
+
 /// Brings changed settings to those who cannot read them at each use.
 async fn follow_settings(core: Arc<Core>) {
     let mut changes = core.settings.watch();
@@ -237,6 +251,11 @@ async fn follow_settings(core: Arc<Core>) {
         }
         if changes.changed().await.is_err() {
             return;
+        }
+        if view.turn != changes.borrow().turn {
+            for conn in core.connections.all() {
+                conn.renew_ice();
+            }
         }
     }
 }

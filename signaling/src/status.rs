@@ -32,6 +32,7 @@ pub(crate) fn describe(core: &Arc<Core>, health: &Health) {
             "leaseAgeMs": core.lease.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         })
     });
+    section("awaited", |core| json!(core.deadlines.len()));
     section("clients", |core| json!(core.clients.len()));
 }
 

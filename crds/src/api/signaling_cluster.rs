@@ -72,6 +72,9 @@ pub struct SignalingClusterSpec {
     /// Rooms.
     #[serde(default)]
     pub rooms: Rooms,
+    /// How a peer that speaks protocol v2 resumes a lost connection.
+    #[serde(default)]
+    pub resume: Resume,
     /// WebSocket connections.
     #[serde(default)]
     pub websocket: WebSocket,
@@ -121,6 +124,7 @@ impl SignalingClusterSpec {
             ws_port: ws_port(),
             health_port: health_port(),
             rooms: Rooms::default(),
+            resume: Resume::default(),
             websocket: WebSocket::default(),
             rate_limits: RateLimits::default(),
             security: Security::default(),
@@ -158,6 +162,31 @@ impl Default for Rooms {
             capacity: 2,
             ttl_seconds: 120,
             id_max_length: 64,
+        }
+    }
+}
+
+/// How a peer that speaks protocol v2 resumes a lost connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Resume {
+    /// How long a seat waits for its lost connection, in seconds; 0: it does not. Reload: hot.
+    #[schemars(range(min = 0, max = 300))]
+    pub window_seconds: i32,
+    /// Most messages of one sender that are kept for peers whose connection is lost. Reload: connection.
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_messages: i32,
+    /// Most bytes of them. Reload: connection.
+    #[schemars(range(min = 1024, max = 16_777_216))]
+    pub max_bytes: i32,
+}
+
+impl Default for Resume {
+    fn default() -> Self {
+        Self {
+            window_seconds: 30,
+            max_messages: 64,
+            max_bytes: 262_144,
         }
     }
 }

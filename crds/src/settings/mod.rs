@@ -17,8 +17,8 @@ mod tests;
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, match_key_secret};
 pub use signaling::{
-    AuthSettings, BreakerSettings, JwtSettings, RateLimitSettings, RoomSettings, SecuritySettings,
-    SignalingSettings, WebSocketSettings,
+    AuthSettings, BreakerSettings, JwtSettings, RateLimitSettings, ResumeSettings, RoomSettings,
+    SecuritySettings, SignalingSettings, WebSocketSettings,
 };
 pub use turn::{ProviderSettings, TurnSettings};
 pub use values::{AllowedOrigins, ObjectName, PublicUrl, RoomId, RoomIdError, SecretPair, SecretRef};

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::check::{Checker, FieldErrors};
 use super::values::{AllowedOrigins, ObjectName, PublicUrl, SecretPair};
 use crate::api::{
-    Auth, AuthMode, Jwt, JwtAlgorithm, RateLimits, Rooms, Security, SignalingCluster, WebSocket,
+    Auth, AuthMode, Jwt, JwtAlgorithm, RateLimits, Resume, Rooms, Security, SignalingCluster, WebSocket,
 };
 
 /// Settings of the signaling server, from a [`SignalingCluster`].
@@ -27,6 +27,8 @@ pub struct SignalingSettings {
     pub health_port: u16,
     /// Rooms.
     pub rooms: RoomSettings,
+    /// How a lost connection is resumed.
+    pub resume: ResumeSettings,
     /// WebSocket connections.
     pub websocket: WebSocketSettings,
     /// Rate limits.
@@ -52,6 +54,17 @@ pub struct RoomSettings {
     pub ttl: Duration,
     /// Most characters of a room id.
     pub id_max_length: usize,
+}
+
+/// How a peer that speaks protocol v2 resumes a lost connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumeSettings {
+    /// How long a seat waits for its lost connection; zero: it does not.
+    pub window: Duration,
+    /// Most messages of one sender that are kept for others.
+    pub max_messages: usize,
+    /// Most bytes of them.
+    pub max_bytes: usize,
 }
 
 /// WebSocket connections.
@@ -143,6 +156,7 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
             "must differ from spec.wsPort",
         );
         let rooms = rooms(&mut check, &spec.rooms);
+        let resume = resume(&mut check, &spec.resume);
         let websocket = websocket(&mut check, &spec.websocket);
         let rate_limits = rate_limits(&mut check, &spec.rate_limits);
         let security = security(&mut check, &spec.security);
@@ -181,6 +195,7 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
             ws_port,
             health_port,
             rooms,
+            resume,
             websocket,
             rate_limits,
             security,
@@ -205,6 +220,14 @@ fn rooms(check: &mut Checker, spec: &Rooms) -> RoomSettings {
             spec.id_max_length,
             8..=256,
         )),
+    }
+}
+
+fn resume(check: &mut Checker, spec: &Resume) -> ResumeSettings {
+    ResumeSettings {
+        window: seconds(check.number("spec.resume.windowSeconds", spec.window_seconds, 0..=300)),
+        max_messages: check.number("spec.resume.maxMessages", spec.max_messages, 1..=1024),
+        max_bytes: check.number("spec.resume.maxBytes", spec.max_bytes, 1024..=16_777_216),
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use berth_crds::settings::RoomId;
 use uuid::Uuid;
 
+use crate::match_token::Role;
 use crate::redis::RedisError;
 
 pub use memory::MemoryRooms;
@@ -78,6 +79,42 @@ pub struct Seat {
     pub instance: Instance,
     /// Join number.
     pub join: u64,
+    /// Its role; members that speak protocol v2 have one, others have none.
+    pub role: Option<Role>,
+    /// Its connection is lost and may come back. Its seat goes to a newcomer for whom there is no other.
+    pub away: bool,
+    /// When its connection took the seat, if it speaks protocol v2: µs by the store's clock, and rising from one connection to
+    /// the next. What is said of it with a lower number is old news.
+    pub taken: u64,
+}
+
+/// Who wants a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The member.
+    pub member: MemberId,
+    /// The instance that holds its connection.
+    pub instance: Instance,
+    /// Its role, if it speaks protocol v2.
+    pub role: Option<Role>,
+}
+
+/// A member whose seat was taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The member.
+    pub member: MemberId,
+    /// The instance at which it had its seat.
+    pub instance: Instance,
+}
+
+/// What a leave answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The member had its seat at this instance. If not, it may sit at another one by now.
+    pub had_seat: bool,
+    /// Seats that are left.
+    pub seats: Vec<Seat>,
 }
 
 /// What a join answered.
@@ -89,9 +126,18 @@ pub enum Join {
         join: u64,
         /// All other seats whose instances live.
         others: Vec<Seat>,
-        /// Members whose seats were taken away because their instances are dead. Nobody else tells the others.
-        reaped: Vec<MemberId>,
+        /// Members whose seats were taken away because their instances are dead, or because they are away and this is the
+        /// newcomer who needs the seat. Nobody else tells the others.
+        reaped: Vec<Gone>,
+        /// The member had a seat already.
+        held: bool,
+        /// The other instance at which it had that seat.
+        moved_from: Option<Instance>,
+        /// See [`Seat::taken`].
+        taken: u64,
     },
+    /// The seat that was asserted was taken at another instance since.
+    Elsewhere,
     /// The room has as many members as it may have.
     Full,
 }
@@ -103,8 +149,35 @@ pub struct Reaped {
     pub room: RoomId,
     /// The member that is gone.
     pub member: MemberId,
+    /// Its dead instance.
+    pub instance: Instance,
     /// Seats that are left.
     pub left: Vec<Seat>,
+}
+
+impl Claim {
+    /// The claim of a member that speaks protocol v1.
+    pub fn new(member: MemberId, instance: &Instance) -> Self {
+        Self {
+            member,
+            instance: instance.clone(),
+            role: None,
+        }
+    }
+}
+
+impl Seat {
+    /// The seat of a member that speaks protocol v1.
+    pub fn new(member: MemberId, instance: Instance, join: u64) -> Self {
+        Self {
+            member,
+            instance,
+            join,
+            role: None,
+            away: false,
+            taken: 0,
+        }
+    }
 }
 
 /// What renewing the lease answered.
@@ -149,35 +222,42 @@ pub enum Seats {
 }
 
 impl Seats {
-    /// Takes a seat for `member` on `instance`. Seats of dead instances do not count and are taken away.
-    pub async fn join(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        capacity: u16,
-    ) -> Result<Join, OccupancyError> {
+    /// Takes a seat, or moves the one that the member has, be it away or at another instance, to `claim.instance`. Seats of dead
+    /// instances do not count and are taken away, and so is one of a member that is away if there is no other.
+    pub async fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Result<Join, OccupancyError> {
         match self {
-            Self::Memory(rooms) => Ok(rooms.join(room, member, instance, capacity)),
-            Self::Shared(rooms) => rooms.join(room, member, instance, capacity).await,
+            Self::Memory(rooms) => Ok(rooms.join(room, claim, capacity)),
+            Self::Shared(rooms) => rooms.join(room, claim, capacity).await,
         }
     }
 
-    /// Gives the seat of `member` back and returns who is left. Giving back a seat twice is harmless.
+    /// Notes whether the connection of a member that has its seat at `seat.instance` is away.
+    pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+        match self {
+            Self::Memory(rooms) => {
+                rooms.set_away(room, seat);
+                Ok(())
+            }
+            Self::Shared(rooms) => rooms.set_away(room, seat).await,
+        }
+    }
+
+    /// Gives the seat that `member` has at `instance` back and returns who is left. Giving back a seat twice is harmless.
     pub async fn leave(
         &self,
         room: &RoomId,
         member: MemberId,
         instance: &Instance,
-    ) -> Result<Vec<Seat>, OccupancyError> {
+    ) -> Result<Left, OccupancyError> {
         match self {
-            Self::Memory(rooms) => Ok(rooms.leave(room, member)),
+            Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
             Self::Shared(rooms) => rooms.leave(room, member, instance).await,
         }
     }
 
     /// Makes sure that a seat taken earlier is still there, after the store lost it or the lease lapsed; keeps its join
-    /// number where it can. [`Join::Full`] when others took the room meanwhile.
+    /// number where it can. [`Join::Full`] when others took the room meanwhile, [`Join::Elsewhere`] when it was the member itself,
+    /// through another instance.
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
         match self {
             Self::Memory(rooms) => Ok(rooms.assert(room, seat, capacity)),

@@ -23,7 +23,13 @@ local function berth_live(prefix, instance, now_ms)
   return tonumber(lease) > 0 and redis.call('EXISTS', prefix .. 'calm') == 1
 end
 
--- Last join number and members {member, join, instance} whose instances live.
+-- A seat as it is stored: join number, instance, and flags: nothing, or for a member that speaks protocol v2 its role ('h', 'p'),
+-- when its connection took the seat (µs, rising), and 'a' while its connection is away and may come back.
+local function berth_seat(value)
+  return string.match(value, '^(%d+)|([^|]*)|?(%w*)$')
+end
+
+-- Last join number and members {member, join, instance, flags} whose instances live.
 local function berth_room(prefix, room, now_ms)
   local fields = redis.call('HGETALL', prefix .. 'room:' .. room)
   local last, members = 0, {}
@@ -31,9 +37,9 @@ local function berth_room(prefix, room, now_ms)
     if fields[i] == '#' then
       last = tonumber(fields[i + 1])
     else
-      local join, instance = string.match(fields[i + 1], '^(%d+)|(.*)$')
+      local join, instance, flags = berth_seat(fields[i + 1])
       if berth_live(prefix, instance, now_ms) then
-        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance}
+        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance, flags = flags}
       end
     end
   end

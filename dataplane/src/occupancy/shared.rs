@@ -8,8 +8,9 @@ use arc_swap::ArcSwap;
 use berth_crds::settings::RoomId;
 use uuid::Uuid;
 
-use super::{Instance, Join, MemberId, OccupancyError, Reaped, Renewal, Seat};
+use super::{Claim, Gone, Instance, Join, Left, MemberId, OccupancyError, Reaped, Renewal, Seat};
 use crate::keys::Keys;
+use crate::match_token::Role;
 use crate::redis::{RedisLink, Script};
 
 /// Lua functions that read rooms, to stand at the head of a script: `berth_room(prefix, room, now_ms)`,
@@ -50,6 +51,7 @@ pub struct Timing {
 struct Scripts {
     join: Script,
     leave: Script,
+    away: Script,
     renew: Script,
     seats: Script,
     release: Script,
@@ -61,6 +63,7 @@ fn scripts() -> &'static Scripts {
     SCRIPTS.get_or_init(|| Scripts {
         join: script(include_str!("join.lua")),
         leave: script(include_str!("leave.lua")),
+        away: script(include_str!("away.lua")),
         renew: script(include_str!("renew.lua")),
         seats: script(include_str!("seats_of_room.lua")),
         release: script(include_str!("release.lua")),
@@ -84,61 +87,65 @@ impl SharedRooms {
     }
 
     /// See [`super::Seats::join`].
-    pub async fn join(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        capacity: u16,
-    ) -> Result<Join, OccupancyError> {
-        self.seat(room, member, instance, capacity, 0).await
+    pub async fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Result<Join, OccupancyError> {
+        let Claim {
+            member,
+            instance,
+            role,
+        } = claim.clone();
+        // Above every earlier number, which only the store knows.
+        let seat = Seat {
+            member,
+            instance,
+            join: 0,
+            role,
+            away: false,
+            taken: 0,
+        };
+        self.seat(room, &seat, capacity).await
     }
 
     /// See [`super::Seats::assert`].
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
-        self.seat(room, seat.member, &seat.instance, capacity, seat.join)
-            .await
+        self.seat(room, seat, capacity).await
     }
 
-    async fn seat(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        capacity: u16,
-        earlier: u64,
-    ) -> Result<Join, OccupancyError> {
+    async fn seat(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
         let timing = self.timing.load();
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
-            member.to_string(),
-            instance.to_string(),
+            seat.member.to_string(),
+            seat.instance.to_string(),
             capacity.to_string(),
             timing.room_ttl.as_millis().to_string(),
             (KEEP + timing.room_ttl).as_millis().to_string(),
             timing.lease.as_millis().to_string(),
-            earlier.to_string(),
+            seat.join.to_string(),
+            role(seat).to_owned(),
+            away(seat).to_owned(),
+            seat.taken.to_string(),
         ];
         let answer: Vec<String> = self
             .link
             .script(&scripts().join, &[self.keys.room(room)], &args)
             .await?;
-        let (first, rest) = answer
-            .split_first()
-            .ok_or(OccupancyError::Answer("nothing to a join"))?;
-        if first == "full" {
-            return Ok(Join::Full);
-        }
-        let join = first
-            .parse()
-            .map_err(|_| OccupancyError::Answer("no join number"))?;
-        let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
-        Ok(Join::Joined {
-            join,
-            others: seats(others)?,
-            reaped,
-        })
+        joined(&answer)
+    }
+
+    /// See [`super::Seats::set_away`].
+    pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+        let args = [
+            self.keys.prefix().to_owned(),
+            room.to_string(),
+            seat.member.to_string(),
+            seat.instance.to_string(),
+            format!("{}{}{}", role(seat), seat.taken, away(seat)),
+        ];
+        self.link
+            .script::<i64>(&scripts().away, &[self.keys.room(room)], &args)
+            .await?;
+        Ok(())
     }
 
     /// See [`super::Seats::leave`].
@@ -147,7 +154,7 @@ impl SharedRooms {
         room: &RoomId,
         member: MemberId,
         instance: &Instance,
-    ) -> Result<Vec<Seat>, OccupancyError> {
+    ) -> Result<Left, OccupancyError> {
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
@@ -159,7 +166,13 @@ impl SharedRooms {
             .link
             .script(&scripts().leave, &[self.keys.room(room)], &args)
             .await?;
-        seats(&answer)
+        let (had_seat, left) = answer
+            .split_first()
+            .ok_or(OccupancyError::Answer("nothing to a leave"))?;
+        Ok(Left {
+            had_seat: had_seat == "1",
+            seats: seats(left)?,
+        })
     }
 
     /// See [`super::Seats::seats`].
@@ -205,31 +218,81 @@ impl SharedRooms {
     }
 }
 
+fn role(seat: &Seat) -> &'static str {
+    match seat.role {
+        None => "",
+        Some(Role::Host) => "h",
+        Some(Role::Player) => "p",
+    }
+}
+
+fn away(seat: &Seat) -> &'static str {
+    if seat.away { "a" } else { "" }
+}
+
+fn joined(answer: &[String]) -> Result<Join, OccupancyError> {
+    let (join, held, moved_from, taken, rest) = match answer {
+        [full] if full == "full" => return Ok(Join::Full),
+        [elsewhere] if elsewhere == "elsewhere" => return Ok(Join::Elsewhere),
+        [join, held, moved_from, taken, rest @ ..] => (join, held, moved_from, taken, rest),
+        _ => return Err(OccupancyError::Answer("nothing to a join")),
+    };
+    let join = join
+        .parse()
+        .map_err(|_| OccupancyError::Answer("no join number"))?;
+    let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
+    Ok(Join::Joined {
+        join,
+        others: seats(others)?,
+        reaped,
+        held: held == "1",
+        moved_from: (!moved_from.is_empty()).then(|| Instance::from_token(moved_from)),
+        taken: taken
+            .parse()
+            .map_err(|_| OccupancyError::Answer("no number of a connection"))?,
+    })
+}
+
 fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {
     parts
-        .chunks(3)
+        .chunks(4)
         .map(|parts| seat(parts).ok_or(OccupancyError::Answer("a malformed seat")))
         .collect()
 }
 
 /// Members behind their number, and what comes behind them.
-fn reaped(parts: &[String]) -> Option<(Vec<MemberId>, &[String])> {
+fn reaped(parts: &[String]) -> Option<(Vec<Gone>, &[String])> {
     let (count, rest) = parts.split_first()?;
-    let (reaped, rest) = rest.split_at_checked(count.parse().ok()?)?;
-    let reaped = reaped
-        .iter()
-        .map(|member| Uuid::try_parse(member).ok().map(MemberId));
+    let (reaped, rest) = rest.split_at_checked(count.parse::<usize>().ok()?.checked_mul(2)?)?;
+    let reaped = reaped.chunks(2).map(|parts| {
+        let [member, instance] = parts else { return None };
+        Some(Gone {
+            member: MemberId(Uuid::try_parse(member).ok()?),
+            instance: Instance::from_token(instance),
+        })
+    });
     Some((reaped.collect::<Option<_>>()?, rest))
 }
 
 fn seat(parts: &[String]) -> Option<Seat> {
-    let [member, join, instance] = parts else {
+    let [member, join, instance, flags] = parts else {
         return None;
+    };
+    let role = match flags.chars().next() {
+        Some('h') => Some(Role::Host),
+        Some('p') => Some(Role::Player),
+        _ => None,
     };
     Some(Seat {
         member: MemberId(Uuid::try_parse(member).ok()?),
         join: join.parse().ok()?,
         instance: Instance::from_token(instance),
+        role,
+        away: flags.ends_with('a'),
+        taken: flags
+            .trim_matches(|flag: char| flag.is_ascii_alphabetic())
+            .parse()
+            .unwrap_or_default(),
     })
 }
 
@@ -239,13 +302,14 @@ fn renewal(answer: &[String]) -> Option<Renewal> {
     };
     let mut rest = rest;
     let mut reaped = Vec::new();
-    while let [room, member, count, tail @ ..] = rest {
-        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(3)?)?;
+    while let [room, member, instance, count, tail @ ..] = rest {
+        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(4)?)?;
         reaped.push(Reaped {
             // The rule of this process may have become stricter than when the room began.
             room: RoomId::parse(room, usize::MAX).ok()?,
             member: MemberId(Uuid::try_parse(member).ok()?),
-            left: left.chunks(3).map(seat).collect::<Option<_>>()?,
+            instance: Instance::from_token(instance),
+            left: left.chunks(4).map(seat).collect::<Option<_>>()?,
         });
         rest = next;
     }

@@ -10,4 +10,5 @@
 mod conformance;
 mod leases;
 mod model;
+mod resume;
 mod store;

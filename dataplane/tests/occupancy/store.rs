@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_crds::settings::{ObjectName, RoomId};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{
-    Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
+    Claim, Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics, Script, cmd};
 use berth_dataplane::testing::RedisServer;
@@ -61,7 +61,8 @@ impl Store {
         instance: &Instance,
         capacity: u16,
     ) -> Join {
-        self.seats.join(room, member, instance, capacity).await.unwrap()
+        let claim = Claim::new(member, instance);
+        self.seats.join(room, &claim, capacity).await.unwrap()
     }
 
     /// Join number and the others of a join that must succeed.
@@ -73,12 +74,12 @@ impl Store {
     ) -> (u64, Vec<MemberId>) {
         match self.join(room, member, instance, 64).await {
             Join::Joined { join, others, .. } => (join, members(&others)),
-            Join::Full => panic!("no seat for {member}"),
+            other => panic!("no seat for {member}: {other:?}"),
         }
     }
 
     pub(crate) async fn leave(&self, room: &RoomId, member: MemberId, instance: &Instance) -> Vec<MemberId> {
-        members(&self.seats.leave(room, member, instance).await.unwrap())
+        members(&self.seats.leave(room, member, instance).await.unwrap().seats)
     }
 
     pub(crate) async fn watch(&self, room: &RoomId, pool: &str) {

@@ -33,6 +33,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 use crate::close::Close;
 use crate::protocol::Text;
+use crate::protocol::v2::say;
 use incoming::{Incoming, Received};
 use io::OwnerIo;
 use outgoing::{Outgoing, Sent};
@@ -63,6 +64,12 @@ struct Socket {
     closing: Option<Close>,
     /// The peer gave a sign of life since the last ping.
     alive: bool,
+    /// The peer has closed the connection by a close frame.
+    said_goodbye: bool,
+    /// The peer speaks v2, and is told why its connection is closed.
+    v2: bool,
+    /// The owner is to send ICE servers again.
+    ice_is_due: bool,
 }
 
 /// What the owner hears from its peer.
@@ -87,7 +94,7 @@ pub(crate) enum Delivery {
 
 impl Conn {
     /// Takes over an upgraded connection; `early` was read together with the request.
-    pub(crate) fn new(stream: TcpStream, early: &[u8], settings: &WebSocketSettings) -> Self {
+    pub(crate) fn new(stream: TcpStream, early: &[u8], settings: &WebSocketSettings, v2: bool) -> Self {
         let mut incoming = Incoming::new(settings.max_message_bytes);
         incoming.push(early);
         let socket = Socket {
@@ -96,6 +103,9 @@ impl Conn {
             outgoing: Outgoing::new(settings.backpressure_close_bytes),
             closing: None,
             alive: true,
+            said_goodbye: false,
+            v2,
+            ice_is_due: false,
         };
         Self {
             socket: Mutex::new(socket),
@@ -120,6 +130,31 @@ impl Conn {
         } else {
             socket.end();
         }
+    }
+
+    /// Whether the peer itself has closed the connection by a close frame.
+    pub(crate) fn said_goodbye(&self) -> bool {
+        self.socket.lock().said_goodbye
+    }
+
+    /// Has the owner of a connection that speaks v2 send ICE servers again.
+    pub(crate) fn renew_ice(&self) {
+        let mut socket = self.socket.lock();
+        if socket.v2
+            && let Socket {
+                stream: Some(stream),
+                ice_is_due,
+                ..
+            } = &mut *socket
+        {
+            *ice_is_due = true;
+            stream.owner().wake_by_ref();
+        }
+    }
+
+    /// Whether ICE servers are to be sent again. Only the owner calls this.
+    pub(crate) fn takes_ice(&self) -> bool {
+        std::mem::take(&mut self.socket.lock().ice_is_due)
     }
 
     /// Closes the connection for this reason, unless it is closing already. Its owner is woken.
@@ -175,6 +210,7 @@ impl Socket {
                 self.send(OpCode::Control(Control::Pong), &payload);
             }
             Received::Close(payload) => {
+                self.said_goodbye = true;
                 self.send(OpCode::Control(Control::Close), &payload);
                 self.end();
             }
@@ -224,6 +260,15 @@ impl Socket {
         self.closing = Some(close);
         let Some(stream) = &mut self.stream else { return };
         self.outgoing.widen(CONTROL_BYTES);
+        if self.v2
+            && let Some(error) = say::closing(close)
+            && self
+                .outgoing
+                .send(stream, OpCode::Data(Data::Text), error.as_bytes())
+                .is_err()
+        {
+            return self.end();
+        }
         let payload = [&close.code().to_be_bytes()[..], close.reason().as_bytes()].concat();
         stream.owner().wake_by_ref();
         if self

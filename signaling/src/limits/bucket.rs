@@ -40,6 +40,12 @@ impl Bucket {
         true
     }
 
+    /// How long until there is a token.
+    pub(crate) fn wait(&self, limit: u32, now: Instant) -> Duration {
+        let missing = (1.0 - self.level(limit, now)).max(0.0);
+        PERIOD.mul_f64(missing / f64::from(limit.max(1)))
+    }
+
     /// Whether forgetting the bucket would change nothing.
     pub(crate) fn is_full(&self, limit: u32, now: Instant) -> bool {
         self.level(limit, now) >= f64::from(limit)

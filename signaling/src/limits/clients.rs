@@ -54,6 +54,11 @@ impl Client {
         })
     }
 
+    /// How long until the client may say one more message.
+    pub(crate) fn message_wait(&self, limits: &RateLimitSettings, now: Instant) -> Duration {
+        self.buckets.lock().messages.wait(limits.messages_per_ip, now)
+    }
+
     /// Whether the client may connect once more.
     pub(crate) fn connect(&self, limits: &RateLimitSettings, now: Instant) -> bool {
         self.buckets

@@ -51,6 +51,22 @@ pub(crate) enum JoinResult {
     Failed,
 }
 
+/// What became of an attempt to resume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ResumeResult {
+    /// The seat was still there.
+    Resumed,
+    /// It was not: the peer has joined anew under its old id.
+    Expired,
+}
+
+/// Label `result` of an attempt to resume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResumeLabel {
+    /// What became of it.
+    pub(crate) result: ResumeResult,
+}
+
 /// Label `reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct DropLabel {
@@ -103,6 +119,16 @@ impl EncodeLabelValue for Path {
         let name = match self {
             Self::Local => "local",
             Self::Remote => "remote",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+impl EncodeLabelValue for ResumeResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = match self {
+            Self::Resumed => "resumed",
+            Self::Expired => "expired",
         };
         EncodeLabelValue::encode(&name, encoder)
     }

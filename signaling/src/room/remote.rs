@@ -1,44 +1,118 @@
 //! What is heard from other instances and from the store.
 
-use berth_dataplane::occupancy::{MemberId, Seat};
+use berth_dataplane::occupancy::{Gone, Instance, MemberId, Seat};
 use smallvec::SmallVec;
 
 use super::{
-    Backlog, Departure, Effect, Effects, Loss, MOST_FORMER, Notice, PATIENCE, Remote, Room, Sent, View,
+    Backlog, Departure, Effect, Effects, Heard, Loss, MOST_FORMER, Notice, PATIENCE, Remote, Room, Sent, View,
 };
 
 impl Room {
     /// Another instance says that a member joined it, or makes sure that it is known; `members` is everybody in the
-    /// room as the store knew it.
-    pub fn remote_joined(&mut self, seat: &Seat, members: &[Seat]) -> Effects {
+    /// room as the store knew it. `resume`: what the member has heard of each sender; it wants the rest.
+    pub fn remote_joined(&mut self, seat: &Seat, members: &[Seat], resume: Option<&Heard>) -> Effects {
         let mut effects = Effects::new();
-        if seat.instance == self.own {
+        let known_since = self.taken_of(seat.member);
+        if seat.instance == self.own || known_since.is_some_and(|since| since > seat.taken) {
             return effects;
         }
         self.note(seat.member);
-        match self.remote(seat.member) {
-            Some(remote) => remote.join = seat.join,
-            None => self.add_remote(seat, &mut effects),
+        let is_new_here = !self.remotes.iter().any(|remote| remote.instance == seat.instance);
+        if self.local(seat.member).is_some() {
+            self.moved_away(seat.member, &mut effects);
+        }
+        let is_back = known_since.is_some_and(|since| since < seat.taken) && seat.role.is_some();
+        match self
+            .remotes
+            .iter()
+            .position(|remote| remote.member == seat.member)
+        {
+            Some(index) => self.renew_remote(index, seat),
+            None => self.add_remote(seat, is_back, &mut effects),
+        }
+        if is_back {
+            self.tell_joined(seat.member, seat.role, true, &mut effects);
         }
         self.route(&seat.instance).revive(&mut effects);
+        if is_new_here {
+            self.tell_away_to(&seat.instance, &mut effects);
+        }
+        if let Some(heard) = resume {
+            self.replay_for(seat, heard, &mut effects);
+        }
+        self.ask_for_missed(Some(&seat.instance), &mut effects);
         self.flush_early(&mut effects);
         if self.contradicts(members) {
             self.ask(&mut effects);
         }
+        self.acknowledge(&mut effects);
         effects
     }
 
+    /// When the connection of a member took its seat, as far as is known here.
+    fn taken_of(&self, member: MemberId) -> Option<u64> {
+        let local = self.local(member).map(|local| local.taken);
+        local.or_else(|| {
+            let remote = self.remotes.iter().find(|remote| remote.member == member);
+            remote.map(|remote| remote.taken)
+        })
+    }
+
+    /// A known member tells of itself, perhaps from another instance.
+    fn renew_remote(&mut self, index: usize, seat: &Seat) {
+        let Some(remote) = self.remotes.get_mut(index) else {
+            return;
+        };
+        remote.join = seat.join;
+        remote.taken = seat.taken;
+        remote.away = seat.away;
+        if remote.instance != seat.instance {
+            let before = std::mem::replace(&mut remote.instance, seat.instance.clone());
+            self.close_route(&before);
+            self.await_replay(seat.member);
+        }
+    }
+
     /// Another instance says that a member is gone.
-    pub fn remote_left(&mut self, member: MemberId, departure: Departure) -> Effects {
+    pub fn remote_left(&mut self, member: MemberId, instance: &Instance, departure: Departure) -> Effects {
         let mut effects = Effects::new();
         if self.local(member).is_some() {
-            // Somebody took this instance for dead.
-            self.ask(&mut effects);
+            if *instance == self.own {
+                self.taken_away(member, &mut effects);
+            }
+            return effects;
+        }
+        // It may sit at another instance by now.
+        if self
+            .remote(member)
+            .is_some_and(|remote| remote.instance != *instance)
+        {
             return effects;
         }
         self.note(member);
-        self.remove_remote(member, departure, &mut effects);
+        if departure == Departure::Away {
+            let remote = self.remote(member).filter(|remote| !remote.away);
+            if let Some(role) = remote.map(|remote| {
+                remote.away = true;
+                remote.role
+            }) {
+                self.tell_away(member, role, &mut effects);
+            }
+        } else {
+            self.remove_remote(member, departure, &mut effects);
+        }
+        self.acknowledge(&mut effects);
         effects
+    }
+
+    /// Somebody took the seat of a local member away: because it is away, or because he took this instance for dead.
+    fn taken_away(&mut self, member: MemberId, effects: &mut Effects) {
+        if self.local(member).is_some_and(super::Local::is_away) {
+            let (gone, _) = self.leave(member, Departure::Left);
+            effects.extend(gone);
+        } else {
+            self.ask(effects);
+        }
     }
 
     /// Another instance relays a message of one of its members.
@@ -79,6 +153,7 @@ impl Room {
         } else if seats.is_some() {
             self.refuse_strangers(&mut effects);
         }
+        self.acknowledge(&mut effects);
         self.settle();
         effects
     }
@@ -112,8 +187,24 @@ impl Room {
             self.remove_remote(member, Departure::Left, effects);
         }
         for seat in seats.iter().filter(|seat| !changed.contains(&seat.member)) {
-            if seat.instance != self.own && self.remote(seat.member).is_none() {
-                self.add_remote(seat, effects);
+            let known_since = self.taken_of(seat.member);
+            if seat.instance == self.own || known_since.is_some_and(|since| since >= seat.taken) {
+                continue;
+            }
+            // Its own instance may not have told us, but only the store can say so before it does.
+            if self.local(seat.member).is_some() {
+                self.moved_away(seat.member, effects);
+            }
+            match self
+                .remotes
+                .iter()
+                .position(|remote| remote.member == seat.member)
+            {
+                Some(index) => {
+                    self.renew_remote(index, seat);
+                    self.tell_joined(seat.member, seat.role, true, effects);
+                }
+                None => self.add_remote(seat, known_since.is_some(), effects),
             }
         }
         let asserted = self
@@ -123,44 +214,63 @@ impl Room {
         effects.extend(asserted.collect::<Vec<_>>());
     }
 
-    /// Members of dead instances: those who are left hear of it here and, before anything else, elsewhere.
-    pub(super) fn bury(&mut self, reaped: &[MemberId], effects: &mut Effects) {
-        for member in reaped {
+    /// Members whose seats were taken away: those who are left hear of it here and, before anything else, elsewhere, and so does
+    /// the instance at which such a member sat, if it lives.
+    pub(super) fn bury(&mut self, reaped: &[Gone], effects: &mut Effects) {
+        for Gone { member, instance } in reaped {
             self.note(*member);
-            self.remove_remote(*member, Departure::Left, effects);
-            for route in &self.routes {
+            if *instance == self.own {
+                self.taken_away(*member, effects);
+            } else if self
+                .remote(*member)
+                .is_some_and(|remote| remote.instance == *instance)
+            {
+                self.remove_remote(*member, Departure::Left, effects);
+            }
+            let routes = self.routes.iter().map(|route| &route.instance);
+            let own = Some(instance).filter(|instance| {
+                **instance != self.own && !self.routes.iter().any(|route| route.instance == **instance)
+            });
+            for to in routes.chain(own) {
                 let notice = Notice::Left {
                     member: *member,
+                    instance: instance.clone(),
                     departure: Departure::Left,
                 };
                 effects.push(Effect::Publish {
-                    to: route.instance.clone(),
+                    to: to.clone(),
                     notice,
                 });
             }
         }
     }
 
-    fn add_remote(&mut self, seat: &Seat, effects: &mut Effects) {
+    /// Adds a member at another instance. `was_here`: it is known, and whoever hears of it is told otherwise.
+    fn add_remote(&mut self, seat: &Seat, was_here: bool, effects: &mut Effects) {
         let Seat {
             member,
             join,
             instance,
+            role,
+            away,
+            taken,
         } = seat.clone();
         self.route(&instance);
-        let heard = self
-            .former
-            .iter()
-            .find(|(former, _)| *former == member)
-            .map_or(0, |(_, heard)| *heard);
         self.remotes.push(Remote {
             member,
             join,
+            taken,
             instance,
-            heard,
+            role,
+            away,
+            heard: self.former_number(member),
             missing: None,
         });
-        self.absent.clear();
+        self.nobody_is_expected(member, effects);
+        if !was_here {
+            self.tell_joined(member, role, false, effects);
+        }
+        self.await_replay(member);
         let held = self
             .unsettled
             .as_mut()
@@ -175,17 +285,30 @@ impl Room {
         let Some(index) = self.remotes.iter().position(|remote| remote.member == member) else {
             return;
         };
-        let Remote { instance, heard, .. } = self.remotes.remove(index);
+        let Remote {
+            instance,
+            heard,
+            role,
+            ..
+        } = self.remotes.remove(index);
+        self.remember_former(member, heard);
+        self.await_no_more(member);
+        let waiting = self.close_route(&instance);
+        self.turn_early(waiting, effects);
+        self.departed(member, role, departure, effects);
+    }
+
+    /// Number of the last message of a member that is gone.
+    pub(super) fn former_number(&self, member: MemberId) -> u64 {
+        let former = self.former.iter().find(|(former, _)| *former == member);
+        former.map_or(0, |(_, number)| *number)
+    }
+
+    /// Keeps the number of the last message of a member that is gone.
+    pub(super) fn remember_former(&mut self, member: MemberId, number: u64) {
         self.former.retain(|(former, _)| *former != member);
         self.former.truncate(MOST_FORMER - 1);
-        self.former.push_front((member, heard));
-        if !self.remotes.iter().any(|remote| remote.instance == instance)
-            && let Some(index) = self.routes.iter().position(|route| route.instance == instance)
-        {
-            let route = self.routes.remove(index);
-            self.turn_early(route.into_waiting(), effects);
-        }
-        self.departed(member, departure, effects);
+        self.former.push_front((member, number));
     }
 
     /// Delivers a message of a known remote member.
@@ -193,21 +316,18 @@ impl Room {
         let Some(remote) = self.remote(sent.from) else {
             return;
         };
-        if sent.number <= remote.heard {
+        let is_new = sent.number > remote.heard;
+        remote.heard = remote.heard.max(sent.number);
+        // A member that speaks v2 may have missed what the others have heard.
+        let taken = self.give(sent, is_new, effects);
+        if is_new {
+            self.remember(sent);
+        } else if !taken {
             effects.push(Effect::Lost {
                 loss: Loss::Stale,
                 messages: 1,
             });
-            return;
         }
-        remote.heard = sent.number;
-        for local in &self.locals {
-            effects.push(Effect::Deliver {
-                to: local.member,
-                text: sent.text.clone(),
-            });
-        }
-        self.remember(sent);
     }
 
     /// The store has spoken: who is unknown now does not belong here.

@@ -61,7 +61,7 @@ enum Answer {
 }
 
 enum Outcome {
-    Reached(usize, Instance),
+    Reached(usize, Instance, Sent),
     Unreached(usize, Instance, Sent, bool),
 }
 

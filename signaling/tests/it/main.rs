@@ -13,6 +13,7 @@ mod limits;
 mod outages;
 mod process;
 mod protocol;
+mod protocol_page;
 mod reference_defects;
 mod refusals;
 mod relay;

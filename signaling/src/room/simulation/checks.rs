@@ -8,6 +8,9 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Deliver { to, text } => self.deliver(server, room, to, &text),
+                Effect::Tell { .. } | Effect::Replaced(_) | Effect::Window { .. } => {
+                    panic!("{effect:?}: nobody speaks v2")
+                }
                 Effect::PeerDisconnected { to } => {
                     assert!(
                         self.servers[server].rooms[room].locals().any(|local| local == to),

@@ -8,16 +8,23 @@ impl World {
         server: usize,
         room: usize,
         member: MemberId,
+        instance: &Instance,
         departure: Departure,
         mut told: Vec<Instance>,
     ) {
         told.sort();
         told.dedup();
         let server = &mut self.servers[server];
-        for instance in told.into_iter().filter(|instance| *instance != server.token) {
-            server
-                .lane
-                .push_back((room, instance, Notice::Left { member, departure }));
+        for to in told.into_iter().filter(|to| *to != server.token) {
+            server.lane.push_back((
+                room,
+                to,
+                Notice::Left {
+                    member,
+                    instance: instance.clone(),
+                    departure,
+                },
+            ));
         }
     }
 
@@ -46,7 +53,7 @@ impl World {
             let failed = timeout.is_some();
             let outcome = match notice {
                 Notice::Message(sent) if failed || !listens => Outcome::Unreached(room, to, sent, !failed),
-                Notice::Message(_) => Outcome::Reached(room, to),
+                Notice::Message(sent) => Outcome::Reached(room, to, sent),
                 // What is no message is published again until Redis took it.
                 notice if failed => {
                     self.servers[server].lane.push_front((room, to, notice));
@@ -61,7 +68,10 @@ impl World {
     pub(super) fn outcome(&mut self, server: usize) {
         while let Some(outcome) = self.servers[server].outcomes.pop_front() {
             let (room, effects) = match outcome {
-                Outcome::Reached(room, to) => (room, self.servers[server].rooms[room].published(&to, 1)),
+                Outcome::Reached(room, to, sent) => (
+                    room,
+                    self.servers[server].rooms[room].published(&to, sent.from, sent.number),
+                ),
                 Outcome::Unreached(room, to, sent, silent) => (
                     room,
                     self.servers[server].rooms[room].unreached(&to, vec![sent], silent),
@@ -81,8 +91,17 @@ impl World {
         }
         let effects = match notice {
             Notice::Message(sent) => state.remote_message(sent),
-            Notice::Joined { seat, members } => state.remote_joined(&seat, &members),
-            Notice::Left { member, departure } => state.remote_left(member, departure),
+            Notice::Joined {
+                seat,
+                members,
+                resume,
+            } => state.remote_joined(&seat, &members, resume.as_ref()),
+            Notice::Left {
+                member,
+                instance,
+                departure,
+            } => state.remote_left(member, &instance, departure),
+            Notice::Replay { to, from, messages } => state.replayed(to, from, &messages),
         };
         self.effects(server, room, effects);
     }
@@ -167,10 +186,21 @@ impl World {
                 .collect();
             for seat in gone {
                 if !self.servers[server].rooms[room].is_deserted() {
-                    let effects = self.servers[server].rooms[room].remote_left(seat.member, Departure::Left);
+                    let effects = self.servers[server].rooms[room].remote_left(
+                        seat.member,
+                        &seat.instance,
+                        Departure::Left,
+                    );
                     self.effects(server, room, effects);
                 }
-                self.farewell(server, room, seat.member, Departure::Left, left.clone());
+                self.farewell(
+                    server,
+                    room,
+                    seat.member,
+                    &seat.instance,
+                    Departure::Left,
+                    left.clone(),
+                );
             }
         }
     }

@@ -115,7 +115,10 @@ impl World {
         }
         let reaped = seats
             .extract_if(.., |seat| lapsed.contains(&seat.instance))
-            .map(|seat| seat.member)
+            .map(|seat| Gone {
+                member: seat.member,
+                instance: seat.instance,
+            })
             .collect();
         let others: Vec<Seat> = seats
             .iter()
@@ -129,13 +132,16 @@ impl World {
         let join = held.or(earlier).unwrap_or(*last + 1);
         *last = join.max(*last);
         if held.is_none() {
-            seats.push(Seat {
-                member,
-                instance,
-                join,
-            });
+            seats.push(Seat::new(member, instance, join));
         }
-        Join::Joined { join, others, reaped }
+        Join::Joined {
+            join,
+            others,
+            reaped,
+            held: held.is_some(),
+            moved_from: None,
+            taken: 0,
+        }
     }
 
     pub(super) fn take_answer(&mut self, server: usize, number: usize) {
@@ -151,15 +157,27 @@ impl World {
                 self.members.remove(&member);
                 Effects::new()
             }
-            Answer::Join(view, member, Join::Joined { join, others, reaped }) => state.seated(
+            Answer::Join(
                 view,
                 member,
+                Join::Joined {
+                    join, others, reaped, ..
+                },
+            ) => state.seated(
+                view,
+                member,
+                Speech::V1,
                 Given {
                     join,
                     others: &others,
                     reaped: &reaped,
+                    moved_from: None,
+                    taken: 0,
                 },
             ),
+            Answer::Join(_, _, Join::Elsewhere) | Answer::Assert(_, _, Join::Elsewhere) => {
+                panic!("no seat moves")
+            }
             Answer::Assert(view, seat, Join::Full) => {
                 state.not_asserted(view);
                 if self.members.contains_key(&seat.member) {
@@ -167,11 +185,19 @@ impl World {
                 }
                 Effects::new()
             }
-            Answer::Assert(view, seat, Join::Joined { join, others, reaped }) => {
+            Answer::Assert(
+                view,
+                seat,
+                Join::Joined {
+                    join, others, reaped, ..
+                },
+            ) => {
                 let given = Given {
                     join,
                     others: &others,
                     reaped: &reaped,
+                    moved_from: None,
+                    taken: 0,
                 };
                 let (effects, present) = state.asserted(view, seat.member, given);
                 if !present {
@@ -182,7 +208,8 @@ impl World {
                 effects
             }
             Answer::Left(member, departure, told) => {
-                self.farewell(server, room, member, departure, told);
+                let own = self.servers[server].token.clone();
+                self.farewell(server, room, member, &own, departure, told);
                 Effects::new()
             }
             Answer::Seats(view, seats) => state.answer(view, Some(&seats)),
