@@ -54,6 +54,9 @@ pub(crate) struct Core {
 pub(crate) enum Source {
     /// From a socket of this instance.
     Here,
+    /// The same, and that socket has said more already. What sockets get is held until [`Core::flush`], which must follow at
+    /// once.
+    Burst,
     /// From another instance.
     Elsewhere,
 }
@@ -88,13 +91,13 @@ impl Core {
     fn carry_out(&self, cell: &Arc<RoomCell>, conns: &Conns, source: Source, effect: Effect) {
         match effect {
             Effect::Deliver { to, text } => {
-                let delivery = self.deliver(conns, to, &text);
-                if source == Source::Here && delivery == Some(Delivery::Done) {
+                let delivery = self.deliver(conns, source, to, &text);
+                if source != Source::Elsewhere && delivery == Some(Delivery::Done) {
                     self.metrics.relayed(Path::Local);
                 }
             }
             Effect::Tell { to, text } => {
-                self.deliver(conns, to, &text);
+                self.deliver(conns, source, to, &text);
             }
             Effect::Replaced(member) => {
                 if let Some((_, conn)) = conns.iter().find(|(other, _)| *other == member) {
@@ -107,7 +110,7 @@ impl Core {
                     .push(window, cell, Due::Window { member, attachment });
             }
             Effect::PeerDisconnected { to } => {
-                self.deliver(conns, to, &v1::PEER_DISCONNECTED);
+                self.deliver(conns, source, to, &v1::PEER_DISCONNECTED);
             }
             Effect::Publish { to, notice } => {
                 self.lane.push(Outgoing {
@@ -140,10 +143,20 @@ impl Core {
         }
     }
 
+    /// Writes what sockets in a room get of a burst.
+    pub(crate) fn flush(&self, cell: &RoomCell) {
+        for (_, conn) in &cell.inner.lock().conns {
+            conn.flush();
+        }
+    }
+
     /// Gives a text to a local member. A connection that cannot take it ends by itself.
-    fn deliver(&self, conns: &Conns, to: MemberId, text: &Text) -> Option<Delivery> {
+    fn deliver(&self, conns: &Conns, source: Source, to: MemberId, text: &Text) -> Option<Delivery> {
         let (_, conn) = conns.iter().find(|(member, _)| *member == to)?;
-        let delivery = conn.deliver(text);
+        let delivery = match source {
+            Source::Burst => conn.hold(text),
+            Source::Here | Source::Elsewhere => conn.deliver(text),
+        };
         match delivery {
             Delivery::Done | Delivery::Overloaded => {}
             Delivery::Closing => self.metrics.dropped(DropReason::Closing, 1),
