@@ -118,6 +118,17 @@ async fn runs_from_the_variables_of_the_node_matchmaker() {
         !output.contains("s3cret") && !output.contains("older"),
         "{output}"
     );
+    // By the names that the signaling server's lines have too.
+    let granted = output
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|line| line["message"] == "match granted")
+        .expect("the match is in the log");
+    assert_eq!(
+        (&granted["match"], &granted["room"], &granted["host"]),
+        (&found["matchId"], &json!("r"), &json!("h")),
+        "{granted}"
+    );
     assert!(
         output
             .lines()

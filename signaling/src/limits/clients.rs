@@ -130,7 +130,7 @@ impl Client {
         })
     }
 
-    /// Takes over what all instances together know of the client, as [`Report::merge`] says.
+    /// Takes over what all instances together know of the client, as [`super::exchange::merge`] says.
     pub(super) fn hear(&self, full_in: FullIn, limits: &RateLimitSettings, now: Instant) {
         let mut buckets = self.buckets.lock();
         let FullIn {
@@ -143,18 +143,30 @@ impl Client {
         buckets.messages.hear(messages, limits.messages_per_ip, now);
     }
 
-    /// How much of its limits the client has taken since the last report, 1 being all of one.
-    fn share(&self, limits: &RateLimitSettings) -> f64 {
-        let buckets = self.buckets.lock();
+    /// How much of its limits the client has taken since the last report, 1 being all of one; `None` if its buckets are
+    /// full again, and then there is nothing to report.
+    fn share(&self, limits: &RateLimitSettings, now: Instant) -> Option<f64> {
+        let mut buckets = self.buckets.lock();
+        if buckets.are_full(limits, now) {
+            buckets.changed = false;
+            buckets.connections.taken = 0;
+            buckets.messages.taken = 0;
+            return None;
+        }
         let share = |taken: u32, limit: u32| f64::from(taken) / f64::from(limit);
         let connections = share(buckets.connections.taken, limits.connections_per_ip);
-        connections.max(share(buckets.messages.taken, limits.messages_per_ip))
+        Some(connections.max(share(buckets.messages.taken, limits.messages_per_ip)))
     }
 
     fn is_forgettable(&self, limits: &RateLimitSettings, now: Instant) -> bool {
-        let buckets = self.buckets.lock();
-        buckets.connections.bucket.is_full(limits.connections_per_ip, now)
-            && buckets.messages.bucket.is_full(limits.messages_per_ip, now)
+        self.buckets.lock().are_full(limits, now)
+    }
+}
+
+impl Buckets {
+    fn are_full(&self, limits: &RateLimitSettings, now: Instant) -> bool {
+        self.connections.bucket.is_full(limits.connections_per_ip, now)
+            && self.messages.bucket.is_full(limits.messages_per_ip, now)
     }
 }
 
@@ -248,7 +260,7 @@ impl Clients {
     }
 
     /// What was taken since the last call, of at most `most` addresses: those that took most of their limits. The others
-    /// are asked again by the next call, with what they took until then.
+    /// are asked again by the next call, with what they took until then, unless they have it back by then.
     pub(crate) fn reports(&self, most: usize, limits: &RateLimitSettings, now: Instant) -> Vec<Report> {
         let Some(changed) = &self.changed else {
             return Vec::new();
@@ -257,14 +269,14 @@ impl Clients {
         if clients.len() > most {
             let mut shares: Vec<(f64, Arc<Client>)> = clients
                 .into_iter()
-                .map(|client| (client.share(limits), client))
+                .filter_map(|client| Some((client.share(limits, now)?, client)))
                 .collect();
-            shares.select_nth_unstable_by(most, |(a, _), (b, _)| b.total_cmp(a));
-            let later = shares.split_off(most);
-            changed
-                .0
-                .lock()
-                .extend(later.into_iter().map(|(_, client)| client));
+            if shares.len() > most {
+                shares.select_nth_unstable_by(most, |(a, _), (b, _)| b.total_cmp(a));
+                let later = shares.split_off(most);
+                let later = later.into_iter().map(|(_, client)| client);
+                changed.0.lock().extend(later);
+            }
             clients = shares.into_iter().map(|(_, client)| client).collect();
         }
         clients
@@ -370,6 +382,7 @@ mod tests {
     #[test]
     fn what_was_taken_is_reported_once_and_by_those_that_took_most_first() {
         let (clients, now) = (Clients::reporting(), Instant::now());
+        let later = now + Duration::from_mins(1);
         let client = |number: u8| clients.client(IpAddr::from([203, 0, 113, number]), &LIMITS, now);
         let reported = |most| {
             let reports = clients.reports(most, &LIMITS, now + Duration::from_secs(1));
@@ -394,6 +407,15 @@ mod tests {
         assert_eq!(reported(1), [(1, 0, 2)]);
         assert_eq!(reported(9), [(2, 0, 1), (3, 0, 1)]);
         assert_eq!(reported(9), []);
+        // Whoever had to wait until he had everything back is not reported any more, and can be forgotten.
+        for number in 1..=4 {
+            let client = clients.client(IpAddr::from([203, 0, 113, number]), &LIMITS, later);
+            assert!(client.message(&LIMITS, later));
+        }
+        let full = later + Duration::from_secs(10);
+        assert!(clients.reports(3, &LIMITS, full).is_empty());
+        clients.forget(&LIMITS, full);
+        assert_eq!(clients.len(), 0);
         // Nobody takes the reports of a process that is alone, so it keeps none.
         let alone = Clients::default();
         assert!(

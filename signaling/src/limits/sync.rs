@@ -1,7 +1,7 @@
 //! Limits per client address, of all instances together.
 //!
 //! Each instance limits by its own buckets, without asking anybody. Once a second it tells Redis what its clients took
-//! since it last did, and hears for the same addresses when their bucket is full, counted over all instances; its own
+//! since it last did, and hears of the same buckets when they are full, counted over all instances; its own
 //! bucket is then no fuller than that ([`super::exchange`]). That is one script call per second and instance, for at most
 //! [`MOST_PER_ROUND`] addresses, and none while nobody takes anything. No message and no join waits for it.
 //!
@@ -41,8 +41,8 @@ use super::exchange::{self, MalformedAnswer, Report};
 use crate::core::Core;
 use crate::metrics::SyncResult;
 
-/// Most addresses that are told in one call, which takes Redis about a millisecond then.
-const MOST_PER_ROUND: usize = 1024;
+/// Most addresses that are told in one call, which then takes Redis one or two milliseconds.
+const MOST_PER_ROUND: usize = 256;
 
 /// Why a round brought nothing.
 #[derive(Debug, thiserror::Error)]

@@ -39,11 +39,13 @@ impl Model {
         for i in (2..arguments.len()).step_by(5) {
             for which in 0..2 {
                 let (cost, age) = (number(i + 1 + 2 * which), number(i + 2 + 2 * which));
+                if cost == 0 {
+                    answer.push(0);
+                    continue;
+                }
                 let bucket = (which, arguments[i].clone());
                 let mut full_at = self.full_at.get(&bucket).copied().unwrap_or_default();
-                if cost > 0 {
-                    full_at = (full_at.max(now.saturating_sub(age)) + cost).min(now + number(1));
-                }
+                full_at = (full_at.max(now.saturating_sub(age)) + cost).min(now + number(1));
                 if full_at > now {
                     self.full_at.insert(bucket, full_at);
                 } else {
