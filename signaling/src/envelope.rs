@@ -404,6 +404,30 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Damaged bytes are refused, or are what some other notice is written as: no two texts mean the same.
+        #[test]
+        fn damaged_bytes_are_refused_or_mean_something_else(
+            published_at: u64,
+            notice in notice(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let room = RoomId::parse("r1", 8).unwrap();
+            let mut bytes = encode(&room, published_at, &notice);
+            for (at, byte) in &damage {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len() + 1));
+            }
+            if let Ok(Envelope { room, published_at, notice }) = decode(Bytes::from(bytes.clone())) {
+                prop_assert_eq!(encode(&room, published_at, &notice), bytes);
+            }
+        }
+    }
+
     #[test]
     fn other_versions_are_refused() {
         assert_eq!(
