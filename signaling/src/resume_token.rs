@@ -51,6 +51,11 @@ impl ResumeToken {
     }
 }
 
+/// Whether a member has such a secret: others have a random id (version 4).
+pub(crate) fn may_come_back(member: MemberId) -> bool {
+    member.0.get_version_num() == 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

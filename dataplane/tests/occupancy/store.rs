@@ -38,15 +38,20 @@ impl Store {
         let name = next_name();
         narrow_user([server], &name.namespace, &name.name);
         let url = server.url().replacen("://", "://berth:narrow@", 1);
-        Self::named(&name, &url, Duration::from_hours(1)).await
+        Self::named(&name, &url, Duration::from_hours(1), false).await
     }
 
     /// The same with leases of this length.
     pub(crate) async fn with_lease(redis: &impl TestRedis, lease: Duration) -> Self {
-        Self::named(&next_name(), &redis.url(), lease).await
+        Self::named(&next_name(), &redis.url(), lease, false).await
     }
 
-    async fn named(name: &ObjectName, url: &str, lease: Duration) -> Self {
+    /// The same as a signaling server has it: nobody is seated while the store is blank.
+    pub(crate) async fn holding_back(redis: &impl TestRedis, lease: Duration) -> Self {
+        Self::named(&next_name(), &redis.url(), lease, true).await
+    }
+
+    async fn named(name: &ObjectName, url: &str, lease: Duration, holds_back: bool) -> Self {
         let link = RedisLink::start(
             RedisEndpoint::from_url(url).unwrap(),
             LinkOptions::default(),
@@ -58,8 +63,31 @@ impl Store {
             lease,
             room_ttl: Duration::from_hours(1),
         };
+        let mut rooms = SharedRooms::new(link.clone(), keys.clone(), timing);
+        if holds_back {
+            rooms = rooms.hold_back_after_loss();
+        }
         Self {
-            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing)),
+            seats: Seats::Shared(rooms),
+            redis: Some((link, keys)),
+        }
+    }
+
+    /// A key in Redis.
+    pub(crate) fn key(&self, name: &str) -> String {
+        let (_, keys) = self.redis.as_ref().expect("a store on Redis");
+        format!("{}{name}", keys.prefix())
+    }
+
+    /// Another process on the same keys.
+    pub(crate) fn another(&self, lease: Duration) -> Self {
+        let (link, keys) = self.redis.clone().expect("a store on Redis");
+        let timing = Timing {
+            lease,
+            room_ttl: Duration::from_hours(1),
+        };
+        Self {
+            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing).hold_back_after_loss()),
             redis: Some((link, keys)),
         }
     }

@@ -49,6 +49,14 @@ impl AuthMetrics {
     /// Makes the metrics and registers them.
     pub(crate) fn register(metrics: &Metrics) -> Arc<Self> {
         let this = Self::default();
+        // Shown before the first of each, so that its rise is seen.
+        let results = AuthError::ALL.into_iter().map(AuthResult::from);
+        for result in results.chain([AuthResult::Accepted, AuthResult::Legacy]) {
+            drop(this.results.get_or_create(&AuthLabel { result }));
+        }
+        for result in ["ok", "failed"] {
+            drop(this.refreshes.get_or_create(&RefreshLabel { result }));
+        }
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("signaling");
             let help = "Peers whose token was looked at, by result";

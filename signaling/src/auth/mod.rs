@@ -85,6 +85,19 @@ pub(crate) enum AuthError {
     OtherRoom,
 }
 
+impl AuthError {
+    /// Every reason there is.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Missing,
+        Self::NoKey,
+        Self::UnknownKey,
+        Self::Invalid,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::OtherRoom,
+    ];
+}
+
 /// Checks what a peer claims with the keys that were found for it. `now`: Unix time in seconds.
 pub(crate) fn check(
     claim: Claim<'_>,

@@ -43,8 +43,10 @@ impl Room {
         let resumes = matches!(speech, Speech::V2 { resume: Some(_), .. });
         let before = self.take_out(member);
         let was_known = before.is_known() || self.absent.contains(&member);
-        self.learn(view, given.others, &mut effects);
+        self.learn(view, given.others, Some(member), &mut effects);
         self.bury(given.reaped, &mut effects);
+        self.note_met(given.others, Some(given.join));
+        self.note_unmet(given.join, given.others);
         self.note(member);
         let local = self.sit_down(member, speech, given, before);
         let role = local.role();
@@ -106,8 +108,9 @@ impl Room {
             .is_some();
         // The list is of the others; this member is not missing.
         self.note(member);
-        self.learn(view, given.others, &mut effects);
+        self.learn(view, given.others, Some(member), &mut effects);
         self.bury(given.reaped, &mut effects);
+        self.note_met(given.others, Some(given.join));
         self.flush_early(&mut effects);
         if present {
             self.announce(member, given.others, None, &mut effects);
@@ -218,7 +221,7 @@ impl Room {
         let Some(local) = self.remove_local(member) else {
             return (effects, SmallVec::new());
         };
-        self.departed(member, local.role(), departure, &mut effects);
+        self.departed(member, local.role(), departure, None, &mut effects);
         (effects, local.told)
     }
 

@@ -304,19 +304,17 @@ impl Room {
         self.remotes.iter_mut().find(|remote| remote.member == member)
     }
 
+    /// All members and their join numbers.
+    fn joins(&self) -> impl Iterator<Item = (MemberId, u64)> {
+        let locals = self.locals.iter().map(|local| (local.member, local.join));
+        locals.chain(self.remotes.iter().map(|remote| (remote.member, remote.join)))
+    }
+
     /// Join number of a member.
     fn join_of(&self, member: MemberId) -> Option<u64> {
-        let local = self
-            .locals
-            .iter()
-            .find(|local| local.member == member)
-            .map(|local| local.join);
-        local.or_else(|| {
-            self.remotes
-                .iter()
-                .find(|remote| remote.member == member)
-                .map(|remote| remote.join)
-        })
+        self.joins()
+            .find(|(other, _)| *other == member)
+            .map(|(_, join)| join)
     }
 
     /// Whether anybody is there whom a message is for.

@@ -17,6 +17,7 @@ impl Room {
             return effects;
         }
         self.note(seat.member);
+        self.note_met(members, None);
         let is_new_here = !self.remotes.iter().any(|remote| remote.instance == seat.instance);
         if self.local(seat.member).is_some() {
             self.moved_away(seat.member, &mut effects);
@@ -28,7 +29,11 @@ impl Room {
             .position(|remote| remote.member == seat.member)
         {
             Some(index) => self.renew_remote(index, seat),
-            None => self.add_remote(seat, is_back, &mut effects),
+            None => {
+                self.note_unmet(seat.join, members);
+                self.add_remote(seat, is_back, &mut effects);
+                self.note_came_later(seat, members, None);
+            }
         }
         if is_back {
             self.tell_joined(seat.member, seat.role, true, &mut effects);
@@ -141,7 +146,7 @@ impl Room {
             .is_some_and(|unsettled| unsettled.answered(seats.is_some()));
         match seats {
             Some(seats) => {
-                self.learn(view, seats, &mut effects);
+                self.learn(view, seats, None, &mut effects);
                 self.flush_early(&mut effects);
             }
             None => {
@@ -163,9 +168,9 @@ impl Room {
         effects.extend(self.unsettled.get_or_insert_default().ask().map(Effect::Ask));
     }
 
-    /// Takes over what the store said at `view`, except for members that changed since. The caller flushes early
-    /// messages.
-    pub(super) fn learn(&mut self, view: View, seats: &[Seat], effects: &mut Effects) {
+    /// Takes over what the store said at `view`, except for members that changed since. `own`: a member that has a seat as
+    /// well and is not in the list. The caller flushes early messages.
+    pub(super) fn learn(&mut self, view: View, seats: &[Seat], own: Option<MemberId>, effects: &mut Effects) {
         let changed = self
             .unsettled
             .as_mut()
@@ -173,6 +178,7 @@ impl Room {
             .unwrap_or_default();
         let is_missing =
             |member: MemberId| !changed.contains(&member) && !seats.iter().any(|seat| seat.member == member);
+        self.note_met(seats, None);
         let mut gone: SmallVec<[MemberId; 2]> = SmallVec::new();
         for remote in &mut self.remotes {
             if !is_missing(remote.member) {
@@ -204,8 +210,18 @@ impl Room {
                     self.renew_remote(index, seat);
                     self.tell_joined(seat.member, seat.role, true, effects);
                 }
-                None => self.add_remote(seat, known_since.is_some(), effects),
+                None => {
+                    self.add_remote(seat, known_since.is_some(), effects);
+                    self.note_came_later(seat, seats, own);
+                }
             }
+        }
+        let left_or_back = |seat: &Seat| {
+            changed.contains(&seat.member) && seat.instance != self.own && self.join_of(seat.member).is_none()
+        };
+        if seats.iter().any(left_or_back) {
+            // It left and has its seat, and nothing tells what came first.
+            self.ask(effects);
         }
         let asserted = self
             .locals()
@@ -265,6 +281,7 @@ impl Room {
             away,
             heard: self.former_number(member),
             missing: None,
+            unmet_from: None,
         });
         self.nobody_is_expected(member, effects);
         if !was_here {
@@ -289,13 +306,14 @@ impl Room {
             instance,
             heard,
             role,
+            unmet_from,
             ..
         } = self.remotes.remove(index);
         self.remember_former(member, heard);
         self.await_no_more(member);
         let waiting = self.close_route(&instance);
         self.turn_early(waiting, effects);
-        self.departed(member, role, departure, effects);
+        self.departed(member, role, departure, unmet_from, effects);
     }
 
     /// Number of the last message of a member that is gone.
@@ -309,6 +327,50 @@ impl Room {
         self.former.retain(|(former, _)| *former != member);
         self.former.truncate(MOST_FORMER - 1);
         self.former.push_front((member, number));
+    }
+
+    /// Somebody joined with this number, and the store listed these. Whoever joined before and is not among them was gone
+    /// by then, though the news of it may still be on its way.
+    pub(super) fn note_unmet(&mut self, join: u64, listed: &[Seat]) {
+        for remote in &mut self.remotes {
+            if remote.join < join && !listed.iter().any(|seat| seat.member == remote.member) {
+                remote.unmet_from = Some(remote.unmet_from.map_or(join, |first| first.min(join)));
+            }
+        }
+    }
+
+    /// The news that a member joined took so long that others joined after it: those that the store did not list together
+    /// with it have not met it. `own`: a member that is together with it and not in the list.
+    fn note_came_later(&mut self, seat: &Seat, listed: &[Seat], own: Option<MemberId>) {
+        let is_listed =
+            |member: MemberId| own == Some(member) || listed.iter().any(|seat| seat.member == member);
+        let first = self
+            .joins()
+            .filter(|(member, join)| *join > seat.join && !is_listed(*member))
+            .map(|(_, join)| join)
+            .min();
+        if let Some(remote) = self.remote(seat.member) {
+            remote.unmet_from = first;
+        }
+    }
+
+    /// A later list has a member again, so those up to the last one in the list have met it: the store had lost the seat,
+    /// or the news were slow. `own`: join number of a member that is in the list as well.
+    pub(super) fn note_met(&mut self, listed: &[Seat], own: Option<u64>) {
+        let Some(last) = listed.iter().map(|seat| seat.join).chain(own).max() else {
+            return;
+        };
+        let next = self
+            .joins()
+            .map(|(_, join)| join)
+            .filter(|join| *join > last)
+            .min();
+        for remote in &mut self.remotes {
+            let is_listed = listed.iter().any(|seat| seat.member == remote.member);
+            if is_listed && remote.unmet_from.is_some_and(|first| first <= last) {
+                remote.unmet_from = next;
+            }
+        }
     }
 
     /// Delivers a message of a known remote member.

@@ -10,7 +10,10 @@ async fn passes_again(from: &mut Client, to: &mut Client) {
     loop {
         from.send(offer("again")).await;
         if let Some(heard) = to.hears_within(Duration::from_millis(100)).await {
-            return assert_eq!(heard, offer("again"));
+            // On a slow machine one more of the earlier ones may have passed.
+            if heard == offer("again") {
+                return;
+            }
         }
         assert!(Instant::now() < end, "nothing passes");
     }

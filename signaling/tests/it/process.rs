@@ -58,12 +58,21 @@ impl Program {
         }
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         signal(&self.child, name).await;
     }
 
-    async fn ends(&mut self) -> i32 {
+    pub(crate) async fn ends(&mut self) -> i32 {
         ends(&mut self.child).await
+    }
+
+    /// The lines of the log from where they were read to last, after the end.
+    pub(crate) async fn rest_of_logs(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.logs.next_line().await.unwrap() {
+            lines.push(line);
+        }
+        lines
     }
 }
 
