@@ -102,7 +102,7 @@ impl Server {
             Store::Redis(link) => {
                 let timing = seat_timing(&settings.cluster, options.timing.lease);
                 let rooms = SharedRooms::new(link.clone(), Keys::new(&settings.cluster.name), timing);
-                (Seats::Shared(rooms), Some(link))
+                (Seats::Shared(rooms.hold_back_after_loss()), Some(link))
             }
         };
         let metrics = SignalingMetrics::register(&options.metrics, link.as_ref());

@@ -160,11 +160,20 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Sessi
             return Err(Close::RoomFull);
         }
         Err(error) => {
-            debug!(%error, "a join failed");
-            if matches!(&error, OccupancyError::Redis(error) if error.had_no_effect()) {
+            let had_no_effect = match &error {
+                OccupancyError::Redis(error) => error.had_no_effect(),
+                OccupancyError::Blank => true,
+                OccupancyError::Answer(_) => false,
+            };
+            if had_no_effect {
                 place.refused();
+            } else {
+                core.seating.failed(&error);
             }
-            let unavailable = matches!(error, OccupancyError::Redis(RedisError::Unavailable));
+            let unavailable = matches!(
+                error,
+                OccupancyError::Redis(RedisError::Unavailable) | OccupancyError::Blank
+            );
             core.metrics.joined(if unavailable {
                 JoinResult::Unavailable
             } else {

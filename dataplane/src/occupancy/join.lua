@@ -1,8 +1,15 @@
--- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0.
--- Answers {join, number of members reaped, members reaped..., others...}, or {'full'}.
+-- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0, held,
+-- blank_ms. Answers {join, number of members reaped, members reaped..., others...}, {'full'}, or {'blank', ms to wait}.
 local prefix, room, member, instance = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local capacity, ttl_ms, keep_ms, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local earlier = tonumber(ARGV[9])
+berth_note_loss(prefix, instance, tonumber(ARGV[10]), tonumber(ARGV[11]))
+if earlier == 0 then
+  local left_ms = redis.call('PTTL', prefix .. 'blank')
+  if left_ms > 0 then return {'blank', berth_integer(left_ms)} end
+end
+-- It was given back for good before this call came through.
+if redis.call('EXISTS', berth_gone_key(prefix, member)) == 1 then return {'full'} end
 local now_us = berth_now_us()
 local now_ms = math.floor(now_us / 1000)
 -- A lease that the store lost must not make the new seat a dead one; the renewal tells the instance of the loss.

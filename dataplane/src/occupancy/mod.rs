@@ -8,6 +8,8 @@
 //! - Each seat has a *join number*. Within the life of a room they are consecutive, and a room that begins anew starts
 //!   above every earlier number (at the clock, in µs). So whoever noted the last number knows afterwards how many have joined
 //!   since, even those who left again.
+//! - A store that came back empty is *blank*: it gives out no new seats, and tells the matchmaker nothing, until the
+//!   instances have had time to assert the seats that they hold.
 //! - A *watched* room puts itself on its pool's list of touched rooms, in the same atomic step in which its members change.
 //!
 //! Two implementations: [`memory`] for one process, [`shared`] on Redis. In Redis every step is one script call;
@@ -125,6 +127,9 @@ pub enum OccupancyError {
     /// Redis did not do it.
     #[error("room store")]
     Redis(#[from] RedisError),
+    /// The store came back empty, and still nobody may be seated.
+    #[error("the room store is empty and waits for those who sit")]
+    Blank,
     /// Redis answered what the script never answers.
     #[error("room store answered {0}")]
     Answer(&'static str),
@@ -173,6 +178,20 @@ impl Seats {
         match self {
             Self::Memory(rooms) => Ok(rooms.leave(room, member)),
             Self::Shared(rooms) => rooms.leave(room, member, instance).await,
+        }
+    }
+
+    /// The same when the outcome of an earlier call for this member is not known: it may still be under way to the store, and
+    /// finds the room full when it gets there. The member never gets a seat again.
+    pub async fn leave_for_good(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Vec<Seat>, OccupancyError> {
+        match self {
+            Self::Memory(rooms) => Ok(rooms.leave(room, member)),
+            Self::Shared(rooms) => rooms.leave_for_good(room, member, instance).await,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use berth_crds::settings::RoomId;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{Instance, Join, MemberId, OccupancyError, Reaped, Renewal, Seat};
@@ -25,6 +26,8 @@ pub const LEASE: Duration = Duration::from_secs(9);
 pub const REASSERT: Duration = Duration::from_mins(20);
 /// How long the state of an occupied room outlives everything that could renew it; three times [`REASSERT`].
 const KEEP: Duration = Duration::from_hours(1);
+/// How long a seat that was given back for good stays so: longer than any call is under way.
+const GONE: Duration = Duration::from_mins(2);
 /// Most seats that one renewal takes away.
 const MOST_REAPED: usize = 256;
 
@@ -36,6 +39,28 @@ pub struct SharedRooms {
     timing: Arc<ArcSwap<Timing>>,
     /// A renewal may have been done without its answer reaching us: what it said is lost.
     unheard: Arc<AtomicBool>,
+    /// See [`SharedRooms::hold_back_after_loss`].
+    holds_back: bool,
+    /// Whose lease was renewed last, and when.
+    renewed: Arc<Mutex<Option<(Instance, Instant)>>>,
+}
+
+/// What a script answered to who wants a seat.
+enum Answer {
+    Join(Join),
+    /// The store is blank for so long.
+    Blank(Duration),
+}
+
+/// What an instance knows of its own lease.
+#[derive(Clone, Copy)]
+enum Held {
+    /// It never had one, or gave it back.
+    Never = 0,
+    /// It may have lapsed.
+    Once = 1,
+    /// It cannot have lapsed.
+    Now = 2,
 }
 
 /// How long things live.
@@ -75,6 +100,38 @@ impl SharedRooms {
             keys: Arc::new(keys),
             timing: Arc::new(ArcSwap::from_pointee(timing)),
             unheard: Arc::default(),
+            holds_back: false,
+            renewed: Arc::default(),
+        }
+    }
+
+    /// Gives out no new seat for two thirds of a lease when the store turns out to have lost its keys (a flush, a restart
+    /// of a Redis without persistence): the rooms that look free may be full, and instances notice only with their
+    /// next renewal. A join waits so long. For whoever serves peers; one instance per `SharedRooms`.
+    #[must_use]
+    pub fn hold_back_after_loss(mut self) -> Self {
+        self.holds_back = true;
+        self
+    }
+
+    fn blank(&self) -> Duration {
+        if self.holds_back {
+            self.timing.load().lease * 2 / 3
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn held(&self, instance: &Instance) -> Held {
+        match &*self.renewed.lock() {
+            Some((renewed, at)) if renewed == instance => {
+                if at.elapsed() < self.timing.load().lease {
+                    Held::Now
+                } else {
+                    Held::Once
+                }
+            }
+            _ => Held::Never,
         }
     }
 
@@ -91,13 +148,34 @@ impl SharedRooms {
         instance: &Instance,
         capacity: u16,
     ) -> Result<Join, OccupancyError> {
-        self.seat(room, member, instance, capacity, 0).await
+        let mut waited = Duration::ZERO;
+        let mut held = self.held(instance);
+        loop {
+            match self.seat(room, member, instance, capacity, (0, held)).await? {
+                Answer::Join(join) => return Ok(join),
+                Answer::Blank(left) => {
+                    waited += left;
+                    if waited > self.timing.load().lease {
+                        return Err(OccupancyError::Blank);
+                    }
+                    tokio::time::sleep(left).await;
+                    // The loss is noted; who waited for it must not note it once more.
+                    held = Held::Never;
+                }
+            }
+        }
     }
 
     /// See [`super::Seats::assert`].
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
-        self.seat(room, seat.member, &seat.instance, capacity, seat.join)
-            .await
+        let earlier = (seat.join, self.held(&seat.instance));
+        match self
+            .seat(room, seat.member, &seat.instance, capacity, earlier)
+            .await?
+        {
+            Answer::Join(join) => Ok(join),
+            Answer::Blank(_) => Err(OccupancyError::Answer("blank to an assertion")),
+        }
     }
 
     async fn seat(
@@ -106,8 +184,8 @@ impl SharedRooms {
         member: MemberId,
         instance: &Instance,
         capacity: u16,
-        earlier: u64,
-    ) -> Result<Join, OccupancyError> {
+        (earlier, held): (u64, Held),
+    ) -> Result<Answer, OccupancyError> {
         let timing = self.timing.load();
         let args = [
             self.keys.prefix().to_owned(),
@@ -119,6 +197,8 @@ impl SharedRooms {
             (KEEP + timing.room_ttl).as_millis().to_string(),
             timing.lease.as_millis().to_string(),
             earlier.to_string(),
+            (held as u8).to_string(),
+            self.blank().as_millis().to_string(),
         ];
         let answer: Vec<String> = self
             .link
@@ -127,18 +207,25 @@ impl SharedRooms {
         let (first, rest) = answer
             .split_first()
             .ok_or(OccupancyError::Answer("nothing to a join"))?;
-        if first == "full" {
-            return Ok(Join::Full);
+        match (first.as_str(), rest) {
+            ("full", []) => return Ok(Answer::Join(Join::Full)),
+            ("blank", [left]) => {
+                let left = left
+                    .parse()
+                    .map_err(|_| OccupancyError::Answer("no time to wait"))?;
+                return Ok(Answer::Blank(Duration::from_millis(left)));
+            }
+            _ => {}
         }
         let join = first
             .parse()
             .map_err(|_| OccupancyError::Answer("no join number"))?;
         let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
-        Ok(Join::Joined {
+        Ok(Answer::Join(Join::Joined {
             join,
             others: seats(others)?,
             reaped,
-        })
+        }))
     }
 
     /// See [`super::Seats::leave`].
@@ -148,12 +235,33 @@ impl SharedRooms {
         member: MemberId,
         instance: &Instance,
     ) -> Result<Vec<Seat>, OccupancyError> {
+        self.give_back(room, member, instance, Duration::ZERO).await
+    }
+
+    /// See [`super::Seats::leave_for_good`].
+    pub async fn leave_for_good(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Vec<Seat>, OccupancyError> {
+        self.give_back(room, member, instance, GONE).await
+    }
+
+    async fn give_back(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        gone: Duration,
+    ) -> Result<Vec<Seat>, OccupancyError> {
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
             member.to_string(),
             instance.to_string(),
             self.timing.load().room_ttl.as_millis().to_string(),
+            gone.as_millis().to_string(),
         ];
         let answer: Vec<String> = self
             .link
@@ -182,7 +290,10 @@ impl SharedRooms {
             timing.room_ttl.as_millis().to_string(),
             (KEEP + timing.room_ttl).as_millis().to_string(),
             MOST_REAPED.to_string(),
+            (self.held(instance) as u8).to_string(),
+            self.blank().as_millis().to_string(),
         ];
+        let begun = Instant::now();
         let answer: Result<Vec<String>, _> = self
             .link
             .script(&scripts().renew, &[self.keys.instances()], &args)
@@ -191,6 +302,7 @@ impl SharedRooms {
             self.unheard.store(true, Ordering::Relaxed);
         }
         let mut renewal = renewal(&answer?).ok_or(OccupancyError::Answer("a malformed renewal"))?;
+        *self.renewed.lock() = Some((instance.clone(), begun));
         renewal.lost |= self.unheard.swap(false, Ordering::Relaxed);
         Ok(renewal)
     }
@@ -198,6 +310,7 @@ impl SharedRooms {
     /// See [`super::Seats::release`].
     pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
         let args = [self.keys.prefix().to_owned(), instance.to_string()];
+        *self.renewed.lock() = None;
         self.link
             .script::<i64>(&scripts().release, &[self.keys.instances()], &args)
             .await?;

@@ -9,5 +9,6 @@
 
 mod conformance;
 mod leases;
+mod loss;
 mod model;
 mod store;

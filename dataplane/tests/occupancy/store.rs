@@ -35,6 +35,15 @@ impl Store {
 
     /// The same with leases of this length.
     pub(crate) async fn with_lease(server: &RedisServer, lease: Duration) -> Self {
+        Self::connect(server, lease, false).await
+    }
+
+    /// The same as a signaling server has it: nobody is seated while the store is blank.
+    pub(crate) async fn holding_back(server: &RedisServer, lease: Duration) -> Self {
+        Self::connect(server, lease, true).await
+    }
+
+    async fn connect(server: &RedisServer, lease: Duration, holds_back: bool) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let link = RedisLink::start(
@@ -48,8 +57,31 @@ impl Store {
             lease,
             room_ttl: Duration::from_hours(1),
         };
+        let mut rooms = SharedRooms::new(link.clone(), keys.clone(), timing);
+        if holds_back {
+            rooms = rooms.hold_back_after_loss();
+        }
         Self {
-            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing)),
+            seats: Seats::Shared(rooms),
+            redis: Some((link, keys)),
+        }
+    }
+
+    /// A key in Redis.
+    pub(crate) fn key(&self, name: &str) -> String {
+        let (_, keys) = self.redis.as_ref().expect("a store on Redis");
+        format!("{}{name}", keys.prefix())
+    }
+
+    /// Another process on the same keys.
+    pub(crate) fn another(&self, lease: Duration) -> Self {
+        let (link, keys) = self.redis.clone().expect("a store on Redis");
+        let timing = Timing {
+            lease,
+            room_ttl: Duration::from_hours(1),
+        };
+        Self {
+            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing).hold_back_after_loss()),
             redis: Some((link, keys)),
         }
     }
