@@ -10,11 +10,11 @@ use crate::cluster::join_when_free;
 use crate::support::{Client, DEADLINE, Node, PEER_DISCONNECTED, RedisServer, eventually, get, offer};
 
 /// A running program. It is killed when this is dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     logs: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
-    internal: SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) internal: SocketAddr,
 }
 
 fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
@@ -33,7 +33,7 @@ fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
 
 impl Program {
     /// Starts on free ports.
-    async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+    pub(crate) async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let health_port = internal.port().to_string();
         let ports = [("PORT", "0"), ("HEALTH_PORT", &*health_port)];
@@ -52,7 +52,7 @@ impl Program {
         }
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("the program runs").to_string();
         let status = Command::new("kill")
             .args(["-s", name, &id])
@@ -62,12 +62,21 @@ impl Program {
         assert!(status.success());
     }
 
-    async fn ends(&mut self) -> i32 {
+    pub(crate) async fn ends(&mut self) -> i32 {
         let status = timeout(DEADLINE, self.child.wait())
             .await
             .expect("the program must end")
             .unwrap();
         status.code().expect("an exit code")
+    }
+
+    /// The lines of the log from where they were read to last, after the end.
+    pub(crate) async fn rest_of_logs(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.logs.next_line().await.unwrap() {
+            lines.push(line);
+        }
+        lines
     }
 }
 
