@@ -30,7 +30,7 @@ pub enum SecretView {
 pub struct KeyFact {
     /// The value has no bytes.
     pub empty: bool,
-    /// Host and port when the value is the URL of a Redis.
+    /// Hosts and ports when the value is the URL of a Redis.
     pub redis_endpoint: Option<String>,
 }
 
@@ -80,7 +80,10 @@ impl fmt::Display for Missing {
             Self::Secret(name) => write!(f, "Secret {name} does not exist"),
             Self::Key(SecretKey { secret, key }) => write!(f, "Secret {secret} has no value under key {key}"),
             Self::RedisUrl(SecretKey { secret, key }) => {
-                write!(f, "Secret {secret} key {key} is not a redis:// or rediss:// URL")
+                write!(
+                    f,
+                    "Secret {secret} key {key} is not a redis[s]://, redis[s]+sentinel:// or redis[s]+cluster:// URL"
+                )
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What the parts of a running server share, and how the effects of a room are carried out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_dataplane::occupancy::{Instance, MemberId, Seats};
-use berth_dataplane::redis::RedisLink;
+use berth_dataplane::redis::{Backlog, RedisLink};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::Shutdown;
@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) connections: Arc<Connections>,
     pub(crate) clients: Clients,
     pub(crate) lane: Lane,
+    /// What waits in the inbox, once there is one.
+    pub(crate) inbox: OnceLock<Backlog>,
     pub(crate) seating: Seating,
     pub(crate) lease: Lease,
     pub(crate) deadlines: Deadlines,

@@ -126,6 +126,11 @@ impl Lane {
         self.queue.lock().load.notices
     }
 
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().load.bytes
+    }
+
     /// Waits until the lane is not full.
     pub(crate) async fn space(&self) {
         self.until(|queue| !queue.load.reaches(FULL)).await;
@@ -197,7 +202,7 @@ pub(crate) async fn run(core: Arc<Core>, link: RedisLink, keys: Keys) {
     }
 }
 
-/// Publishes one batch and tells the rooms what became of it; whether Redis failed.
+/// Publishes one batch and tells the rooms what became of it; whether Redis did not take all of it.
 async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing>) -> bool {
     let now = unix_micros();
     let encoded: Vec<(String, Vec<u8>)> = batch
@@ -213,14 +218,16 @@ async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing
         .iter()
         .map(|(channel, payload)| Publication { channel, payload })
         .collect();
-    let receivers = link.publish_all(&messages).await.ok();
-    let failed = receivers.is_none();
-    let mut receivers = receivers.unwrap_or_default().into_iter();
+    // What a node of a Redis Cluster did not take says nothing about the others.
+    let mut receivers = link.publish_all(&messages).await.unwrap_or_default().into_iter();
+    let mut failed = false;
     let mut unpublished = Vec::new();
     for outgoing in batch {
-        let reached = receivers.next().unwrap_or(0) > 0;
+        let receivers = receivers.next().flatten();
+        let taken = receivers.is_some();
+        failed |= !taken;
         match (outgoing.origin, outgoing.notice) {
-            (Origin::Room(cell), Notice::Message(sent)) if reached => {
+            (Origin::Room(cell), Notice::Message(sent)) if receivers > Some(0) => {
                 core.metrics.relayed(Path::Remote);
                 core.update(&cell, Source::Here, |inner| {
                     inner.room.published(&outgoing.to, sent.from, sent.number)
@@ -228,10 +235,10 @@ async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing
             }
             (Origin::Room(cell), Notice::Message(sent)) => {
                 core.update(&cell, Source::Here, |inner| {
-                    inner.room.unreached(&outgoing.to, vec![sent], !failed)
+                    inner.room.unreached(&outgoing.to, vec![sent], taken)
                 });
             }
-            (origin, notice) if failed => unpublished.push(Outgoing {
+            (origin, notice) if !taken => unpublished.push(Outgoing {
                 to: outgoing.to,
                 origin,
                 notice,

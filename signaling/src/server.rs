@@ -1,7 +1,7 @@
 //! A signaling server: bound to its port, then served until the shutdown.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -24,8 +24,8 @@ use crate::core::{Core, unix_micros};
 use crate::deadlines::{self, Deadlines};
 use crate::lane::{self, Lane};
 use crate::lease::{self, Lease};
-use crate::limits::Clients;
-use crate::metrics::SignalingMetrics;
+use crate::limits::{Clients, sync};
+use crate::metrics::{LiveCollector, SignalingMetrics};
 use crate::room::AGES;
 use crate::rooms::Rooms;
 use crate::seating::{self, Seating};
@@ -73,6 +73,8 @@ pub enum Store {
 pub struct Timing {
     /// How long other instances believe in one that they do not hear of.
     pub lease: Duration,
+    /// Between two rounds in which instances bring the limits of client addresses into line.
+    pub limit_sync: Duration,
     /// How long a member of an ending instance may take to come back before the others hear that it is gone.
     pub drained_grace: Duration,
     /// How long an issuer may take to answer with its key set.
@@ -84,6 +86,7 @@ pub struct Timing {
 /// A server that has its port.
 pub struct Server {
     core: Arc<Core>,
+    limit_sync: Duration,
     listener: Listener,
     router: Router,
 }
@@ -92,6 +95,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             lease: LEASE,
+            limit_sync: Duration::from_secs(1),
             drained_grace: Duration::from_secs(10),
             key_set_fetch: Duration::from_secs(2),
             key_set_floor: Duration::from_secs(10),
@@ -120,6 +124,11 @@ impl Server {
             floor: options.timing.key_set_floor,
         };
         let keyring = Keyring::new(Arc::clone(&auth_metrics), key_sets);
+        let clients = if link.is_some() {
+            Clients::reporting()
+        } else {
+            Clients::default()
+        };
         let core = Arc::new(Core {
             rooms: Rooms::new(own.clone(), metrics.local_rooms.clone()),
             own,
@@ -130,8 +139,9 @@ impl Server {
             seats,
             link,
             connections: Arc::new(Connections::default()),
-            clients: Clients::default(),
+            clients,
             lane: Lane::default(),
+            inbox: OnceLock::new(),
             seating: Seating::default(),
             lease: Lease::new(options.timing.lease),
             deadlines: Deadlines::new(options.timing.drained_grace),
@@ -140,6 +150,11 @@ impl Server {
             sessions: TaskTracker::new(),
         });
         status::describe(&core, &options.health);
+        options.metrics.register(|registry| {
+            registry
+                .sub_registry_with_prefix("signaling")
+                .register_collector(Box::new(LiveCollector::new(&core)));
+        });
         let router = http::router(
             &core,
             &options.health,
@@ -147,6 +162,7 @@ impl Server {
         );
         Ok(Self {
             core,
+            limit_sync: options.timing.limit_sync,
             listener,
             router,
         })
@@ -167,11 +183,12 @@ impl Server {
     pub async fn serve(self) {
         let Self {
             core,
+            limit_sync,
             listener,
             router,
         } = self;
         info!(instance = %core.own, address = %listener.local_addr(), "signaling serves");
-        let _background = background(&core);
+        let _background = background(&core, limit_sync);
         let renewing = spawn(lease::run(Arc::clone(&core)));
         tokio::join!(
             listener.serve(router, core.shutdown.clone(), Phase::Draining),
@@ -202,7 +219,7 @@ async fn release(core: &Core, renewing: AbortOnDropHandle<()>) {
 }
 
 /// The tasks that live as long as the server; they end when this is dropped.
-fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
+fn background(core: &Arc<Core>, limit_sync: Duration) -> Vec<AbortOnDropHandle<()>> {
     let mut tasks = vec![
         spawn(seating::run(Arc::clone(core))),
         spawn(deadlines::run(Arc::clone(core))),
@@ -214,7 +231,11 @@ fn background(core: &Arc<Core>) -> Vec<AbortOnDropHandle<()>> {
     if let Some(link) = &core.link {
         let keys = Keys::new(&core.settings.load().cluster.name);
         let subscription = link.subscribe(&keys.inbox(core.own.token()), inbox::CAPACITY);
+        // Served once.
+        let _ = core.inbox.set(subscription.backlog());
         tasks.push(spawn(inbox::run(Arc::clone(core), subscription)));
+        let syncing = sync::run(Arc::clone(core), link.clone(), keys.clone(), limit_sync);
+        tasks.push(spawn(syncing));
         tasks.push(spawn(lane::run(Arc::clone(core), link.clone(), keys)));
     }
     tasks

@@ -27,6 +27,7 @@ use crate::admission::{self, Hello};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, unix_seconds};
+use crate::events;
 use crate::limits::{Bucket, Client};
 use crate::metrics::{GaugeGuard, JoinResult};
 use crate::room::Given;
@@ -57,7 +58,7 @@ pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permi
     };
     let registration = core.connections.register(&conn);
     // What only the beginning and the end need is not kept while the connection lives.
-    match Box::pin(enter(&core, &conn, hello)).await {
+    match Box::pin(seat(&core, &conn, hello)).await {
         Ok(session) => session.run().await,
         Err(close) => conn.close(close),
     }
@@ -102,6 +103,20 @@ fn patience(core: &Core) -> Duration {
     left.map_or(FAREWELL, |left| left.mul_f64(0.8).min(FAREWELL))
 }
 
+/// Takes a seat, or tells why there is none.
+async fn seat(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
+    let (room, client) = (hello.room.clone(), hello.client.ip);
+    let session = enter(core, conn, hello).await;
+    match &session {
+        Ok(session) => events::joined(&session.place.cell.id, session.place.member),
+        Err(close) => {
+            core.metrics.refused(*close);
+            events::refused(*close, room.as_deref(), client);
+        }
+    }
+    session
+}
+
 /// Decides about a connection and takes a seat for it.
 async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<Session, Close> {
     if core.shutdown.phase() >= Phase::Draining {
@@ -110,10 +125,15 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
     let settings = core.settings.get();
     let limits = &settings.cluster.rate_limits;
     let room = admission::qualify(&hello, &settings.cluster, core.circuit_open())?;
-    let client = core.clients.client(hello.client.ip, limits, Instant::now());
+    let hello_ip = hello.client.ip;
+    let client = core.clients.client(hello_ip, limits, Instant::now());
     let connect = || {
-        let connects = client.connect(limits, Instant::now());
-        connects.then_some(()).ok_or(Close::RateLimited)
+        let now = Instant::now();
+        if client.connect(limits, now) {
+            return Ok(());
+        }
+        events::over_connection_limit(hello_ip, client.connect_wait(limits, now));
+        Err(Close::RateLimited)
     };
     let mut newcomer = None;
     if hello.speaks_v2() {
@@ -171,6 +191,9 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
         Ok(Join::Full | Join::Elsewhere) => {
             place.refused();
             core.metrics.joined(JoinResult::Full);
+            if admitted.own_seat_only {
+                core.metrics.resume_refused();
+            }
             return Err(match newcomer {
                 _ if admitted.own_seat_only => Close::Unauthorized,
                 Some(_) => Close::NoSeat,

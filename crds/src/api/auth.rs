@@ -89,7 +89,9 @@ pub struct Jwt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Jwks>,
     /// The only accepted signature algorithm: short for `algorithms` with one entry. Reload: connection.
+    // As if it were no option: the schema of an optional word has the description of the word's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "JwtAlgorithm")]
     pub algorithm: Option<JwtAlgorithm>,
     /// Accepted signature algorithms: `HS256`, `HS384`, `HS512` with `secretRef`; `RS256`, `PS256`, `ES256` with `jwks`. Absent, and
     /// `algorithm` too: `HS256` with `secretRef`, all three with `jwks`. Reload: connection.

@@ -408,8 +408,12 @@ impl Default for ManagedRedis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalRedis {
-    /// Secret key with the URL, `redis://` or `rediss://` (TLS), user and password included. The name is part of the pods; a new
-    /// URL in the same Secret is taken at the next reconnect. Reload: rolling.
+    /// Secret key with the URL, user and password included: `redis://[user:password@]host[:port][/database]`,
+    /// `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/database]` (the servers that Sentinels watch under
+    /// that name; `?sentinel_username=` and `sentinel_password=` where Sentinels ask for a login of their own) or
+    /// `redis+cluster://[user:password@]host[:port][,host[:port]...]` (some nodes of a Redis Cluster); with TLS `rediss://`,
+    /// `rediss+sentinel://`, `rediss+cluster://`. The name is part of the pods; a new URL of the same kind in the same Secret is
+    /// taken at the next reconnect. Reload: rolling.
     pub url_secret_ref: SecretKeyRef,
 }
 
@@ -441,7 +445,7 @@ pub struct SignalingClusterStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RedisStatus {
-    /// Host and port.
+    /// Host and port; of Sentinels or a Redis Cluster those of the URL, separated by commas.
     pub endpoint: String,
     /// Whether it is ready.
     pub ready: bool,

@@ -25,7 +25,7 @@ pub enum AuthSettings {
     /// They do not.
     None,
     /// By a token of an issuer.
-    Jwt(JwtSettings),
+    Jwt(Box<JwtSettings>),
     /// By a token of the matchmaker.
     MatchToken {
         /// What becomes of peers that know nothing of it.
@@ -85,7 +85,10 @@ impl AuthSettings {
             (AuthMode::MatchToken, None) => Self::MatchToken {
                 legacy_peers: spec.legacy_peers,
             },
-            (AuthMode::Jwt, Some(jwt)) => JwtSettings::read(check, jwt).map_or(Self::None, Self::Jwt),
+            (AuthMode::Jwt, Some(jwt)) => {
+                let jwt = JwtSettings::read(check, jwt);
+                jwt.map_or(Self::None, |jwt| Self::Jwt(Box::new(jwt)))
+            }
             _ => {
                 check.refuse("spec.auth.jwt", "must be set when mode is Jwt, and only then");
                 Self::None

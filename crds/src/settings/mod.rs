@@ -8,6 +8,7 @@
 mod auth;
 mod check;
 mod host_pool;
+mod redis_url;
 mod signaling;
 mod turn;
 mod values;
@@ -18,6 +19,7 @@ mod tests;
 pub use auth::{AuthSettings, JwksSettings, JwtSettings, KeySource};
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, match_key_secret};
+pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{
     BreakerSettings, RateLimitSettings, ResumeSettings, RoomSettings, SecuritySettings, SignalingSettings,
     WebSocketSettings,

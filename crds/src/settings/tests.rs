@@ -225,8 +225,7 @@ fn what_the_schema_refuses_is_refused_in_files_as_well() {
 
 /// What `spec.auth` makes of this manifest, or the wrong fields.
 fn auth(auth: serde_json::Value) -> Result<AuthSettings, Vec<String>> {
-    let auth = serde_json::from_value(auth).unwrap();
-    cluster(|spec| spec.auth = auth)
+    cluster(|spec| spec.auth = serde_json::from_value(auth).unwrap())
         .map(|settings| settings.auth)
         .map_err(|errors| errors.0.into_iter().map(|error| error.path).collect())
 }

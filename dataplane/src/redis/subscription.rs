@@ -30,6 +30,10 @@ pub struct Subscription {
     pub(super) subscriber: Arc<Subscriber>,
 }
 
+/// How much waits for the reader of a [`Subscription`]. It may be asked for longer than the subscription lives.
+#[derive(Clone)]
+pub struct Backlog(Arc<Inbox>);
+
 /// The queue between the connection, which must never wait, and one reader.
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -64,6 +68,11 @@ impl Subscription {
         &self.channel
     }
 
+    /// What waits for the reader.
+    pub fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.inbox))
+    }
+
     /// Next event; `None` when the link is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<SubscriptionEvent> {
         loop {
@@ -88,6 +97,13 @@ impl Subscription {
     /// Whether the server has confirmed the subscription and the connection still stands.
     pub fn is_subscribed(&self) -> bool {
         self.inbox.queue.lock().subscribed
+    }
+}
+
+impl Backlog {
+    /// How many messages wait.
+    pub fn messages(&self) -> usize {
+        self.0.queue.lock().messages.len()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a service tells about itself: logs, metrics; and what it must not tell.
 
 mod causes;
+pub mod field;
 mod logs;
 mod metrics;
 mod process;

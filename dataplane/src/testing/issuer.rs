@@ -61,7 +61,7 @@ impl IssuerKey {
         key
     }
 
-    /// The public key in its binary form: RSAPublicKey or a point.
+    /// The public key in its binary form: `RSAPublicKey` or a point.
     pub fn public(&self) -> Vec<u8> {
         match &self.pair {
             Pair::Rsa(pair) => pair.public_key().as_ref().to_vec(),

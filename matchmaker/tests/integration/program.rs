@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
-use berth_dataplane::occupancy::{Instance, MemberId};
+use berth_dataplane::occupancy::{Claim, Instance, MemberId};
 use berth_dataplane::testing::{RedisServer, free_port, kubeconfig_of_nobody};
 use serde_json::json;
 use uuid::Uuid;
@@ -156,7 +156,7 @@ async fn shares_rooms_with_signaling_without_a_setting() {
         "the host is not in its room"
     );
     rooms
-        .join(&room("r"), MemberId(Uuid::new_v4()), &signaling, 2)
+        .join(&room("r"), &Claim::new(MemberId(Uuid::new_v4()), &signaling), 2)
         .await
         .unwrap();
     let found = post("/api/match/find").send(local(port)).await.json();

@@ -217,7 +217,8 @@ fn security_is_warned_of_and_readiness_does_not_mind() {
     let told = |auth: serde_json::Value| {
         let mut resource = cluster();
         resource.spec.auth = serde_json::from_value(auth).unwrap();
-        let status = signaling_cluster(&resource, &Default::default(), &good(), None, at(1));
+        let previous = berth_crds::api::SignalingClusterStatus::default();
+        let status = signaling_cluster(&resource, &previous, &good(), None, at(1));
         let warned = find(&status.conditions, ConditionType::SecurityWarnings).unwrap();
         assert_eq!(
             summary(&status.conditions),

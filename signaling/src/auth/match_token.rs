@@ -26,10 +26,10 @@ pub(super) fn without(legacy: bool, legacy_peers: LegacyPeers) -> Result<Pass, A
 pub(super) fn check(
     token: &Token,
     room: &RoomId,
-    keys: &Option<MatchKeys>,
+    keys: Option<&MatchKeys>,
     now: f64,
 ) -> Result<Pass, AuthError> {
-    let keys = keys.as_ref().ok_or(AuthError::NoKey)?;
+    let keys = keys.ok_or(AuthError::NoKey)?;
     let seconds = Duration::try_from_secs_f64(now).unwrap_or_default().as_secs();
     let claims = keys.verify(token.text(), seconds).map_err(|error| match error {
         MatchTokenError::Expired => AuthError::Expired,
@@ -88,7 +88,7 @@ mod tests {
     fn a_token_opens_its_room_and_tells_who_comes() {
         for role in [Role::Host, Role::Player] {
             let token = token("k", role);
-            let pass = check(&token, &room("r1"), &keys("k", None), NOW).unwrap();
+            let pass = check(&token, &room("r1"), keys("k", None).as_ref(), NOW).unwrap();
             let identity = Identity {
                 role: Some(role),
                 id: Some("m-1".into()),
@@ -98,7 +98,7 @@ mod tests {
                 (identity, None, false)
             );
             assert_eq!(
-                check(&token, &room("r2"), &keys("k", None), NOW),
+                check(&token, &room("r2"), keys("k", None).as_ref(), NOW),
                 Err(AuthError::OtherRoom)
             );
         }
@@ -107,16 +107,16 @@ mod tests {
     #[test]
     fn both_keys_of_a_rotation_are_accepted() {
         let (old, new) = (token("old", Role::Player), token("new", Role::Player));
-        let judge = |token: &Token, keys: &Option<MatchKeys>| check(token, &room("r1"), keys, NOW);
+        let judge = |token: &Token, keys: Option<&MatchKeys>| check(token, &room("r1"), keys, NOW);
         let during = keys("new", Some("old"));
-        assert!(judge(&old, &during).is_ok() && judge(&new, &during).is_ok());
-        assert_eq!(judge(&old, &keys("new", None)), Err(AuthError::Invalid));
-        assert_eq!(judge(&old, &None), Err(AuthError::NoKey));
+        assert!(judge(&old, during.as_ref()).is_ok() && judge(&new, during.as_ref()).is_ok());
+        assert_eq!(judge(&old, keys("new", None).as_ref()), Err(AuthError::Invalid));
+        assert_eq!(judge(&old, None), Err(AuthError::NoKey));
     }
 
     #[test]
     fn time_and_form_are_checked() {
-        let judge = |token: &Token, now| check(token, &room("r1"), &keys("k", None), now);
+        let judge = |token: &Token, now| check(token, &room("r1"), keys("k", None).as_ref(), now);
         let token = token("k", Role::Player);
         assert!(judge(&token, NOW + 60.0).is_ok());
         assert_eq!(judge(&token, NOW + 65.0), Err(AuthError::Expired));

@@ -72,11 +72,11 @@ impl AuthMetrics {
         self.results.get_or_create(&AuthLabel { result }).inc();
     }
 
-    /// Counts a fetch, and how many keys it gave.
-    pub(super) fn refreshed<E>(&self, fetched: Result<usize, E>) {
-        let result = if fetched.is_ok() { "ok" } else { "failed" };
+    /// Counts a fetch, and how many keys it gave; `None`: it failed.
+    pub(super) fn refreshed(&self, keys: Option<usize>) {
+        let result = if keys.is_some() { "ok" } else { "failed" };
         self.refreshes.get_or_create(&RefreshLabel { result }).inc();
-        if let Ok(keys) = fetched {
+        if let Some(keys) = keys {
             self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.refreshed_at

@@ -108,7 +108,7 @@ pub(crate) fn check(
             let Keys::Match(keys) = keys else {
                 return Err(AuthError::NoKey);
             };
-            match_token::check(token, claim.room, keys, now)
+            match_token::check(token, claim.room, keys.as_ref(), now)
         }
     }
 }

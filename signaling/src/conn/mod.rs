@@ -162,6 +162,11 @@ impl Conn {
         self.socket.lock().close(close);
     }
 
+    /// How many bytes wait until the peer reads.
+    pub(crate) fn waiting(&self) -> usize {
+        self.socket.lock().outgoing.waiting()
+    }
+
     /// Why the connection is being or was closed by the server.
     pub(crate) fn closed(&self) -> Option<Close> {
         self.socket.lock().closing
@@ -340,6 +345,8 @@ impl Socket {
     /// Drops the connection and wakes its owner.
     fn end(&mut self) {
         if let Some(stream) = self.stream.take() {
+            // Nobody reads it any more.
+            self.outgoing.clear();
             stream.owner().wake_by_ref();
         }
     }

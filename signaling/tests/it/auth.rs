@@ -41,7 +41,7 @@ async fn admitted(node: &Node, request: Request) {
 fn require_issuer(node: &Node, issuer: &KeySetServer) {
     let url = issuer.url().parse().unwrap();
     node.change(|settings| {
-        settings.auth = AuthSettings::Jwt(JwtSettings {
+        settings.auth = AuthSettings::Jwt(Box::new(JwtSettings {
             keys: KeySource::Jwks(JwksSettings {
                 url,
                 cache: Duration::from_mins(5),
@@ -53,7 +53,7 @@ fn require_issuer(node: &Node, issuer: &KeySetServer) {
             audience: Some("signaling".into()),
             rooms_claim: "rooms".into(),
             leeway: Duration::ZERO,
-        });
+        }));
     });
 }
 
@@ -351,6 +351,9 @@ async fn legacy_peers_come_in_where_they_are_allowed() {
     assert_eq!(refused(&node, Request::room("r1")).await, unauthorized());
 }
 
+/// A change of the settings, who comes in then, and who does not.
+type Step<'a> = (&'a dyn Fn(), Request, Option<Request>);
+
 /// Reload class `connection`: open connections keep what was in force when they came.
 #[tokio::test]
 async fn changed_settings_are_in_force_for_the_next_connection() {
@@ -363,8 +366,7 @@ async fn changed_settings_are_in_force_for_the_next_connection() {
     node.change(|settings| settings.rooms.capacity = 8);
     put_match_key(&node, "key", None);
     let by = |key: &IssuerKey| with(&key.token("ES256", &claims()));
-    // Each step: a change, who comes in then, and who does not.
-    let steps: [(&dyn Fn(), Request, Option<Request>); 5] = [
+    let steps: [Step<'_>; 5] = [
         (&|| (), Request::room("r1"), None),
         (
             &|| require_match_tokens(&node, LegacyPeers::Refuse),

@@ -7,10 +7,13 @@
     reason = "this is a test"
 )]
 
+mod addresses;
 mod auth;
 mod cluster;
 mod drain;
 mod limits;
+mod logs;
+mod metrics;
 mod outages;
 mod process;
 mod protocol;
@@ -19,4 +22,6 @@ mod reference_defects;
 mod refusals;
 mod relay;
 mod resume;
+mod settings;
+mod slow;
 mod support;

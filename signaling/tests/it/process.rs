@@ -16,14 +16,14 @@ use crate::support::{
 };
 
 /// A running program. It is killed when this is dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     logs: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
-    internal: SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) internal: SocketAddr,
 }
 
-fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
+pub(crate) fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth-signaling"));
     command
         .env_clear()
@@ -39,7 +39,7 @@ fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
 
 impl Program {
     /// Starts on free ports.
-    async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+    pub(crate) async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let health_port = internal.port().to_string();
         let ports = [("PORT", "0"), ("HEALTH_PORT", &*health_port)];

@@ -33,14 +33,14 @@ pub(crate) fn require_tokens(node: &Node) {
     let secret = SecretPair::from(&RotatingSecretRef::named("jwt"));
     node.secrets.put(&secret.current, Secret::new("key").unwrap());
     node.change(|settings| {
-        settings.auth = AuthSettings::Jwt(JwtSettings {
+        settings.auth = AuthSettings::Jwt(Box::new(JwtSettings {
             keys: KeySource::Secret(secret),
             algorithms: vec![berth_crds::api::JwtAlgorithm::HS256],
             issuer: None,
             audience: None,
             rooms_claim: "rooms".into(),
             leeway: Duration::from_mins(1),
-        });
+        }));
     });
 }
 

@@ -154,8 +154,8 @@ mod tests {
     use super::*;
 
     const LIFETIMES: Lifetimes = Lifetimes {
-        cache: Duration::from_secs(300),
-        stale: Duration::from_secs(3600),
+        cache: Duration::from_mins(5),
+        stale: Duration::from_hours(1),
         floor: Duration::from_secs(10),
     };
 

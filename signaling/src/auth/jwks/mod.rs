@@ -178,7 +178,7 @@ impl Shared {
                 Ok(set) => told_success(url, set.len(), before, failures),
                 Err(error) => told_failure(url, error, before),
             }
-            self.metrics.refreshed(fetched.as_ref().map(KeySet::len));
+            self.metrics.refreshed(fetched.as_ref().ok().map(KeySet::len));
             state.error = fetched.as_ref().err().map(|error| with_causes(error));
             state.cache.landed(fetched.ok(), Instant::now());
         }

@@ -52,6 +52,7 @@ impl Default for NodeOptions {
         spec.rate_limits.messages_per_room = 1_000_000;
         let timing = Timing {
             lease: Duration::from_secs(2),
+            limit_sync: Duration::from_millis(100),
             drained_grace: Duration::from_secs(1),
             // Only a hang reaches it.
             key_set_fetch: DEADLINE,
@@ -155,6 +156,11 @@ impl Node {
             .await
             .expect("the drain must end")
             .unwrap()
+    }
+
+    /// Puts a changed resource in force.
+    pub(crate) fn apply(&self, spec: SignalingClusterSpec) {
+        self.settings.replace(settings(spec));
     }
 
     /// Changes the settings in force.

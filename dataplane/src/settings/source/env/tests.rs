@@ -306,6 +306,16 @@ fn tls_is_believed_from_platform_proxies_unless_told_otherwise() {
     assert!(!trusts("203.0.113.9") && !trusts("2001:db8::1"));
     assert!(settings.public_url.is_secure());
     assert!(signaling(&[]).security.trusted_proxies.is_empty());
+    // It is told, and only where it was decided here.
+    let notes = |variables: &[(&str, &str)]| read(Kind::SignalingCluster, variables).unwrap().notes;
+    assert_eq!(
+        notes(&[("REQUIRE_WSS", "true")]),
+        ["REQUIRE_WSS without TRUSTED_PROXY_CIDRS: proxies in private networks are trusted"]
+    );
+    let told = [("REQUIRE_WSS", "true"), ("TRUSTED_PROXY_CIDRS", "192.0.2.7")];
+    assert!(notes(&told).is_empty() && notes(&[]).is_empty());
+    let proxies = signaling(&told).security.trusted_proxies;
+    assert_eq!(proxies, ["192.0.2.7/32".parse().unwrap()]);
 }
 
 #[test]
