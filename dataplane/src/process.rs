@@ -28,12 +28,6 @@ use crate::telemetry::Metrics;
 
 use internal::InternalPort;
 
-/// Nothing is served that could be drained.
-const NOTHING_TO_DRAIN: DrainPlan = DrainPlan {
-    endpoint_delay: Duration::ZERO,
-    drain_timeout: Duration::ZERO,
-};
-
 /// What makes one service differ from another before it serves.
 pub struct Service<V> {
     /// `signaling` or `matchmaker`: in logs and on `/statusz`.
@@ -156,7 +150,7 @@ where
     secrets.follow();
     let settings = tokio::select! {
         settings = Settings::start(&boot, &secrets, &metrics) => settings?,
-        outcome = shutdown.run(|| NOTHING_TO_DRAIN) => {
+        outcome = shutdown.run(|| DrainPlan::NOTHING_TO_DRAIN) => {
             tell(outcome);
             return Ok(());
         }

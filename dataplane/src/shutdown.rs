@@ -40,6 +40,14 @@ pub struct DrainPlan {
     pub drain_timeout: Duration,
 }
 
+impl DrainPlan {
+    /// For when nothing is served yet.
+    pub const NOTHING_TO_DRAIN: Self = Self {
+        endpoint_delay: Duration::ZERO,
+        drain_timeout: Duration::ZERO,
+    };
+}
+
 /// How a shutdown ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownOutcome {
