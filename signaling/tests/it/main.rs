@@ -13,6 +13,7 @@ mod limits;
 mod outages;
 mod process;
 mod protocol;
+mod redis_modes;
 mod reference_defects;
 mod refusals;
 mod relay;
