@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::backoff;
 use super::link::LinkOptions;
 use super::news::News;
-use super::probe::{Demand, Greeting, Unusable, greet};
+use super::probe::{Demand, Unusable, greet};
 use super::target::{FindError, Follower, Target};
 use crate::telemetry::with_causes;
 
@@ -51,7 +51,8 @@ pub(super) struct Kept {
     pub(super) connection: MultiplexedConnection,
     /// Where it leads.
     pub(super) address: RedisAddress,
-    pub(super) greeting: Greeting,
+    /// Channels are sharded there.
+    pub(super) sharded: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -127,10 +128,18 @@ impl Keeper {
         self.demoted |= self.demotions.has_changed().unwrap_or_default();
         self.demotions.mark_unchanged();
         let greeting = greet(&mut connection, self.demand()).await?;
+        let by_slots = matches!(self.target, Target::Node(..) | Target::Owner(..));
+        if greeting.cluster && !by_slots {
+            warn!(
+                server = %address,
+                "the server is a node of a Redis Cluster, and only its slots are reached: use redis+cluster:// or \
+                 rediss+cluster://"
+            );
+        }
         Ok(Kept {
             connection,
             address,
-            greeting,
+            sharded: by_slots && greeting.sharded,
         })
     }
 

@@ -34,11 +34,16 @@ impl News {
 
     /// A connection stands: for the first time, or `again`.
     pub(super) fn connected(&self, again: bool) {
-        *self.last_error.lock() = None;
+        self.forget_failure();
         if again {
             self.reconnects.fetch_add(1, Ordering::Relaxed);
             self.metrics.reconnects.inc();
         }
+    }
+
+    /// What failed last is no matter any more.
+    pub(super) fn forget_failure(&self) {
+        *self.last_error.lock() = None;
     }
 
     pub(super) fn failed(&self, error: String) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Value};
+use ::redis::{Cmd, RedisResult, Value};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +31,11 @@ pub(super) enum Demand {
 /// What a server says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Greeting {
-    /// It is a node of a Redis Cluster and knows sharded pub/sub.
+    /// It is a node of a Redis Cluster.
+    pub(super) cluster: bool,
+    /// It is one, and knows sharded pub/sub.
     pub(super) sharded: bool,
+    replica: bool,
 }
 
 /// Why a connection that was made is not used.
@@ -62,34 +65,47 @@ pub(super) enum Pulse {
     Replica,
 }
 
-/// Whether a server is what is demanded: one that has just been found to be a replica answers pings as well, and
-/// its name may still stand for it for a while.
+/// Whether a new connection leads to what is demanded.
 pub(super) async fn greet(
     connection: &mut MultiplexedConnection,
     demand: Demand,
 ) -> Result<Greeting, Unusable> {
     if demand == Demand::Answers {
-        Cmd::new().arg("PING").exec_async(connection).await?;
-        return Ok(Greeting::default());
+        ping(connection).await?;
+        // What else it says is good to know and no more: what looks like one server may be a proxy.
+        return Ok(hello(connection).await.unwrap_or_default());
     }
-    // HELLO and not ROLE or INFO, which many access lists refuse: every connection has to say it for RESP3 anyway.
-    let hello: HashMap<String, Value> = Cmd::new().arg("HELLO").query_async(connection).await?;
-    read_hello(&hello)
+    let greeting = hello(connection).await?;
+    if greeting.replica {
+        return Err(Unusable::Replica);
+    }
+    Ok(greeting)
 }
 
-fn read_hello(hello: &HashMap<String, Value>) -> Result<Greeting, Unusable> {
+async fn ping(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    Cmd::new().arg("PING").exec_async(connection).await
+}
+
+/// Not ROLE or INFO, which many access lists refuse: every connection has to say HELLO for RESP3 anyway.
+async fn hello(connection: &mut MultiplexedConnection) -> RedisResult<Greeting> {
+    let hello: HashMap<String, Value> = Cmd::new().arg("HELLO").query_async(connection).await?;
+    Ok(read_hello(&hello))
+}
+
+fn read_hello(hello: &HashMap<String, Value>) -> Greeting {
     let text = |field: &str| match hello.get(field) {
         Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
         Some(Value::SimpleString(text)) => Some(text.as_str()),
         _ => None,
     };
-    if text("role").is_some_and(|role| role != "master") {
-        return Err(Unusable::Replica);
-    }
+    let cluster = text("mode") == Some("cluster");
     let version = text("version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-    Ok(Greeting {
-        sharded: text("mode") == Some("cluster") && version.is_some_and(|major| major >= SHARDED_SINCE),
-    })
+    Greeting {
+        cluster,
+        sharded: cluster && version.is_some_and(|major| major >= SHARDED_SINCE),
+        // A Sentinel has no role.
+        replica: text("role").is_some_and(|role| role != "master"),
+    }
 }
 
 impl Pings {
@@ -107,13 +123,17 @@ impl Pings {
     /// Waits for the next ping and its answer.
     pub(super) async fn next(&mut self, connection: &mut MultiplexedConnection) -> Pulse {
         self.interval.tick().await;
-        match greet(connection, self.demand).await {
-            Ok(_) => {
+        // One that has become a replica answers pings as well.
+        let answer = match self.demand {
+            Demand::Answers => ping(connection).await.map(|()| false),
+            Demand::Primary => hello(connection).await.map(|greeting| greeting.replica),
+        };
+        match answer {
+            Ok(replica) => {
                 self.missed = 0;
-                Pulse::Answered
+                if replica { Pulse::Replica } else { Pulse::Answered }
             }
-            Err(Unusable::Replica) => Pulse::Replica,
-            Err(Unusable::Redis(error)) => {
+            Err(error) => {
                 self.missed += 1;
                 if self.missed < MISSED_PINGS && !error.is_unrecoverable_error() {
                     Pulse::Missed
@@ -139,7 +159,7 @@ impl LostSignal {
 mod tests {
     use super::*;
 
-    fn hello(fields: &[(&str, &str)]) -> Result<Greeting, Unusable> {
+    fn greeting(fields: &[(&str, &str)]) -> Greeting {
         let fields = fields
             .iter()
             .map(|(field, text)| ((*field).to_owned(), Value::BulkString(text.as_bytes().to_vec())));
@@ -155,15 +175,17 @@ mod tests {
             ("standalone", "7.0.15", false),
             ("cluster", "unknown", false),
         ] {
-            let greeting = hello(&[("role", "master"), ("mode", mode), ("version", version)]).unwrap();
+            let greeting = greeting(&[("role", "master"), ("mode", mode), ("version", version)]);
             assert_eq!(greeting.sharded, sharded, "{mode} {version}");
+            assert_eq!(greeting.cluster, mode == "cluster");
         }
-        assert_eq!(hello(&[]).unwrap(), Greeting::default());
+        assert_eq!(greeting(&[]), Greeting::default());
     }
 
     #[test]
-    fn replicas_are_refused() {
-        assert!(matches!(hello(&[("role", "replica")]), Err(Unusable::Replica)));
-        assert!(matches!(hello(&[("role", "slave")]), Err(Unusable::Replica)));
+    fn replicas_are_known_by_either_name() {
+        for (role, replica) in [("replica", true), ("slave", true), ("master", false)] {
+            assert_eq!(greeting(&[("role", role)]).replica, replica, "{role}");
+        }
     }
 }

@@ -44,11 +44,7 @@ impl Request<'_> {
             Self::Publications { messages, indices } => {
                 // Before Redis 7 a cluster has no sharded channels: it takes PUBLISH and passes it on to all of its
                 // nodes. Receivers are counted where it is published, so both sides go to the owner all the same.
-                let command = if kept.greeting.sharded {
-                    "SPUBLISH"
-                } else {
-                    "PUBLISH"
-                };
+                let command = if kept.sharded { "SPUBLISH" } else { "PUBLISH" };
                 let mut pipeline = Pipeline::with_capacity(indices.len());
                 pipeline.ignore_errors();
                 for message in indices.iter().filter_map(|index| messages.get(*index)) {

@@ -167,7 +167,7 @@ impl Subscriber {
         let (subscribe, unsubscribe) = self.outstanding();
         let connection = &mut kept.connection;
         // The confirmation reaches the readers through the push, in order with the messages.
-        if kept.greeting.sharded {
+        if kept.sharded {
             for (command, channels) in [("SUNSUBSCRIBE", &unsubscribe), ("SSUBSCRIBE", &subscribe)] {
                 for channel in channels {
                     cmd(command).arg(channel).exec_async(connection).await?;

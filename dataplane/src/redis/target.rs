@@ -149,7 +149,7 @@ impl Follower {
             }
         }
         // Nobody tells any more: the link is ending.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

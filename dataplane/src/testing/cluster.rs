@@ -144,7 +144,7 @@ impl RedisCluster {
 
     /// A name with this beginning whose slot the node owns.
     pub fn name_at(&self, beginning: &str, node: usize) -> String {
-        (0..)
+        (0..10_000)
             .map(|number: u32| format!("{beginning}{number}"))
             .find(|name| self.owner(name) == node)
             .expect("every node owns slots")

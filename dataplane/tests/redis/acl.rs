@@ -29,7 +29,7 @@ async fn does_its_work(link: &RedisLink) {
     drop(inbox);
 }
 
-async fn nothing_was_refused(servers: &[&RedisServer]) {
+fn nothing_was_refused(servers: &[&RedisServer]) {
     for server in servers {
         let log = server.command("ACL LOG");
         assert!(log.starts_with("*0\r\n"), "{log}");
@@ -46,7 +46,7 @@ async fn one_server() {
         server.command("PUBSUB CHANNELS").starts_with("*0")
     })
     .await;
-    nothing_was_refused(&[&server]).await;
+    nothing_was_refused(&[&server]);
 
     // What is not Berth's, or another SignalingCluster's.
     for other in ["other", "berth:games/main2:x", "berth:games/mai"] {
@@ -70,7 +70,7 @@ async fn a_cluster() {
     does_its_work(&link).await;
     assert_eq!(cluster.calls("spublish"), 1);
     let servers: Vec<&RedisServer> = cluster.nodes().iter().collect();
-    nothing_was_refused(&servers).await;
+    nothing_was_refused(&servers);
 }
 
 #[tokio::test]
@@ -88,5 +88,5 @@ async fn servers_behind_sentinels() {
         master.is_some_and(|master| master.ends_with(&port)) && link.healthy()
     })
     .await;
-    nothing_was_refused(&servers).await;
+    nothing_was_refused(&servers);
 }

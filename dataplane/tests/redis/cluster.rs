@@ -82,6 +82,8 @@ async fn a_server_that_is_no_cluster_is_refused() {
 
 #[tokio::test]
 async fn publications_reach_the_subscriber_of_each_node_in_order_and_are_counted() {
+    const ROUNDS: u32 = 50;
+    const LENGTH: u32 = 30;
     let cluster = RedisCluster::start();
     let (sender, receiver) = (link(&cluster).await, link(&cluster).await);
     let channels: Vec<String> = (0..3).map(|node| cluster.name_at("inbox", node)).collect();
@@ -93,8 +95,6 @@ async fn publications_reach_the_subscriber_of_each_node_in_order_and_are_counted
         assert_eq!(next(inbox).await, SubscriptionEvent::Subscribed);
     }
     assert!(receiver.health().subscriptions_up);
-    const ROUNDS: u32 = 50;
-    const LENGTH: u32 = 30;
     for round in 0..ROUNDS {
         let payloads: Vec<String> = (0..LENGTH)
             .map(|number| (round * LENGTH + number).to_string())

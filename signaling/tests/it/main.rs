@@ -21,6 +21,7 @@ mod protocol_frames;
 mod protocol_http;
 mod protocol_order;
 mod protocol_page;
+mod redis_modes;
 mod reference_defects;
 mod refusals;
 mod relay;

@@ -35,7 +35,7 @@ pub(in crate::redis) struct Lines {
     limits: Arc<Limits>,
     news: Arc<News>,
     /// At most one for each node that owns slots.
-    lines: Mutex<HashMap<RedisAddress, NodeLine>>,
+    nodes: Mutex<HashMap<RedisAddress, NodeLine>>,
     /// Slot of the last command that had one.
     home: Mutex<Option<Slot>>,
     home_changed: Notify,
@@ -77,7 +77,7 @@ impl Lines {
             breaker: Mutex::new(limits.options.breaker),
             limits,
             news,
-            lines: Mutex::default(),
+            nodes: Mutex::default(),
             home: Mutex::new(None),
             home_changed: Notify::new(),
             healthy: watch::Sender::new(false),
@@ -149,7 +149,7 @@ impl Lines {
 
     /// The line to a node, made if there is none.
     pub(in crate::redis) fn line(&self, address: &RedisAddress) -> Arc<Line> {
-        let mut lines = self.lines.lock();
+        let mut lines = self.nodes.lock();
         if let Some(node) = lines.get(address) {
             return Arc::clone(&node.line);
         }
@@ -176,9 +176,9 @@ impl Lines {
         let mut table = self.topology.watch();
         loop {
             let known = table.borrow_and_update().clone();
-            self.lines
-                .lock()
-                .retain(|address, _| known.masters().contains(address));
+            if self.end_unused(&known) {
+                self.news.forget_failure();
+            }
             if let Some(home) = self.home_address(&known) {
                 self.news.commands_go_to(home);
                 self.line(home);
@@ -195,6 +195,14 @@ impl Lines {
         }
     }
 
+    /// Ends lines to nodes that own nothing; whether there were any.
+    fn end_unused(&self, known: &SlotTable) -> bool {
+        let mut lines = self.nodes.lock();
+        let before = lines.len();
+        lines.retain(|address, _| known.masters().contains(address));
+        lines.len() < before
+    }
+
     fn tell(&self) {
         let up = self.is_up();
         let open = self.breaker_state() != BreakerState::Closed;
@@ -208,7 +216,7 @@ impl Lines {
     /// The line to the home, if there is one.
     fn home_line(&self) -> Option<Arc<Line>> {
         let table = self.topology.table();
-        let lines = self.lines.lock();
+        let lines = self.nodes.lock();
         Some(Arc::clone(&lines.get(self.home_address(&table)?)?.line))
     }
 
@@ -227,7 +235,7 @@ impl Lines {
 
     pub(in crate::redis) fn set_breaker(&self, settings: BreakerSettings) {
         *self.breaker.lock() = settings;
-        for node in self.lines.lock().values() {
+        for node in self.nodes.lock().values() {
             node.line.gate.set_breaker(settings);
         }
     }
@@ -238,7 +246,7 @@ impl Lines {
 
     /// All nodes that are used, by address.
     pub(in crate::redis) fn nodes(&self) -> Vec<NodeHealth> {
-        let lines = self.lines.lock();
+        let lines = self.nodes.lock();
         let mut nodes: Vec<NodeHealth> = lines
             .iter()
             .map(|(address, node)| NodeHealth {

@@ -8,6 +8,7 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::cluster_routing::Slot;
 use ::redis::{AsyncConnectionConfig, Value, cmd};
 use berth_crds::settings::RedisAddress;
+use futures::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -21,7 +22,7 @@ use crate::telemetry::with_causes;
 const CALM: Duration = Duration::from_secs(10);
 /// Between two looks while something does not fit.
 const ALERT: Duration = Duration::from_secs(1);
-/// Shortest time between two looks.
+/// Before the first look after all was well: others hear of a change a little later.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// How long a doubt lasts.
 const DOUBT: Duration = Duration::from_secs(5);
@@ -139,6 +140,9 @@ impl Topology {
         loop {
             match self.look(&mut asked, turn).await {
                 Ok(table) => {
+                    if failures > 0 {
+                        self.news.forget_failure();
+                    }
                     failures = 0;
                     self.answering.store(true, Ordering::Relaxed);
                     self.adopt(table);
@@ -149,19 +153,22 @@ impl Topology {
                     failures = failures.saturating_add(1);
                 }
             }
-            let calm = failures == 0 && doubt_until < Instant::now();
-            tokio::select! {
-                () = sleep(if calm { CALM } else { ALERT }) => {}
-                () = self.doubted.notified() => {
+            if failures == 0 && doubt_until < Instant::now() {
+                tokio::select! {
+                    () = sleep(CALM) => continue,
+                    () = self.doubted.notified() => {}
+                }
+                doubt_until = Instant::now() + DOUBT;
+                sleep(SHORTEST).await;
+            } else {
+                sleep(ALERT).await;
+                if self.doubted.notified().now_or_never().is_some() {
                     doubt_until = Instant::now() + DOUBT;
-                    sleep(SHORTEST).await;
                 }
             }
-            if !calm {
-                // A node that is cut off from the others believes in what was.
-                turn += 1;
-                asked = None;
-            }
+            // A node that is cut off from the others believes in what was: another one is asked each time.
+            turn += 1;
+            asked = None;
         }
     }
 
