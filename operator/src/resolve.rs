@@ -352,6 +352,63 @@ mod tests {
         assert_eq!(missing_secrets(&[exists("a")], &seen(SecretView::Exists)), []);
     }
 
+    /// What is waited for is what is mounted, and beside it what the operator makes.
+    #[test]
+    fn a_cluster_needs_keys_of_tokens_and_what_its_turn_config_needs() {
+        let cluster = |auth: serde_json::Value| -> SignalingCluster {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "berth.dev/v1alpha1",
+                "kind": "SignalingCluster",
+                "metadata": {"name": "main"},
+                "spec": {"publicUrl": "ws://a", "auth": auth, "turnConfigRef": {"name": "turn"}},
+            }))
+            .unwrap()
+        };
+        let turn: TurnConfig = serde_json::from_value(serde_json::json!({
+            "apiVersion": "berth.dev/v1alpha1",
+            "kind": "TurnConfig",
+            "metadata": {"name": "turn"},
+            "spec": {"providers": [{"name": "a", "sharedSecret": {"urls": ["turn:a"], "secretRef": {"name": "coturn"}}}]},
+        }))
+        .unwrap();
+        let turn = turn_settings("turn", Some(&turn)).unwrap();
+        let authorities =
+            serde_json::json!({"url": "https://a", "caSecretRef": {"name": "ca", "key": "ca.crt"}});
+        for (auth, token_secrets) in [
+            (serde_json::json!({}), &[][..]),
+            (serde_json::json!({"mode": "MatchToken"}), &[]),
+            (
+                serde_json::json!({"mode": "Jwt", "jwt": {"secretRef": {"name": "tokens"}}}),
+                &[("tokens", "current")],
+            ),
+            (
+                serde_json::json!({"mode": "Jwt", "jwt": {"jwks": {"url": "https://a"}}}),
+                &[],
+            ),
+            (
+                serde_json::json!({"mode": "Jwt", "jwt": {"jwks": authorities}}),
+                &[("ca", "ca.crt")],
+            ),
+        ] {
+            let cluster = cluster(auth.clone());
+            let mut expected: Vec<_> = token_secrets
+                .iter()
+                .map(|(secret, key)| need(secret, [&(*key).to_owned()]))
+                .collect();
+            assert_eq!(cluster_needs(&cluster, None), expected, "{auth}");
+            expected.push(need("coturn", [&"secret".to_owned()]));
+            let needs = cluster_needs(&cluster, Some(&turn));
+            assert_eq!(needs, expected, "{auth}");
+            let mut mounted = cluster_links(&cluster, Some(&turn)).secrets;
+            assert!(mounted.remove("main-match-key"), "{auth}");
+            assert_eq!(
+                mounted,
+                needs.into_iter().map(|need| need.secret).collect(),
+                "{auth}"
+            );
+        }
+    }
+
     #[test]
     fn a_redis_url_must_be_one() {
         let needs = [SecretNeed {
