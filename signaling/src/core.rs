@@ -144,7 +144,7 @@ impl Core {
     }
 
     /// Writes what sockets in a room get of a burst.
-    pub(crate) fn flush(&self, cell: &RoomCell) {
+    pub(crate) fn flush(cell: &RoomCell) {
         for (_, conn) in &cell.inner.lock().conns {
             conn.flush();
         }

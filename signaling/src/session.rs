@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use berth_dataplane::http::{ConnectionIo, ConnectionPermit};
 use berth_dataplane::occupancy::{Claim, Join, OccupancyError};
 use berth_dataplane::redis::RedisError;
+use berth_dataplane::settings::SignalingView;
 use berth_dataplane::shutdown::Phase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Sleep;
 use tracing::debug;
 
-use crate::admission::{self, Hello};
+use crate::admission::{self, Admitted, Hello};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, Source, unix_seconds};
@@ -151,6 +152,30 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
         connect()?;
     }
     drop(hello);
+    let (place, ice) = take_seat(core, conn, &settings, newcomer, &admitted).await?;
+    let ends = admitted.ends_at.map(|end| {
+        let left = Duration::try_from_secs_f64((end - unix_seconds()).max(0.0)).unwrap_or(Duration::MAX);
+        Box::pin(tokio::time::sleep(left))
+    });
+    Ok(Session {
+        place,
+        client,
+        messages: Bucket::new(limits.messages_per_client, Instant::now()),
+        source: Source::Here,
+        ends,
+        ice,
+        _gauge: GaugeGuard::new(&core.metrics.active_connections),
+    })
+}
+
+/// Asks the store for a seat. Of a peer that speaks v2, also when its ICE servers are to be sent again.
+async fn take_seat(
+    core: &Arc<Core>,
+    conn: &Arc<Conn>,
+    settings: &SignalingView,
+    newcomer: Option<Newcomer>,
+    admitted: &Admitted,
+) -> Result<(Place, Option<Box<IceRefresh>>), Close> {
     let started = Instant::now();
     let mut place = Place::new(core, conn, &admitted.room, &settings.cluster, newcomer.as_ref());
     let claim = Claim {
@@ -166,7 +191,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
     };
     let joined = core.seats.join(&admitted.room, &claim, capacity).await;
     core.metrics.join_seconds.observe(started.elapsed().as_secs_f64());
-    let ice = match joined {
+    match joined {
         Ok(Join::Joined {
             join,
             others,
@@ -184,11 +209,13 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
             };
             let hello = newcomer
                 .as_ref()
-                .map(|newcomer| newcomer.hello(core, &settings, &admitted.room, held));
-            core.metrics.resumed(resumes, held);
+                .map(|newcomer| newcomer.hello(core, settings, &admitted.room, held));
+            core.metrics
+                .resumed(newcomer.as_ref().is_some_and(Newcomer::resumes), held);
+            core.metrics.joined(JoinResult::Joined);
             let (hello, ice) = hello.unzip();
             place.seated(newcomer, hello, given);
-            ice.map(|ice| Box::new(IceRefresh::from(ice)))
+            Ok((place, ice.map(|ice| Box::new(IceRefresh::from(ice)))))
         }
         Ok(Join::Full | Join::Elsewhere) => {
             place.refused();
@@ -196,53 +223,37 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
             if admitted.own_seat_only {
                 core.metrics.resume_refused();
             }
-            return Err(match newcomer {
+            Err(match newcomer {
                 _ if admitted.own_seat_only => Close::Unauthorized,
                 Some(_) => Close::NoSeat,
                 None => Close::RoomFull,
-            });
+            })
         }
         Err(error) => {
-            let had_no_effect = match &error {
-                OccupancyError::Redis(error) => error.had_no_effect(),
-                OccupancyError::Blank => true,
-                OccupancyError::Answer(_) => false,
-            };
-            if had_no_effect {
+            if had_no_effect(&error) {
                 place.refused();
             } else {
                 core.seating.failed(&error);
             }
-            let unavailable = matches!(
-                error,
-                OccupancyError::Redis(RedisError::Unavailable) | OccupancyError::Blank
-            );
-            core.metrics.joined(if unavailable {
-                JoinResult::Unavailable
-            } else {
-                JoinResult::Failed
-            });
-            return Err(if unavailable {
-                Close::ServiceUnavailable
-            } else {
-                Close::InternalError
-            });
+            let (result, close) = match error {
+                OccupancyError::Redis(RedisError::Unavailable) | OccupancyError::Blank => {
+                    (JoinResult::Unavailable, Close::ServiceUnavailable)
+                }
+                _ => (JoinResult::Failed, Close::InternalError),
+            };
+            core.metrics.joined(result);
+            Err(close)
         }
-    };
-    core.metrics.joined(JoinResult::Joined);
-    let ends = admitted.ends_at.map(|end| {
-        let left = Duration::try_from_secs_f64((end - unix_seconds()).max(0.0)).unwrap_or(Duration::MAX);
-        Box::pin(tokio::time::sleep(left))
-    });
-    Ok(Session {
-        place,
-        client,
-        messages: Bucket::new(limits.messages_per_client, started),
-        source: Source::Here,
-        ends,
-        ice,
-        _gauge: GaugeGuard::new(&core.metrics.active_connections),
-    })
+    }
+}
+
+/// Whether a join that failed has certainly given no seat.
+fn had_no_effect(error: &OccupancyError) -> bool {
+    match error {
+        OccupancyError::Redis(error) => error.had_no_effect(),
+        OccupancyError::Blank => true,
+        OccupancyError::Answer(_) => false,
+    }
 }
 
 impl Session {
@@ -264,7 +275,7 @@ impl Session {
             // Our own message made the lane full, or would have to wait behind others: so does the next one.
             let waits = core.lane.is_full() && cell.inner.lock().room.has_remotes();
             if held && (waits || self.source == Source::Here) {
-                core.flush(&cell);
+                Core::flush(&cell);
                 held = false;
             }
             if waits {
@@ -272,7 +283,7 @@ impl Session {
             }
         }
         if held {
-            core.flush(&cell);
+            Core::flush(&cell);
         }
     }
 

@@ -50,6 +50,14 @@ impl Instance {
         &self.0
     }
 
+    /// A number that tells instances apart where the whole name would be too long (FNV-1a, 64 bits): two of those that share a
+    /// room have the same one about never.
+    pub fn short(&self) -> u64 {
+        self.0.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+
     /// The id without the epoch.
     pub fn id(&self) -> &str {
         self.0.rsplit_once('@').map_or(&self.0, |(id, _)| id)

@@ -58,6 +58,10 @@ pub(crate) struct Conn {
     socket: Mutex<Socket>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each asked for alone"
+)]
 struct Socket {
     /// `None` when the connection is gone.
     stream: Option<OwnerIo>,
@@ -265,7 +269,7 @@ impl Socket {
             return Delivery::Closing;
         };
         let sent = self.outgoing.send(stream, opcode, payload);
-        self.delivered(sent)
+        self.delivered(&sent)
     }
 
     fn hold(&mut self, text: &Text) -> Delivery {
@@ -275,10 +279,10 @@ impl Socket {
         let sent = self
             .outgoing
             .hold(stream, OpCode::Data(Data::Text), text.as_bytes());
-        self.delivered(sent)
+        self.delivered(&sent)
     }
 
-    fn delivered(&mut self, sent: std::io::Result<Sent>) -> Delivery {
+    fn delivered(&mut self, sent: &std::io::Result<Sent>) -> Delivery {
         match sent {
             Ok(Sent::Taken) => Delivery::Done,
             Ok(Sent::Full) => {

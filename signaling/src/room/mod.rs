@@ -113,8 +113,8 @@ pub enum Departure {
     Left,
     /// Its instance ends and has told it to connect again: the others hear of it only if it does not come back.
     Drained,
-    /// It keeps its seat: its connection is lost and may come back.
-    Away,
+    /// It keeps its seat: the connection that took it at this time ([`Seat::taken`]) is lost and may come back.
+    Away(u64),
 }
 
 /// What one instance tells another.
@@ -146,6 +146,10 @@ pub enum Notice {
         to: MemberId,
         /// Who said it.
         from: MemberId,
+        /// The instance at which he sits: if he sits at another by now, that one repeats what is missing.
+        instance: Instance,
+        /// When his connection took his seat there.
+        taken: u64,
         /// Everything that is left of it, oldest first.
         messages: Vec<Sent>,
     },
@@ -347,6 +351,8 @@ impl Room {
     }
 }
 
+#[cfg(test)]
+mod resume_simulation;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

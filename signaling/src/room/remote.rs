@@ -22,18 +22,14 @@ impl Room {
         if self.local(seat.member).is_some() {
             self.moved_away(seat.member, &mut effects);
         }
-        let is_back = known_since.is_some_and(|since| since < seat.taken) && seat.role.is_some();
-        match self
-            .remotes
-            .iter()
-            .position(|remote| remote.member == seat.member)
-        {
-            Some(index) => self.renew_remote(index, seat),
-            None => {
-                self.note_unmet(seat.join, members);
-                self.add_remote(seat, is_back, &mut effects);
-                self.note_came_later(seat, members, None);
-            }
+        // Older news that it is away may have come after the store had told us that it is back.
+        let seemed_away = self.remote(seat.member).is_some_and(|remote| remote.away) && !seat.away;
+        let is_newer = known_since.is_some_and(|since| since < seat.taken);
+        let is_back = seat.role.is_some() && (is_newer || seemed_away);
+        if !self.renew_remote(seat) {
+            self.note_unmet(seat.join, members);
+            self.add_remote(seat, is_back, &mut effects);
+            self.note_came_later(seat, members, None);
         }
         if is_back {
             self.tell_joined(seat.member, seat.role, true, &mut effects);
@@ -45,7 +41,9 @@ impl Room {
         if let Some(heard) = resume {
             self.replay_for(seat, heard, &mut effects);
         }
-        self.ask_for_missed(Some(&seat.instance), &mut effects);
+        if known_since != Some(seat.taken) {
+            self.ask_for_missed(Some(&seat.instance), &mut effects);
+        }
         self.flush_early(&mut effects);
         if self.contradicts(members) {
             self.ask(&mut effects);
@@ -63,10 +61,10 @@ impl Room {
         })
     }
 
-    /// A known member tells of itself, perhaps from another instance.
-    fn renew_remote(&mut self, index: usize, seat: &Seat) {
-        let Some(remote) = self.remotes.get_mut(index) else {
-            return;
+    /// A member tells of itself, perhaps from another instance; `false` if it is not known.
+    fn renew_remote(&mut self, seat: &Seat) -> bool {
+        let Some(remote) = self.remote(seat.member) else {
+            return false;
         };
         remote.join = seat.join;
         remote.taken = seat.taken;
@@ -74,8 +72,10 @@ impl Room {
         if remote.instance != seat.instance {
             let before = std::mem::replace(&mut remote.instance, seat.instance.clone());
             self.close_route(&before);
+            self.route(&seat.instance);
             self.await_replay(seat.member);
         }
+        true
     }
 
     /// Another instance says that a member is gone.
@@ -95,8 +95,11 @@ impl Room {
             return effects;
         }
         self.note(member);
-        if departure == Departure::Away {
-            let remote = self.remote(member).filter(|remote| !remote.away);
+        if let Departure::Away(taken) = departure {
+            // Not one that is back already, as the store said.
+            let remote = self
+                .remote(member)
+                .filter(|remote| !remote.away && remote.taken <= taken);
             if let Some(role) = remote.map(|remote| {
                 remote.away = true;
                 remote.role
@@ -121,10 +124,11 @@ impl Room {
     }
 
     /// Another instance relays a message of one of its members.
-    pub fn remote_message(&mut self, sent: Sent) -> Effects {
+    /// `publisher`: [`Instance::short`] of that instance.
+    pub fn remote_message(&mut self, sent: Sent, publisher: u64) -> Effects {
         let mut effects = Effects::new();
         if self.remote(sent.from).is_some() {
-            self.accept(&sent, &mut effects);
+            self.accept(&sent, Some(publisher), &mut effects);
         } else if self.local(sent.from).is_none() {
             if !self.unsettled.get_or_insert_default().held.push(sent) {
                 effects.push(Effect::Lost {
@@ -201,19 +205,12 @@ impl Room {
             if self.local(seat.member).is_some() {
                 self.moved_away(seat.member, effects);
             }
-            match self
-                .remotes
-                .iter()
-                .position(|remote| remote.member == seat.member)
-            {
-                Some(index) => {
-                    self.renew_remote(index, seat);
-                    self.tell_joined(seat.member, seat.role, true, effects);
-                }
-                None => {
-                    self.add_remote(seat, known_since.is_some(), effects);
-                    self.note_came_later(seat, seats, own);
-                }
+            if !self.renew_remote(seat) {
+                self.add_remote(seat, known_since.is_some(), effects);
+                self.note_came_later(seat, seats, own);
+            }
+            if known_since.is_some() {
+                self.tell_joined(seat.member, seat.role, true, effects);
             }
         }
         let left_or_back = |seat: &Seat| {
@@ -294,7 +291,7 @@ impl Room {
             .map(|unsettled| unsettled.held.take_from(member))
             .unwrap_or_default();
         for sent in held {
-            self.accept(&sent, effects);
+            self.accept(&sent, None, effects);
         }
     }
 
@@ -373,15 +370,17 @@ impl Room {
         }
     }
 
-    /// Delivers a message of a known remote member.
-    fn accept(&mut self, sent: &Sent, effects: &mut Effects) {
+    /// Delivers a message of a known remote member. What comes late from an instance where the sender is no more may have
+    /// gaps for a member that came here meanwhile; the sender says it again where he is, to those who may have missed it.
+    fn accept(&mut self, sent: &Sent, publisher: Option<u64>, effects: &mut Effects) {
         let Some(remote) = self.remote(sent.from) else {
             return;
         };
+        let v2_too = publisher.is_none_or(|publisher| publisher == remote.instance.short());
         let is_new = sent.number > remote.heard;
         remote.heard = remote.heard.max(sent.number);
         // A member that speaks v2 may have missed what the others have heard.
-        let taken = self.give(sent, is_new, effects);
+        let taken = self.give(sent, is_new, v2_too, effects);
         if is_new {
             self.remember(sent);
         } else if !taken {

@@ -101,7 +101,7 @@ struct Server {
     answers: Vec<(usize, Answer)>,
     lane: VecDeque<(usize, Instance, Notice)>,
     outcomes: VecDeque<Outcome>,
-    inbox: VecDeque<(usize, Notice)>,
+    inbox: VecDeque<(usize, u64, Notice)>,
     graces: Vec<(usize, MemberId)>,
     retries: u32,
 }

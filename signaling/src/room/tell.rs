@@ -96,7 +96,7 @@ impl Room {
     ) {
         match departure {
             Departure::Left => self.tell_left(member, role, unmet_from, effects),
-            Departure::Away => self.tell_away(member, role, effects),
+            Departure::Away(_) => self.tell_away(member, role, effects),
             Departure::Drained if self.locals.is_empty() => {}
             // Somebody has come since, before we heard that it is gone.
             Departure::Drained if unmet_from.is_some() => {

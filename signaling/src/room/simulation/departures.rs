@@ -153,7 +153,7 @@ impl Departures {
         match departure {
             Departure::Left => *self.must.entry(hearer).or_default() += 1,
             Departure::Drained => self.drained.push((room, hearer)),
-            Departure::Away => {}
+            Departure::Away(_) => {}
         }
     }
 

@@ -51,7 +51,10 @@ impl World {
             let listens = self.servers[target].alive && self.servers[target].subscribed;
             // Redis believes in the subscription of an instance that is cut off, until it notices.
             if listens && !self.servers[target].cut && timeout != Some(false) {
-                self.servers[target].inbox.push_back((room, notice.clone()));
+                let publisher = self.servers[server].token.short();
+                self.servers[target]
+                    .inbox
+                    .push_back((room, publisher, notice.clone()));
             }
             let failed = timeout.is_some();
             let outcome = match notice {
@@ -85,7 +88,7 @@ impl World {
     }
 
     pub(super) fn receive(&mut self, server: usize) {
-        let Some((room, notice)) = self.servers[server].inbox.pop_front() else {
+        let Some((room, publisher, notice)) = self.servers[server].inbox.pop_front() else {
             return;
         };
         let state = &mut self.servers[server].rooms[room];
@@ -93,7 +96,7 @@ impl World {
             return;
         }
         let effects = match notice {
-            Notice::Message(sent) => state.remote_message(sent),
+            Notice::Message(sent) => state.remote_message(sent, publisher),
             Notice::Joined {
                 seat,
                 members,
@@ -104,7 +107,13 @@ impl World {
                 instance,
                 departure,
             } => state.remote_left(member, &instance, departure),
-            Notice::Replay { to, from, messages } => state.replayed(to, from, &messages),
+            Notice::Replay {
+                to,
+                from,
+                instance,
+                taken,
+                messages,
+            } => state.replayed(to, (from, &instance, taken), &messages),
         };
         self.effects(server, room, effects);
     }
