@@ -5,10 +5,19 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// `None`: no JSON. `Some(None)`: no signaling message. Else what is relayed.
-fn plain(message: &[u8]) -> Option<Option<Value>> {
-    let value: Value = serde_json::from_slice(message).ok()?;
-    Some(relay(&value))
+/// A verdict, with what is relayed as a value.
+#[derive(Debug, PartialEq)]
+enum Plain {
+    NotJson,
+    SchemaError,
+    Relay(Value),
+}
+
+fn plain(message: &[u8]) -> Plain {
+    match serde_json::from_slice(message) {
+        Ok(value) => relay(&value).map_or(Plain::SchemaError, Plain::Relay),
+        Err(_) => Plain::NotJson,
+    }
 }
 
 fn relay(value: &Value) -> Option<Value> {
@@ -41,13 +50,13 @@ fn relay(value: &Value) -> Option<Value> {
     Some(out)
 }
 
-fn judged(message: &[u8]) -> Option<Option<Value>> {
+fn judged(message: &[u8]) -> Plain {
     match judge(message) {
-        Verdict::NotJson => None,
-        Verdict::SchemaError => Some(None),
-        Verdict::Relay(text) => Some(Some(
-            serde_json::from_str(&text).expect("what is relayed is JSON"),
-        )),
+        Verdict::NotJson => Plain::NotJson,
+        Verdict::SchemaError => Plain::SchemaError,
+        Verdict::Relay(text) => {
+            Plain::Relay(serde_json::from_str(&text).expect("what is relayed is JSON"))
+        }
     }
 }
 
