@@ -283,3 +283,48 @@ fn channel_name(data: &[Value]) -> Option<&str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn is_lost(lost: &LostSignal) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(lost.wait()).poll(&mut context) == Poll::Ready(())
+    }
+
+    fn push(kind: PushKind, channel: &str) -> PushInfo {
+        let data = vec![Value::BulkString(channel.as_bytes().to_vec()), Value::Int(0)];
+        PushInfo { kind, data }
+    }
+
+    #[test]
+    fn a_slot_that_leaves_the_node_ends_the_connection_and_our_own_unsubscribe_does_not() {
+        let subscriber = Arc::new(Subscriber::new(Counter::default(), Idle::Ends));
+        let lost = LostSignal::default();
+        let route = subscriber.route(lost.clone());
+        let subscription = subscriber.add("inbox", 10);
+        let unsubscribed = || push(PushKind::SUnsubscribe, "inbox");
+        // Not yet asked for on this connection: the answer to an earlier command.
+        route(unsubscribed()).unwrap();
+        assert!(!is_lost(&lost));
+        assert_eq!(subscriber.outstanding(), (vec!["inbox".to_owned()], vec![]));
+        route(push(PushKind::SSubscribe, "inbox")).unwrap();
+        assert!(subscription.is_subscribed());
+        route(push(PushKind::SUnsubscribe, "other")).unwrap();
+        assert!(!is_lost(&lost));
+
+        let other = LostSignal::default();
+        subscriber.route(other.clone())(unsubscribed()).unwrap();
+        assert!(is_lost(&other), "the server said it by itself");
+
+        drop(subscription);
+        assert_eq!(subscriber.outstanding(), (vec![], vec!["inbox".to_owned()]));
+        route(unsubscribed()).unwrap();
+        assert!(!is_lost(&lost));
+    }
+}

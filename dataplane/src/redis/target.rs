@@ -163,3 +163,53 @@ impl fmt::Display for Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ::redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
+    use futures::FutureExt;
+
+    use super::super::cluster::slot_of;
+    use super::super::metrics::RedisMetrics;
+    use super::super::news::News;
+    use super::*;
+
+    fn address(port: u16) -> RedisAddress {
+        RedisAddress {
+            host: "a".to_owned(),
+            port,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_followed_to_its_owner() {
+        let endpoint = RedisEndpoint::from_url("redis+cluster://a").unwrap();
+        let news = Arc::new(News::new(RedisMetrics::unregistered()));
+        let config = AsyncConnectionConfig::new();
+        let topology = Arc::new(Topology::new(endpoint, config, Duration::ZERO, news));
+        // CLUSTER KEYSLOT 123456789
+        let slot = slot_of("123456789");
+        let moved = |slot: u16, port: u16| {
+            let text = format!("{slot} a:{port}");
+            let error = RedisError::from((ErrorKind::Server(ServerErrorKind::Moved), "moved", text));
+            topology.learn(&error, &address(1));
+        };
+        let target = Target::Owner(Arc::clone(&topology), slot);
+        assert!(matches!(target.find().await, Err(FindError::NoOwner)));
+        moved(12739, 1);
+        let mut follower = target.follow();
+        assert_eq!(target.find().await.unwrap().1, address(1));
+        moved(12740, 2);
+        assert_eq!(follower.left(&address(1)).now_or_never(), None, "another slot");
+        moved(12739, 2);
+        assert_eq!(follower.left(&address(1)).now_or_never(), Some(()));
+        assert_eq!(target.find().await.unwrap().1, address(2));
+        // What changed while it was connecting counts as well.
+        let mut follower = target.follow();
+        moved(12739, 3);
+        assert_eq!(follower.left(&address(2)).now_or_never(), Some(()));
+        assert_eq!(follower.left(&address(3)).now_or_never(), None);
+    }
+}
