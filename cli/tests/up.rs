@@ -55,8 +55,9 @@ fn free_base() -> u16 {
     }
 }
 
-/// One host and two players, one after the other: the second gets the slot that the first gave back.
-async fn two_players_one_after_the_other(more: &[&str]) {
+/// One host and two players, one after the other: the second gets the slot that the first gave back. `more` is for `berth up`,
+/// `host` for `berth host`.
+async fn two_players_one_after_the_other(more: &[&str], host: &[&str]) {
     let base = free_base();
     let base_text = base.to_string();
     let options = up_options(&[&["--port-base", &base_text], more].concat());
@@ -76,9 +77,8 @@ async fn two_players_one_after_the_other(more: &[&str]) {
         "--signaling",
         &signaling,
         "--loopback",
-        "--present-host",
     ];
-    let Line::Host(host) = Line::parse_from(args) else {
+    let Line::Host(host) = Line::parse_from([&args, host].concat()) else {
         unreachable!()
     };
     let end_host = CancellationToken::new();
@@ -127,13 +127,27 @@ async fn play_until_found(matchmaker: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_memory() {
-    Box::pin(two_players_one_after_the_other(&[])).await;
+    Box::pin(two_players_one_after_the_other(&[], &["--present-host"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_redis() {
     let redis = RedisServer::start();
-    Box::pin(two_players_one_after_the_other(&["--redis", &redis.url()])).await;
+    let redis = ["--redis", &redis.url()];
+    Box::pin(two_players_one_after_the_other(&redis, &["--present-host"])).await;
+}
+
+/// The matchmaker's tokens are all that a host and a player need.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_match_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata: {name: main}\n\
+                     spec: {publicUrl: 'ws://localhost:3002', auth: {mode: MatchToken}}\n---\n\
+                     apiVersion: berth.dev/v1alpha1\nkind: HostPool\nmetadata: {name: demo}\n\
+                     spec: {signalingClusterRef: {name: main}}\n";
+    std::fs::write(folder.path().join("berth.yaml"), manifests).unwrap();
+    let manifests = ["--manifests", folder.path().to_str().unwrap()];
+    Box::pin(two_players_one_after_the_other(&manifests, &[])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
