@@ -125,6 +125,9 @@ async fn secrets_reach_no_line_at_any_level() {
         }
     }
     assert_eq!(refused, [1008; 9]);
+    // Who mistakes the parameter: this one would stand in the line of the refusal.
+    let mistaken = connect(Request::room(&good)).await.closed().await;
+    assert_eq!(mistaken, (1008, "Invalid roomId".to_owned()));
     let mut peer = connect(Request::target(&format!("/?roomId=r1&token={good}"))).await;
     peer.send(r#"{"type":"offer","sdp":"hunter2-sdp"}"#).await;
     peer.send("hunter2-not-json").await;
@@ -144,6 +147,11 @@ async fn secrets_reach_no_line_at_any_level() {
         (&line["reason"], &line["client_ip"], &line["level"]),
         (&json!("unauthorized"), &json!("127.0.0.1"), &json!("DEBUG"))
     );
+    program
+        .line("the mistake", |line| {
+            line["message"] == "refused a peer" && line["room"] == "***"
+        })
+        .await;
     let lines = program.end().await;
     assert!(lines.len() > 30, "{lines:?}");
     for secret in [&*forbidden, &*expired, &*good] {
