@@ -122,7 +122,7 @@ impl Matchmaker {
         let registered = self.take(self.store.heartbeat(heartbeat, self.rules(&view)).await);
         match registered.map_err(|error| failed("heartbeat", &error, Refusal::HeartbeatFailed))? {
             Registered::New => {
-                info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered")
+                info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
             }
             Registered::Renewed => {}
             Registered::RoomTaken(other) => {

@@ -251,8 +251,8 @@ async fn ttl() {
     let pttl = |room: &str| {
         let key = format!("berth:default/default:{{default/default}}:room:{room}");
         let answer = redis.command(&format!("PTTL {key}"));
-        let line = answer.lines().find_map(|line| line.strip_prefix(':'));
-        line.unwrap().parse::<i64>().unwrap()
+        let number = answer.lines().find_map(|line| line.strip_prefix(':'));
+        number.unwrap().parse::<i64>().unwrap()
     };
     // How long a room lives when this member, its last one, has left, in ms.
     let left = async |client: Client, room: &str| {

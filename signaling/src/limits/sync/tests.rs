@@ -163,6 +163,17 @@ fn who_moves_to_another_instance_takes_what_is_left() {
     assert_eq!(world.passed, [170, 30]);
 }
 
+#[test]
+fn what_is_sent_while_a_report_is_away_counts_too() {
+    let mut world = World::new(2);
+    world.send(0, 90);
+    world.round(0);
+    world.send(1, 1);
+    world.slow_round(1, [0, 0], 2);
+    world.send(1, 200);
+    assert_eq!(world.passed, [90, 10]);
+}
+
 proptest! {
     /// Whatever is sent where and whenever instances speak: over all instances no more than one limit, and one burst and
     /// one round's flow for each further instance.
