@@ -239,17 +239,21 @@ mod tests {
 
     #[test]
     fn full_queue_counts_what_it_loses_and_recovers() {
-        let inbox = Inbox::new(2);
+        let inbox = Arc::new(Inbox::new(2));
+        let backlog = Backlog(Arc::clone(&inbox));
         let kept: Vec<bool> = ["a", "b", "c", "d"]
             .map(|text| inbox.message(Bytes::from_static(text.as_bytes())))
             .into();
         assert_eq!(kept, [true, true, false, false]);
+        assert_eq!(backlog.messages(), 2);
         assert_eq!(
             drain(&inbox),
             [message("a"), message("b"), SubscriptionEvent::Lost(2)]
         );
         assert!(inbox.message(Bytes::from_static(b"e")));
+        assert_eq!(backlog.messages(), 1);
         assert_eq!(drain(&inbox), [message("e")]);
+        assert_eq!(backlog.messages(), 0);
     }
 
     #[test]

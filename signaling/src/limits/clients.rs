@@ -9,7 +9,7 @@ use berth_crds::settings::RateLimitSettings;
 use parking_lot::Mutex;
 
 use super::Bucket;
-use super::exchange::{FullIn, Report, Taken};
+use super::exchange::{Heard, Report, Taken};
 
 /// Most addresses that are remembered, here and in Redis. What comes beyond shares one entry, so that memory is bounded
 /// and inventing addresses gains nothing.
@@ -131,16 +131,15 @@ impl Client {
     }
 
     /// Takes over what all instances together know of the client, as [`super::exchange::merge`] says.
-    pub(super) fn hear(&self, full_in: FullIn, limits: &RateLimitSettings, now: Instant) {
+    pub(super) fn hear(&self, heard: Heard, limits: &RateLimitSettings, now: Instant) {
         let mut buckets = self.buckets.lock();
-        let FullIn {
+        let Buckets {
             connections,
             messages,
-        } = full_in;
-        buckets
-            .connections
-            .hear(connections, limits.connections_per_ip, now);
-        buckets.messages.hear(messages, limits.messages_per_ip, now);
+            ..
+        } = &mut *buckets;
+        connections.hear(heard.connections, heard.flight, limits.connections_per_ip, now);
+        messages.hear(heard.messages, heard.flight, limits.messages_per_ip, now);
     }
 
     /// How much of its limits the client has taken since the last report, 1 being all of one; `None` if its buckets are
@@ -197,10 +196,11 @@ impl Counted {
         }
     }
 
-    /// What was taken since the report comes on top of what the others know.
-    fn hear(&mut self, full_in: Duration, limit: u32, now: Instant) {
+    /// What was taken since the report comes on top of what the others know, and was taken no earlier than it was made.
+    fn hear(&mut self, full_in: Duration, flight: Duration, limit: u32, now: Instant) {
         let unreported = Taken::cost(self.taken, limit);
-        self.bucket.defer(full_in + unreported, limit, now);
+        let full_in = (full_in + unreported).saturating_sub(flight);
+        self.bucket.defer(full_in, limit, now);
     }
 }
 

@@ -24,9 +24,11 @@ pub(super) struct Taken {
 
 /// When the buckets of a client are full, as all instances together know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FullIn {
+pub(super) struct Heard {
     pub(super) connections: Duration,
     pub(super) messages: Duration,
+    /// Time since the report was made.
+    pub(super) flight: Duration,
 }
 
 /// What one client took since the last report.
@@ -72,8 +74,8 @@ pub(super) fn arguments(reports: &[Report], limits: &RateLimitSettings) -> Vec<S
 
 /// Merges the answer of the script, which was `flight` on its way there and back, into the buckets of this instance.
 ///
-/// A merge only takes away. The time of the flight is given to the client: so an instance that is alone limits nobody
-/// earlier than it would by itself.
+/// A merge only takes away. The time since the report is given to the client, because nobody knows how much of it passed
+/// before the script looked.
 pub(super) fn merge(
     reports: &[Report],
     answer: &[u64],
@@ -89,16 +91,13 @@ pub(super) fn merge(
     }
     let (answers, _) = answer.as_chunks::<2>();
     for (report, full_in) in reports.iter().zip(answers) {
-        let [connections, messages] =
-            full_in.map(|full_in| Duration::from_micros(full_in).saturating_sub(flight));
-        report.client.hear(
-            FullIn {
-                connections,
-                messages,
-            },
-            limits,
-            now,
-        );
+        let [connections, messages] = full_in.map(Duration::from_micros);
+        let heard = Heard {
+            connections,
+            messages,
+            flight,
+        };
+        report.client.hear(heard, limits, now);
     }
     Ok(())
 }

@@ -18,7 +18,8 @@
 //! - With more active addresses than one round takes, those that took most go first; the others wait for the next round,
 //!   and the excess grows by as much.
 //!
-//! An instance that is alone limits nobody earlier than without all this.
+//! An instance that is alone limits nobody earlier than without all this, but for what comes while a report is on its way to
+//! Redis: what was taken before counts from its arrival.
 //!
 //! **Redis away**: what was taken meanwhile is not told later, and each instance limits by its own buckets alone.
 //!

@@ -289,10 +289,31 @@ async fn gauges_fall() {
         .closed()
         .await;
     node.empties().await;
+    for gauge in [
+        "open_sockets",
+        "slow_receivers",
+        "buffered_bytes",
+        "lane_queue",
+        "lane_queue_bytes",
+        "inbox_queue",
+        "seat_queue",
+    ] {
+        let gauge = format!("signaling_{gauge}");
+        assert!(
+            node.metrics.encode().contains(&format!("\n{gauge} ")),
+            "no {gauge}"
+        );
+        node.metric_becomes(&gauge, 0.0).await;
+    }
     let (_, status) = get(node.internal, "/statusz").await;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["rooms"], 0);
     assert_eq!(
-        (&status["rooms"], &status["relay"]["laneNotices"]),
+        status["connections"],
+        json!({"open": 0, "slowReceivers": 0, "bufferedBytes": 0})
+    );
+    assert_eq!(
+        (&status["relay"]["laneNotices"], &status["relay"]["inboxMessages"]),
         (&json!(0), &json!(0))
     );
 }
