@@ -48,6 +48,9 @@ pub(crate) struct Core {
 pub(crate) enum Source {
     /// From a socket of this instance.
     Here,
+    /// The same, and that socket has said more already. What sockets get is held until [`RoomCell::flush`], which must follow at
+    /// once.
+    Burst,
     /// From another instance.
     Elsewhere,
 }
@@ -76,13 +79,13 @@ impl Core {
     fn carry_out(&self, cell: &Arc<RoomCell>, conns: &Conns, source: Source, effect: Effect) {
         match effect {
             Effect::Deliver { to, text } => {
-                let delivery = self.deliver(conns, to, &text);
-                if source == Source::Here && delivery == Some(Delivery::Done) {
+                let delivery = self.deliver(conns, source, to, &text);
+                if source != Source::Elsewhere && delivery == Some(Delivery::Done) {
                     self.metrics.relayed(Path::Local);
                 }
             }
             Effect::Tell { to, text } => {
-                self.deliver(conns, to, &text);
+                self.deliver(conns, source, to, &text);
             }
             Effect::Replaced(member) => {
                 if let Some((_, conn)) = conns.iter().find(|(other, _)| *other == member) {
@@ -95,7 +98,7 @@ impl Core {
                     .push(window, cell, Due::Window { member, attachment });
             }
             Effect::PeerDisconnected { to } => {
-                self.deliver(conns, to, &v1::PEER_DISCONNECTED);
+                self.deliver(conns, source, to, &v1::PEER_DISCONNECTED);
             }
             Effect::Publish { to, notice } => {
                 self.lane.push(Outgoing {
@@ -129,9 +132,12 @@ impl Core {
     }
 
     /// Gives a text to a local member. A connection that cannot take it ends by itself.
-    fn deliver(&self, conns: &Conns, to: MemberId, text: &Text) -> Option<Delivery> {
+    fn deliver(&self, conns: &Conns, source: Source, to: MemberId, text: &Text) -> Option<Delivery> {
         let (_, conn) = conns.iter().find(|(member, _)| *member == to)?;
-        let delivery = conn.deliver(text);
+        let delivery = match source {
+            Source::Burst => conn.hold(text),
+            Source::Here | Source::Elsewhere => conn.deliver(text),
+        };
         match delivery {
             Delivery::Done | Delivery::Overloaded => {}
             Delivery::Closing => self.metrics.dropped(DropReason::Closing, 1),

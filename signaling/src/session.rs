@@ -26,7 +26,7 @@ use tracing::debug;
 use crate::admission::{self, Hello};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
-use crate::core::{Core, unix_seconds};
+use crate::core::{Core, Source, unix_seconds};
 use crate::limits::{Bucket, Client};
 use crate::metrics::{GaugeGuard, JoinResult};
 use crate::room::Given;
@@ -42,6 +42,8 @@ struct Session {
     place: Place,
     client: Arc<Client>,
     messages: Bucket,
+    /// Of the message that is dealt with.
+    source: Source,
     /// When its token ends it.
     ends: Option<Pin<Box<Sleep>>>,
     /// Of a peer that speaks v2.
@@ -197,6 +199,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
         place,
         client,
         messages: Bucket::new(limits.messages_per_client, started),
+        source: Source::Here,
         ends,
         ice,
         _gauge: GaugeGuard::new(&core.metrics.active_connections),
@@ -205,18 +208,32 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
 
 impl Session {
     async fn run(mut self) {
+        let (core, cell) = (Arc::clone(&self.place.core), Arc::clone(&self.place.cell));
+        let mut held = false;
         while let Event::Message(message) = self.next().await {
-            let Place { core, cell, .. } = &self.place;
-            let (core, cell) = (Arc::clone(core), Arc::clone(cell));
+            self.source = if self.place.conn.has_message() {
+                Source::Burst
+            } else {
+                Source::Here
+            };
+            held |= self.source == Source::Burst;
             if self.ice.is_some() {
                 self.receive_v2(&core, &cell, &message);
             } else {
                 self.receive(&core, &cell, &message);
             }
             // Our own message made the lane full, or would have to wait behind others: so does the next one.
-            if core.lane.is_full() && cell.inner.lock().room.has_remotes() {
+            let waits = core.lane.is_full() && cell.inner.lock().room.has_remotes();
+            if held && (waits || self.source == Source::Here) {
+                cell.flush();
+                held = false;
+            }
+            if waits {
                 core.lane.space().await;
             }
+        }
+        if held {
+            cell.flush();
         }
     }
 

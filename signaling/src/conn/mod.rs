@@ -4,6 +4,9 @@
 //! ([`Conn::poll_next`]). Whoever has a message for the peer takes the same lock and writes into the socket at once
 //! ([`Conn::deliver`]); only what the kernel does not take is kept, and the owner's task is woken when there is room.
 //!
+//! A peer that says much at once says it in one segment. What that brings to a socket is written once, at the end
+//! ([`Conn::hold`], [`Conn::flush`]): a write costs several times what everything else about a message does.
+//!
 //! The frames are read and written here ([`incoming`], [`outgoing`]), and not by tungstenite's `WebSocket`, because of what
 //! that one keeps for each socket: a read buffer of its own, and for ever as much memory as the largest message that
 //! passed in either direction. This one reads into a buffer of the thread, and an idle connection holds none. tungstenite
@@ -117,9 +120,25 @@ impl Conn {
         self.socket.lock().poll_next(context)
     }
 
+    /// Whether [`Conn::poll_next`] has one message more at once. Only the owner calls this.
+    pub(crate) fn has_message(&self) -> bool {
+        self.socket.lock().incoming.has_message()
+    }
+
     /// Gives the peer a message.
     pub(crate) fn deliver(&self, text: &Text) -> Delivery {
         self.socket.lock().send(OpCode::Data(Data::Text), text.as_bytes())
+    }
+
+    /// Gives the peer a message that may wait for the next one, or for [`Conn::flush`], which must follow at once: then one
+    /// write is enough for both.
+    pub(crate) fn hold(&self, text: &Text) -> Delivery {
+        self.socket.lock().hold(text)
+    }
+
+    /// Writes what is held.
+    pub(crate) fn flush(&self) {
+        self.socket.lock().flush();
     }
 
     /// Pings the peer, or ends the connection if it gave no sign of life since the last ping.
@@ -240,7 +259,22 @@ impl Socket {
         let Some(stream) = self.stream.as_mut().filter(|_| self.closing.is_none()) else {
             return Delivery::Closing;
         };
-        match self.outgoing.send(stream, opcode, payload) {
+        let sent = self.outgoing.send(stream, opcode, payload);
+        self.delivered(&sent)
+    }
+
+    fn hold(&mut self, text: &Text) -> Delivery {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.closing.is_none()) else {
+            return Delivery::Closing;
+        };
+        let sent = self
+            .outgoing
+            .hold(stream, OpCode::Data(Data::Text), text.as_bytes());
+        self.delivered(&sent)
+    }
+
+    fn delivered(&mut self, sent: &std::io::Result<Sent>) -> Delivery {
+        match sent {
             Ok(Sent::Taken) => Delivery::Done,
             Ok(Sent::Full) => {
                 self.close(Close::Overloaded);

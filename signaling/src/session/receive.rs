@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Session;
 use crate::close::Close;
-use crate::core::{Core, Source};
+use crate::core::Core;
 use crate::metrics::DropReason;
 use crate::protocol::v1::{self, Verdict};
 use crate::protocol::v2::{self, ErrorCode, Refused, Request, say};
@@ -36,7 +36,7 @@ impl Session {
             return core.metrics.dropped(DropReason::IpRate, 1);
         }
         let member = self.place.member;
-        if !relay(core, cell, now, |room| room.message(member, text)) {
+        if !self.relay(core, cell, now, |room| room.message(member, text)) {
             core.metrics.dropped(DropReason::RoomRate, 1);
         }
     }
@@ -65,7 +65,7 @@ impl Session {
             return self.too_much(core, DropReason::IpRate, &request, wait);
         }
         let member = self.place.member;
-        if !relay(core, cell, now, |room| room.relay(member, relayed)) {
+        if !self.relay(core, cell, now, |room| room.relay(member, relayed)) {
             let wait = cell.inner.lock().messages.wait(limits.messages_per_room, now);
             self.too_much(core, DropReason::RoomRate, &request, wait);
         }
@@ -104,25 +104,31 @@ impl Session {
             .conn
             .deliver(&say::refused(&refused, Some(wait.max(1))));
     }
-}
 
-/// Has a room relay a message; `false` when there were too many in it.
-fn relay(core: &Core, cell: &Arc<RoomCell>, now: Instant, say: impl FnOnce(&mut Room) -> Effects) -> bool {
-    let limit = core.settings.load().cluster.rate_limits.messages_per_room;
-    let mut passed = true;
-    core.update(cell, Source::Here, |inner| {
-        if !inner.messages.take(limit, now) {
-            passed = false;
-            return SmallVec::new();
-        }
-        core.metrics.messages_forwarded.inc();
-        let early = inner.room.early();
-        let effects = say(&mut inner.room);
-        if inner.room.early() > early {
-            core.metrics.early_buffered.inc();
-        }
-        effects
-    });
-    core.metrics.fanout_seconds.observe(now.elapsed().as_secs_f64());
-    passed
+    /// Has a room relay a message; `false` when there were too many in it.
+    fn relay(
+        &self,
+        core: &Core,
+        cell: &Arc<RoomCell>,
+        now: Instant,
+        say: impl FnOnce(&mut Room) -> Effects,
+    ) -> bool {
+        let limit = core.settings.load().cluster.rate_limits.messages_per_room;
+        let mut passed = true;
+        core.update(cell, self.source, |inner| {
+            if !inner.messages.take(limit, now) {
+                passed = false;
+                return SmallVec::new();
+            }
+            core.metrics.messages_forwarded.inc();
+            let early = inner.room.early();
+            let effects = say(&mut inner.room);
+            if inner.room.early() > early {
+                core.metrics.early_buffered.inc();
+            }
+            effects
+        });
+        core.metrics.fanout_seconds.observe(now.elapsed().as_secs_f64());
+        passed
+    }
 }

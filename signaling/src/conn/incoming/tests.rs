@@ -50,7 +50,15 @@ fn ours(chunks: &[&[u8]]) -> (Vec<Received>, Option<Close>) {
     for chunk in chunks {
         incoming.push(chunk);
         loop {
-            match incoming.next() {
+            let promised = incoming.has_message();
+            let next = incoming.next();
+            if promised {
+                assert!(
+                    matches!(next, Ok(Some(Received::Message(_))) | Err(_)),
+                    "{next:?}"
+                );
+            }
+            match next {
                 Ok(Some(received)) => heard.push(received),
                 Ok(None) => break,
                 Err(close) => return (heard, Some(close)),
