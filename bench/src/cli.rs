@@ -31,9 +31,12 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:3002")]
         listen: SocketAddr,
     },
-    /// The signaling server of this build, as `berth-signaling` without options.
+    /// The signaling server of this build: `berth-signaling` with its options.
     #[command(hide = true)]
-    ServeSignaling,
+    ServeSignaling {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,9 +70,10 @@ impl Args {
         match self.command {
             Command::Signaling(arguments) => arguments.run(),
             Command::Relay { listen } => relay::run(listen),
-            Command::ServeSignaling => {
+            Command::ServeSignaling { arguments } => {
                 berth_dataplane::boot::install_crypto_provider();
-                berth_signaling::Args::parse_from(["berth-signaling"]).run()
+                let name = "berth-signaling".to_owned();
+                berth_signaling::Args::parse_from(std::iter::once(name).chain(arguments)).run()
             }
         }
     }

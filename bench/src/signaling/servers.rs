@@ -202,9 +202,8 @@ fn start_berth(
         environment.push((limit, NO_LIMIT.to_owned()));
     }
     environment.extend(redis.map(|redis| ("REDIS_URL", redis.url())));
-    let mut child = programs
-        .signaling
-        .start("berth-signaling", cores.servers, &environment)?;
+    let program = programs.signaling.clone().argument("--bind=127.0.0.1");
+    let mut child = program.start("berth-signaling", cores.servers, &environment)?;
     child.wait_until(|| {
         http_get(health_port, "/readyz").is_ok_and(|answer| answer == (200, "ready".to_owned()))
             && TcpStream::connect(loopback(port)).is_ok()

@@ -105,8 +105,9 @@ fn saturated(bench: &Bench<'_>) -> anyhow::Result<Table> {
             "not arrived",
         ],
     );
-    let instances = plan.instances.first().copied().unwrap_or(2);
-    for window in [1, 8] {
+    let alike = plan.instances.iter().map(|instances| (*instances, 1));
+    let burst = plan.instances.first().map(|instances| (*instances, 8));
+    for (instances, window) in alike.chain(burst) {
         let label = format!("{instances} instances, {window} under way in each room");
         let load = Saturation {
             kind: CANDIDATE,

@@ -55,6 +55,8 @@ impl Socket {
     /// Connects from an address of this machine and asks for a room. The kernel of a listening server answers without the server.
     pub(crate) fn connect(server: SocketAddr, source: Ipv4Addr, room: &str) -> anyhow::Result<Self> {
         let socket = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        // Ports of connections that are gone must not keep a server from listening.
+        socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
         socket.connect(&server.into())?;
         let mut stream = TcpStream::from(socket);
