@@ -48,6 +48,15 @@ pub(crate) struct RoomInner {
 /// Connections of the local members of a room.
 pub(crate) type Conns = SmallVec<[(MemberId, Arc<Conn>); 2]>;
 
+impl RoomCell {
+    /// Writes what its sockets get of a burst.
+    pub(crate) fn flush(&self) {
+        for (_, conn) in &self.inner.lock().conns {
+            conn.flush();
+        }
+    }
+}
+
 impl Rooms {
     pub(crate) fn new(own: Instance, gauge: Gauge) -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
