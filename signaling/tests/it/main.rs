@@ -9,6 +9,7 @@
 
 mod cluster;
 mod drain;
+mod faults;
 mod limits;
 mod outages;
 mod process;

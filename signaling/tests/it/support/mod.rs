@@ -2,6 +2,7 @@
 
 mod client;
 mod node;
+mod proxy;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) use berth_dataplane::testing::RedisServer;
 pub(crate) use client::{Client, Request, get};
 pub(crate) use node::{Node, NodeOptions};
+pub(crate) use proxy::{Network, Proxy};
 
 /// Longest wait for something that must happen; only a failure reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
