@@ -143,13 +143,6 @@ impl Core {
         }
     }
 
-    /// Writes what sockets in a room get of a burst.
-    pub(crate) fn flush(cell: &RoomCell) {
-        for (_, conn) in &cell.inner.lock().conns {
-            conn.flush();
-        }
-    }
-
     /// Gives a text to a local member. A connection that cannot take it ends by itself.
     fn deliver(&self, conns: &Conns, source: Source, to: MemberId, text: &Text) -> Option<Delivery> {
         let (_, conn) = conns.iter().find(|(member, _)| *member == to)?;

@@ -275,7 +275,7 @@ impl Session {
             // Our own message made the lane full, or would have to wait behind others: so does the next one.
             let waits = core.lane.is_full() && cell.inner.lock().room.has_remotes();
             if held && (waits || self.source == Source::Here) {
-                Core::flush(&cell);
+                cell.flush();
                 held = false;
             }
             if waits {
@@ -283,7 +283,7 @@ impl Session {
             }
         }
         if held {
-            Core::flush(&cell);
+            cell.flush();
         }
     }
 

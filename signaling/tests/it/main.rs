@@ -11,6 +11,7 @@ mod addresses;
 mod auth;
 mod cluster;
 mod drain;
+mod faults;
 mod limits;
 mod logs;
 mod metrics;

@@ -2,6 +2,7 @@
 
 mod client;
 mod node;
+mod proxy;
 pub(crate) mod v2;
 
 use std::future::Future;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) use berth_dataplane::testing::RedisServer;
 pub(crate) use client::{Client, Request, get};
 pub(crate) use node::{Node, NodeOptions};
+pub(crate) use proxy::{Network, Proxy};
 
 /// Longest wait for something that must happen; only a failure reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);

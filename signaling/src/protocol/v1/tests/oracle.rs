@@ -54,9 +54,7 @@ fn judged(message: &[u8]) -> Plain {
     match judge(message) {
         Verdict::NotJson => Plain::NotJson,
         Verdict::SchemaError => Plain::SchemaError,
-        Verdict::Relay(text) => {
-            Plain::Relay(serde_json::from_str(&text).expect("what is relayed is JSON"))
-        }
+        Verdict::Relay(text) => Plain::Relay(serde_json::from_str(&text).expect("what is relayed is JSON")),
     }
 }
 
