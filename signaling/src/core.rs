@@ -54,7 +54,7 @@ pub(crate) struct Core {
 pub(crate) enum Source {
     /// From a socket of this instance.
     Here,
-    /// The same, and that socket has said more already. What sockets get is held until [`Core::flush`], which must follow at
+    /// The same, and that socket has said more already. What sockets get is held until [`RoomCell::flush`], which must follow at
     /// once.
     Burst,
     /// From another instance.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::refusals::{is_seated, unix_now};
 use crate::support::v2::{self, Peer};
-use crate::support::{Client, Node, NodeOptions, Request, eventually, eventually_true, get, offer};
+use crate::support::{Client, Node, NodeOptions, Request, eventually, get, offer};
 
 fn unauthorized() -> (u16, String) {
     (1008, "Unauthorized".to_owned())

@@ -77,6 +77,7 @@ impl Field {
             timing: Timing {
                 lease: self.lease,
                 drained_grace: Duration::from_secs(1),
+                ..Timing::default()
             },
             ..NodeOptions::default()
         })
@@ -225,7 +226,7 @@ impl Field {
 
     /// How many members the store has in a room; `None` while it does not answer.
     fn members(&self, room: &str) -> Option<usize> {
-        let answer = self.redis.command(&format!("HLEN {}room:{room}", PREFIX));
+        let answer = self.redis.command(&format!("HLEN {PREFIX}room:{room}"));
         let fields: usize = answer.lines().next()?.strip_prefix(':')?.parse().ok()?;
         Some(fields.saturating_sub(1))
     }

@@ -10,6 +10,9 @@ use crate::support::{
     eventually, eventually_true, get, hang, offer, pause,
 };
 
+/// Makes a Redis answer nothing for so many ms.
+type HoldUp = fn(&RedisServer, u32);
+
 fn calls(redis: &RedisServer, command: &str) -> u64 {
     let stats = redis.command("INFO commandstats");
     let prefix = format!("cmdstat_{command}:calls=");
@@ -147,7 +150,6 @@ async fn local_relay_goes_on_while_redis_hangs() {
     let redis = RedisServer::start_with(&DEBUG_COMMANDS);
     let node = Node::on(&redis, "i1").await;
     let (mut host, mut player) = (Client::join(&node, "r1").await, Client::join(&node, "r1").await);
-    type HoldUp = fn(&RedisServer, u32);
     let ways: [(HoldUp, &str); 2] = [(pause, "CLIENT PAUSE"), (hang, "DEBUG SLEEP")];
     for (hold_up, name) in ways {
         hold_up(&redis, 4000);
