@@ -248,7 +248,7 @@ impl Field {
                 let status: Value = serde_json::from_str(&status).unwrap();
                 let relay = &status["relay"];
                 let counts = [
-                    &status["connections"],
+                    &status["connections"]["open"],
                     &status["rooms"],
                     &relay["laneNotices"],
                     &relay["seatCalls"],
