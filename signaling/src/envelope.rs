@@ -7,7 +7,7 @@
 //! joined  (2): seat | how many u16 | seats | resumes u8 | if so: how many u16 | (member 16 bytes | number u64)...
 //! left    (3): member 16 bytes | instance: length u16, text | departure u8 (0 left, 1 drained, 2 away) |
 //!              if away: taken u64
-//! replay  (4): member 16 bytes | sender 16 bytes | instance: length u16, text | taken u64 | how many u16 | (number u64 | addressee | extended u8 |
+//! replay  (4): member 16 bytes | asked u64 | sender 16 bytes | instance: length u16, text | taken u64 | how many u16 | (number u64 | addressee | extended u8 |
 //!              text: length u32, text)...
 //! addressee  : u8 (0 all, 1 member, 2 host, 3 player) | if member: 16 bytes
 //! seat       : member 16 bytes | join number u64 | taken u64 | role u8 (0 none, 1 host, 2 player) | away u8 |
@@ -110,12 +110,14 @@ pub fn encode(room: &RoomId, (published_at, publisher): (u64, u64), notice: &Not
         }
         Notice::Replay {
             to,
+            asked,
             from,
             instance,
             taken,
             messages,
         } => {
             out.put_slice(to.0.as_bytes());
+            out.put_u64(*asked);
             out.put_slice(from.0.as_bytes());
             put_text(&mut out, instance.token());
             out.put_u64(*taken);
@@ -182,7 +184,8 @@ fn read(bytes: &mut Bytes) -> Option<Envelope> {
             }
         }
         REPLAY => {
-            let (to, from) = (member(bytes)?, member(bytes)?);
+            let (to, asked) = (member(bytes)?, bytes.try_get_u64().ok()?);
+            let from = member(bytes)?;
             let instance = Instance::from_token(&text(bytes)?);
             let taken = bytes.try_get_u64().ok()?;
             let count = bytes.try_get_u16().ok()?;
@@ -192,6 +195,7 @@ fn read(bytes: &mut Bytes) -> Option<Envelope> {
                 .collect::<Option<_>>()?;
             Notice::Replay {
                 to,
+                asked,
                 from,
                 instance,
                 taken,
@@ -405,13 +409,20 @@ mod tests {
             instance,
             departure,
         });
-        let replay = (member(), member(), instance(), any::<u64>())
-            .prop_flat_map(|(to, from, instance, taken)| {
+        let replay = (member(), member(), instance(), any::<u64>(), any::<u64>())
+            .prop_flat_map(|(to, from, instance, taken, asked)| {
                 let messages = prop::collection::vec(sent(from), 0..8);
-                (Just(to), Just(from), Just(instance), Just(taken), messages)
+                (
+                    Just(to),
+                    Just(from),
+                    Just(instance),
+                    Just((taken, asked)),
+                    messages,
+                )
             })
-            .prop_map(|(to, from, instance, taken, messages)| Notice::Replay {
+            .prop_map(|(to, from, instance, (taken, asked), messages)| Notice::Replay {
                 to,
+                asked,
                 from,
                 instance,
                 taken,

@@ -71,11 +71,14 @@ fn receive(core: &Core, bytes: Bytes) {
         } => inner.room.remote_left(member, &instance, departure),
         Notice::Replay {
             to,
+            asked,
             from,
             instance,
             taken,
             messages,
-        } => inner.room.replayed(to, (from, &instance, taken), &messages),
+        } => inner
+            .room
+            .replayed((to, asked), (from, &instance, taken), &messages),
     });
     if is_message {
         let lag = Duration::from_micros(unix_micros().saturating_sub(published_at));

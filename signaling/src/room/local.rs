@@ -49,7 +49,8 @@ impl Room {
         self.note_met(given.others, Some(given.join));
         self.note_unmet(given.join, given.others);
         self.note(member);
-        let before = self.take_out_local(member).unwrap_or(elsewhere);
+        let moved = given.moved_from.is_some();
+        let before = self.take_out_local(member, moved).unwrap_or(elsewhere);
         let was_known = before.is_known() || self.absent.contains(&member);
         let local = self.sit_down(member, speech, given, before);
         let role = local.role();

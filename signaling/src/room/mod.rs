@@ -144,6 +144,8 @@ pub enum Notice {
     Replay {
         /// Who has missed it.
         to: MemberId,
+        /// When the connection that asked took its seat: an answer to an earlier one says too little.
+        asked: u64,
         /// Who said it.
         from: MemberId,
         /// The instance at which he sits: if he sits at another by now, that one repeats what is missing.

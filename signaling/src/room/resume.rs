@@ -43,10 +43,18 @@ impl Room {
         Before::Elsewhere { heard: remote.heard }
     }
 
-    /// Takes out a local member that takes its seat again.
-    pub(super) fn take_out_local(&mut self, member: MemberId) -> Option<Before> {
+    /// Takes out a local member that takes its seat again. `moved`: it was at another instance meanwhile, of which nothing was
+    /// heard here: what it said here is old, and others may have ignored it.
+    pub(super) fn take_out_local(&mut self, member: MemberId, moved: bool) -> Option<Before> {
         let index = self.locals.iter().position(|local| local.member == member)?;
-        Some(Before::Here(Box::new(self.locals.remove(index))))
+        let local = self.locals.remove(index);
+        if !moved {
+            return Some(Before::Here(Box::new(local)));
+        }
+        for route in &mut self.routes {
+            route.forget_sender(member);
+        }
+        Some(Before::Elsewhere { heard: local.sent })
     }
 
     /// The member as it sits here from now on.
@@ -190,6 +198,7 @@ impl Room {
                 to: seat.instance.clone(),
                 notice: Notice::Replay {
                     to: seat.member,
+                    asked: seat.taken,
                     from: local.member,
                     instance: self.own.clone(),
                     taken: local.taken,
@@ -202,7 +211,7 @@ impl Room {
     /// Another instance repeats what a local member missed of one of its own.
     pub fn replayed(
         &mut self,
-        to: MemberId,
+        (to, asked): (MemberId, u64),
         (from, instance, taken): (MemberId, &Instance, u64),
         messages: &[Sent],
     ) -> Effects {
@@ -214,7 +223,8 @@ impl Room {
         if !self.remotes.iter().any(sits_there) {
             return effects;
         }
-        let Some(v2) = self.local_mut(to).and_then(|local| local.v2.as_mut()) else {
+        let asker = self.local_mut(to).filter(|local| local.taken == asked);
+        let Some(v2) = asker.and_then(|local| local.v2.as_mut()) else {
             return effects;
         };
         v2.awaits.retain(|sender| *sender != from);

@@ -265,11 +265,12 @@ impl World {
             } => room.remote_left(member, &instance, departure),
             Notice::Replay {
                 to,
+                asked,
                 from,
                 instance,
                 taken,
                 messages,
-            } => room.replayed(to, (from, &instance, taken), &messages),
+            } => room.replayed((to, asked), (from, &instance, taken), &messages),
         });
     }
 

@@ -109,11 +109,12 @@ impl World {
             } => state.remote_left(member, &instance, departure),
             Notice::Replay {
                 to,
+                asked,
                 from,
                 instance,
                 taken,
                 messages,
-            } => state.replayed(to, (from, &instance, taken), &messages),
+            } => state.replayed((to, asked), (from, &instance, taken), &messages),
         };
         self.effects(server, room, effects);
     }
