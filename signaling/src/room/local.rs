@@ -40,8 +40,10 @@ impl Room {
             .unsettled
             .as_ref()
             .is_some_and(|unsettled| unsettled.doubtful);
-        self.learn(view, others, &mut effects);
+        self.learn(view, others, Some(member), &mut effects);
         self.bury(reaped, &mut effects);
+        self.note_met(others, Some(join));
+        self.note_unmet(join, others);
         self.pay_debts(member, join, &mut effects);
         self.note(member);
         self.locals.push(Local {
@@ -98,8 +100,9 @@ impl Room {
         let present = local.map(|local| local.join = join).is_some();
         // The list is of the others; this member is not missing.
         self.note(member);
-        self.learn(view, others, &mut effects);
+        self.learn(view, others, Some(member), &mut effects);
         self.bury(reaped, &mut effects);
+        self.note_met(others, Some(join));
         self.flush_early(&mut effects);
         if present {
             self.announce(member, others, &mut effects);
@@ -163,7 +166,7 @@ impl Room {
         if let Some(unsettled) = &mut self.unsettled {
             unsettled.recent.take_from(member);
         }
-        self.departed(member, departure, &mut effects);
+        self.departed(member, departure, None, &mut effects);
         (effects, told)
     }
 
@@ -172,16 +175,23 @@ impl Room {
         let mut effects = Effects::new();
         if let Some(index) = self.absent.iter().position(|absent| *absent == member) {
             self.absent.remove(index);
-            self.tell_locals(&mut effects);
+            self.tell_locals(None, &mut effects);
         }
         effects
     }
 
-    /// Tells the local members of a departure, now or after the grace.
-    pub(super) fn departed(&mut self, member: MemberId, departure: Departure, effects: &mut Effects) {
+    /// Tells the local members of a departure, now or after the grace. `unmet_from`: see [`super::Remote`].
+    pub(super) fn departed(
+        &mut self,
+        member: MemberId,
+        departure: Departure,
+        unmet_from: Option<u64>,
+        effects: &mut Effects,
+    ) {
         match departure {
-            Departure::Left => self.tell_locals(effects),
-            Departure::Drained if self.locals.is_empty() => {}
+            Departure::Left => self.tell_locals(unmet_from, effects),
+            // Somebody has come since, before we heard that it is gone.
+            Departure::Drained if unmet_from.is_some() || self.locals.is_empty() => {}
             Departure::Drained => {
                 self.absent.push(member);
                 effects.push(Effect::Grace(member));

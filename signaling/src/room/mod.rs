@@ -97,6 +97,9 @@ struct Remote {
     heard: u64,
     /// The store did not list the seat when it was asked; how many retries ago.
     missing: Option<u8>,
+    /// Join number of the first member that sat down when the store did not list this one any more. From that one on
+    /// nobody has met it, and nobody hears of its departure.
+    unmet_from: Option<u64>,
 }
 
 /// What the store said when it gave or confirmed a seat.
@@ -249,31 +252,30 @@ impl Room {
         self.remotes.iter_mut().find(|remote| remote.member == member)
     }
 
+    /// All members and their join numbers.
+    fn joins(&self) -> impl Iterator<Item = (MemberId, u64)> {
+        let locals = self.locals.iter().map(|local| (local.member, local.join));
+        locals.chain(self.remotes.iter().map(|remote| (remote.member, remote.join)))
+    }
+
     /// Join number of a member.
     fn join_of(&self, member: MemberId) -> Option<u64> {
-        let local = self
-            .locals
-            .iter()
-            .find(|local| local.member == member)
-            .map(|local| local.join);
-        local.or_else(|| {
-            self.remotes
-                .iter()
-                .find(|remote| remote.member == member)
-                .map(|remote| remote.join)
-        })
+        self.joins()
+            .find(|(other, _)| *other == member)
+            .map(|(_, join)| join)
     }
 
     fn is_alone(&self) -> bool {
         self.locals.len() + self.remotes.len() == 1
     }
 
-    fn tell_locals(&self, effects: &mut Effects) {
-        effects.extend(
-            self.locals
-                .iter()
-                .map(|local| Effect::PeerDisconnected { to: local.member }),
-        );
+    /// Tells local members of a departure; `unmet_from`: those that joined before this number.
+    fn tell_locals(&self, unmet_from: Option<u64>, effects: &mut Effects) {
+        let met = self
+            .locals
+            .iter()
+            .filter(|local| unmet_from.is_none_or(|first| local.join < first));
+        effects.extend(met.map(|local| Effect::PeerDisconnected { to: local.member }));
     }
 
     /// Notes that what is known of a member is newer than any view that is open now.

@@ -16,9 +16,14 @@ impl Room {
             return effects;
         }
         self.note(seat.member);
+        self.note_met(members, None);
         match self.remote(seat.member) {
             Some(remote) => remote.join = seat.join,
-            None => self.add_remote(seat, &mut effects),
+            None => {
+                self.note_unmet(seat.join, members);
+                self.add_remote(seat, &mut effects);
+                self.note_came_later(seat, members, None);
+            }
         }
         self.route(&seat.instance).revive(&mut effects);
         self.flush_early(&mut effects);
@@ -67,7 +72,7 @@ impl Room {
             .is_some_and(|unsettled| unsettled.answered(seats.is_some()));
         match seats {
             Some(seats) => {
-                self.learn(view, seats, &mut effects);
+                self.learn(view, seats, None, &mut effects);
                 self.flush_early(&mut effects);
             }
             None => {
@@ -88,9 +93,9 @@ impl Room {
         effects.extend(self.unsettled.get_or_insert_default().ask().map(Effect::Ask));
     }
 
-    /// Takes over what the store said at `view`, except for members that changed since. The caller flushes early
-    /// messages.
-    pub(super) fn learn(&mut self, view: View, seats: &[Seat], effects: &mut Effects) {
+    /// Takes over what the store said at `view`, except for members that changed since. `own`: a member that has a seat as
+    /// well and is not in the list. The caller flushes early messages.
+    pub(super) fn learn(&mut self, view: View, seats: &[Seat], own: Option<MemberId>, effects: &mut Effects) {
         let changed = self
             .unsettled
             .as_mut()
@@ -98,6 +103,7 @@ impl Room {
             .unwrap_or_default();
         let is_missing =
             |member: MemberId| !changed.contains(&member) && !seats.iter().any(|seat| seat.member == member);
+        self.note_met(seats, None);
         let mut gone: SmallVec<[MemberId; 2]> = SmallVec::new();
         for remote in &mut self.remotes {
             if !is_missing(remote.member) {
@@ -114,7 +120,15 @@ impl Room {
         for seat in seats.iter().filter(|seat| !changed.contains(&seat.member)) {
             if seat.instance != self.own && self.remote(seat.member).is_none() {
                 self.add_remote(seat, effects);
+                self.note_came_later(seat, seats, own);
             }
+        }
+        let left_or_back = |seat: &Seat| {
+            changed.contains(&seat.member) && seat.instance != self.own && self.join_of(seat.member).is_none()
+        };
+        if seats.iter().any(left_or_back) {
+            // It left and has its seat, and nothing tells what came first.
+            self.ask(effects);
         }
         let asserted = self
             .locals()
@@ -159,6 +173,7 @@ impl Room {
             instance,
             heard,
             missing: None,
+            unmet_from: None,
         });
         self.absent.clear();
         let held = self
@@ -175,7 +190,12 @@ impl Room {
         let Some(index) = self.remotes.iter().position(|remote| remote.member == member) else {
             return;
         };
-        let Remote { instance, heard, .. } = self.remotes.remove(index);
+        let Remote {
+            instance,
+            heard,
+            unmet_from,
+            ..
+        } = self.remotes.remove(index);
         self.former.retain(|(former, _)| *former != member);
         self.former.truncate(MOST_FORMER - 1);
         self.former.push_front((member, heard));
@@ -185,7 +205,51 @@ impl Room {
             let route = self.routes.remove(index);
             self.turn_early(route.into_waiting(), effects);
         }
-        self.departed(member, departure, effects);
+        self.departed(member, departure, unmet_from, effects);
+    }
+
+    /// Somebody joined with this number, and the store listed these. Whoever joined before and is not among them was gone
+    /// by then, though the news of it may still be on its way.
+    pub(super) fn note_unmet(&mut self, join: u64, listed: &[Seat]) {
+        for remote in &mut self.remotes {
+            if remote.join < join && !listed.iter().any(|seat| seat.member == remote.member) {
+                remote.unmet_from = Some(remote.unmet_from.map_or(join, |first| first.min(join)));
+            }
+        }
+    }
+
+    /// The news that a member joined took so long that others joined after it: those that the store did not list together
+    /// with it have not met it. `own`: a member that is together with it and not in the list.
+    fn note_came_later(&mut self, seat: &Seat, listed: &[Seat], own: Option<MemberId>) {
+        let is_listed =
+            |member: MemberId| own == Some(member) || listed.iter().any(|seat| seat.member == member);
+        let first = self
+            .joins()
+            .filter(|(member, join)| *join > seat.join && !is_listed(*member))
+            .map(|(_, join)| join)
+            .min();
+        if let Some(remote) = self.remote(seat.member) {
+            remote.unmet_from = first;
+        }
+    }
+
+    /// A later list has a member again, so those up to the last one in the list have met it: the store had lost the seat,
+    /// or the news were slow. `own`: join number of a member that is in the list as well.
+    pub(super) fn note_met(&mut self, listed: &[Seat], own: Option<u64>) {
+        let Some(last) = listed.iter().map(|seat| seat.join).chain(own).max() else {
+            return;
+        };
+        let next = self
+            .joins()
+            .map(|(_, join)| join)
+            .filter(|join| *join > last)
+            .min();
+        for remote in &mut self.remotes {
+            let is_listed = listed.iter().any(|seat| seat.member == remote.member);
+            if is_listed && remote.unmet_from.is_some_and(|first| first <= last) {
+                remote.unmet_from = next;
+            }
+        }
     }
 
     /// Delivers a message of a known remote member.
