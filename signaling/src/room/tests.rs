@@ -4,6 +4,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod departures;
+
 fn member(number: u128) -> MemberId {
     MemberId(Uuid::from_u128(number))
 }

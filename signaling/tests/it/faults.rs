@@ -122,3 +122,11 @@ async fn a_storm() {
         std::env::var("BERTH_FAULT_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     storm::run(seed, 10).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn many_storms() {
+    for seed in 0..8 {
+        storm::run(seed, 25).await;
+    }
+}

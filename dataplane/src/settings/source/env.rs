@@ -115,7 +115,9 @@ impl Reader<'_> {
         self.auth(&mut spec);
         if spec.public_url.is_empty() {
             let scheme = if spec.security.require_wss { "wss" } else { "ws" };
-            spec.public_url = format!("{scheme}://localhost:{}", spec.ws_port);
+            // A wrong port is told of as such, and not as a wrong URL that nobody wrote.
+            let port = u16::try_from(spec.ws_port).unwrap_or_default();
+            spec.public_url = format!("{scheme}://localhost:{port}");
         }
         if spec.health_port == spec.ws_port && self.environment.get("HEALTH_PORT").is_none() {
             spec.health_port = OTHER_HEALTH_PORT;

@@ -8,6 +8,8 @@ use berth_crds::api::JwtAlgorithm;
 use berth_crds::settings::{AuthSettings, KeySource, SecretPair};
 use proptest::prelude::*;
 
+mod table;
+
 fn read(kind: Kind, variables: &[(&str, &str)]) -> Result<EnvironmentSettings, EnvironmentError> {
     EnvironmentSettings::read(kind, &Environment::from_pairs(variables.iter().copied()))
 }
@@ -172,12 +174,12 @@ fn wrong_values_name_variable_and_range() {
         [
             "ROOM_TTL_SECONDS: must be a whole number, is \"soon\"",
             "REQUIRE_WSS: must be true or false, is \"yes\"",
+            "DRAIN_TIMEOUT_MS: must be from 0 to 3600000, is -1000",
             "SIGNALING_PUBLIC_URL: must be a URL such as wss://signaling.example.com, without query or fragment",
             "ROOM_CAPACITY: must be from 1 to 64, is 65",
             "BACKPRESSURE_THRESHOLD_BYTES: must be at least maxMessageBytes",
             "RATE_LIMIT_CONN_PER_10S: must be from 1 to 1000000000, is 2147483647",
             "TRUSTED_PROXY_CIDRS: must be an IP address or a CIDR such as 10.0.0.0/8",
-            "DRAIN_TIMEOUT_MS: must be from 0 to 3600, is -1",
         ]
     );
 }

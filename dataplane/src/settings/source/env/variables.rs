@@ -199,10 +199,16 @@ fn list(text: &str) -> Vec<String> {
     entries.into_iter().map(str::to_owned).collect()
 }
 
-/// The resource has seconds; a part of one counts as a whole one.
+/// Longest drain, as in the resource, in ms.
+const LONGEST_DRAIN: i32 = 3_600_000;
+
+/// The resource has seconds; a part of one counts as a whole one. So the bounds are told here, in the variable's unit.
 fn drain(spec: &mut SignalingClusterSpec, text: &str) -> Result<(), String> {
     let mut milliseconds = 0;
     number(text, &mut milliseconds)?;
+    if !(0..=LONGEST_DRAIN).contains(&milliseconds) {
+        return Err(format!("must be from 0 to {LONGEST_DRAIN}, is {text}"));
+    }
     let seconds = milliseconds.saturating_add(999).div_euclid(1000);
     spec.drain.timeout_seconds = seconds;
     // Nothing but a pod template reads it, but it must fit.
