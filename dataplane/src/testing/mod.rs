@@ -14,7 +14,7 @@ mod server;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use acl::narrow_user;
+pub use acl::{narrow_sentinel_user, narrow_user};
 pub use cluster::RedisCluster;
 pub use sentinel::{RedisSentinels, SentinelOptions};
 pub use server::{RedisServer, free_port};
