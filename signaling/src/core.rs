@@ -1,17 +1,19 @@
 //! What the parts of a running server share, and how the effects of a room are carried out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_dataplane::occupancy::{Instance, MemberId, Seats};
-use berth_dataplane::redis::RedisLink;
+use berth_dataplane::redis::{Backlog, RedisLink};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{AuthMetrics, Keyring};
+use crate::close::Close;
 use crate::conn::{Connections, Delivery};
-use crate::grace::Graces;
+use crate::deadlines::{Deadlines, Due};
 use crate::lane::{Lane, Origin, Outgoing};
 use crate::lease::Lease;
 use crate::limits::Clients;
@@ -26,6 +28,9 @@ pub(crate) struct Core {
     pub(crate) own: Instance,
     pub(crate) settings: Snapshot<SignalingView>,
     pub(crate) secrets: SecretStore,
+    /// Finds the keys of tokens.
+    pub(crate) keyring: Keyring,
+    pub(crate) auth_metrics: Arc<AuthMetrics>,
     pub(crate) seats: Seats,
     /// `None` in one process.
     pub(crate) link: Option<RedisLink>,
@@ -33,9 +38,11 @@ pub(crate) struct Core {
     pub(crate) connections: Arc<Connections>,
     pub(crate) clients: Clients,
     pub(crate) lane: Lane,
+    /// What waits in the inbox, once there is one.
+    pub(crate) inbox: OnceLock<Backlog>,
     pub(crate) seating: Seating,
     pub(crate) lease: Lease,
-    pub(crate) graces: Graces,
+    pub(crate) deadlines: Deadlines,
     pub(crate) metrics: Arc<SignalingMetrics>,
     pub(crate) shutdown: Shutdown,
     /// Tasks of connections.
@@ -47,6 +54,9 @@ pub(crate) struct Core {
 pub(crate) enum Source {
     /// From a socket of this instance.
     Here,
+    /// The same, and that socket has said more already. What sockets get is held until [`RoomCell::flush`], which must follow at
+    /// once.
+    Burst,
     /// From another instance.
     Elsewhere,
 }
@@ -70,18 +80,37 @@ impl Core {
         for effect in effects {
             self.carry_out(cell, &inner.conns, source, effect);
         }
+        // A member that is away has no connection whose end would do it.
+        let deserted = inner.room.is_deserted();
+        drop(inner);
+        if deserted {
+            self.rooms.sweep(cell);
+        }
     }
 
     fn carry_out(&self, cell: &Arc<RoomCell>, conns: &Conns, source: Source, effect: Effect) {
         match effect {
             Effect::Deliver { to, text } => {
-                let delivery = self.deliver(conns, to, &text);
-                if source == Source::Here && delivery == Some(Delivery::Done) {
+                let delivery = self.deliver(conns, source, to, &text);
+                if source != Source::Elsewhere && delivery == Some(Delivery::Done) {
                     self.metrics.relayed(Path::Local);
                 }
             }
+            Effect::Tell { to, text } => {
+                self.deliver(conns, source, to, &text);
+            }
+            Effect::Replaced(member) => {
+                if let Some((_, conn)) = conns.iter().find(|(other, _)| *other == member) {
+                    conn.close(Close::Replaced);
+                }
+            }
+            Effect::Window { member, attachment } => {
+                let window = self.settings.load().cluster.resume.window;
+                self.deadlines
+                    .push(window, cell, Due::Window { member, attachment });
+            }
             Effect::PeerDisconnected { to } => {
-                self.deliver(conns, to, &v1::PEER_DISCONNECTED);
+                self.deliver(conns, source, to, &v1::PEER_DISCONNECTED);
             }
             Effect::Publish { to, notice } => {
                 self.lane.push(Outgoing {
@@ -98,7 +127,10 @@ impl Core {
                 cell: Arc::clone(cell),
                 member,
             }),
-            Effect::Grace(member) => self.graces.push(cell, member),
+            Effect::Grace(member) => {
+                let grace = self.deadlines.grace();
+                self.deadlines.push(grace, cell, Due::Grace(member));
+            }
             Effect::Lost { loss, messages } => {
                 let reason = match loss {
                     Loss::EarlyFull => DropReason::EarlyFull,
@@ -112,9 +144,12 @@ impl Core {
     }
 
     /// Gives a text to a local member. A connection that cannot take it ends by itself.
-    fn deliver(&self, conns: &Conns, to: MemberId, text: &Text) -> Option<Delivery> {
+    fn deliver(&self, conns: &Conns, source: Source, to: MemberId, text: &Text) -> Option<Delivery> {
         let (_, conn) = conns.iter().find(|(member, _)| *member == to)?;
-        let delivery = conn.deliver(text);
+        let delivery = match source {
+            Source::Burst => conn.hold(text),
+            Source::Here | Source::Elsewhere => conn.deliver(text),
+        };
         match delivery {
             Delivery::Done | Delivery::Overloaded => {}
             Delivery::Closing => self.metrics.dropped(DropReason::Closing, 1),

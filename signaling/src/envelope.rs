@@ -1,29 +1,36 @@
 //! What travels between instances: a small binary header and the message, which is forwarded without being read.
 //!
 //! ```text
-//! version u8 | kind u8 | published at, Unix µs u64 | room: length u16, text | body
+//! version u8 | kind u8 | published at, Unix µs u64 | publisher u64 | room: length u16, text | body
 //!
-//! message (1): member 16 bytes | number u64 | text to the end
-//! joined  (2): seat | how many u16 | seats
-//! left    (3): member 16 bytes | departure u8 (0 left, 1 drained)
-//! seat       : member 16 bytes | join number u64 | instance: length u16, text
+//! message (1): member 16 bytes | number u64 | addressee | extended u8 | text to the end
+//! joined  (2): seat | how many u16 | seats | resumes u8 | if so: how many u16 | (member 16 bytes | number u64)...
+//! left    (3): member 16 bytes | instance: length u16, text | departure u8 (0 left, 1 drained, 2 away) |
+//!              if away: taken u64
+//! replay  (4): member 16 bytes | sender 16 bytes | instance: length u16, text | taken u64 | how many u16 | (number u64 | addressee | extended u8 |
+//!              text: length u32, text)...
+//! addressee  : u8 (0 all, 1 member, 2 host, 3 player) | if member: 16 bytes
+//! seat       : member 16 bytes | join number u64 | taken u64 | role u8 (0 none, 1 host, 2 player) | away u8 |
+//!              instance: length u16, text
 //! ```
 //!
 //! Integers are big-endian. A version that is not known is refused, so that two versions of the server can share
 //! a Redis during a roll-out: what one of them does not understand is counted and dropped.
 
 use berth_crds::settings::RoomId;
+use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{Instance, MemberId, Seat};
 use bytes::{Buf, BufMut, Bytes};
 use uuid::Uuid;
 
 use crate::protocol::Text;
-use crate::room::{Departure, Notice, Sent};
+use crate::room::{Departure, Heard, Notice, Sent, To};
 
 const VERSION: u8 = 1;
 const MESSAGE: u8 = 1;
 const JOINED: u8 = 2;
 const LEFT: u8 = 3;
+const REPLAY: u8 = 4;
 
 /// One notice, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub struct Envelope {
     pub room: RoomId,
     /// When it was published, Unix time in µs.
     pub published_at: u64,
+    /// [`Instance::short`] of the instance that published it.
+    pub publisher: u64,
     /// What it says.
     pub notice: Notice,
 }
@@ -48,34 +57,74 @@ pub enum EnvelopeError {
 }
 
 /// Writes an envelope.
-pub fn encode(room: &RoomId, published_at: u64, notice: &Notice) -> Vec<u8> {
+pub fn encode(room: &RoomId, (published_at, publisher): (u64, u64), notice: &Notice) -> Vec<u8> {
     let mut out = Vec::with_capacity(size_hint(room, notice));
     out.put_u8(VERSION);
     out.put_u8(match notice {
         Notice::Message(_) => MESSAGE,
         Notice::Joined { .. } => JOINED,
         Notice::Left { .. } => LEFT,
+        Notice::Replay { .. } => REPLAY,
     });
     out.put_u64(published_at);
+    out.put_u64(publisher);
     put_text(&mut out, room.as_str());
     match notice {
-        Notice::Message(Sent { from, number, text }) => {
-            out.put_slice(from.0.as_bytes());
-            out.put_u64(*number);
-            out.put_slice(text.as_bytes());
+        Notice::Message(sent) => {
+            out.put_slice(sent.from.0.as_bytes());
+            put_head(&mut out, sent);
+            out.put_slice(sent.text.as_bytes());
         }
-        Notice::Joined { seat, members } => {
+        Notice::Joined {
+            seat,
+            members,
+            resume,
+        } => {
             put_seat(&mut out, seat);
-            // A room has at most 64 members.
-            let members = members.get(..usize::from(u16::MAX)).unwrap_or(members);
-            out.put_u16(u16::try_from(members.len()).unwrap_or(u16::MAX));
-            for seat in members {
+            for seat in put_count(&mut out, members) {
                 put_seat(&mut out, seat);
             }
+            out.put_u8(u8::from(resume.is_some()));
+            if let Some(heard) = resume {
+                for (member, number) in put_count(&mut out, heard) {
+                    out.put_slice(member.0.as_bytes());
+                    out.put_u64(*number);
+                }
+            }
         }
-        Notice::Left { member, departure } => {
+        Notice::Left {
+            member,
+            instance,
+            departure,
+        } => {
             out.put_slice(member.0.as_bytes());
-            out.put_u8(u8::from(*departure == Departure::Drained));
+            put_text(&mut out, instance.token());
+            match departure {
+                Departure::Left => out.put_u8(0),
+                Departure::Drained => out.put_u8(1),
+                Departure::Away(taken) => {
+                    out.put_u8(2);
+                    out.put_u64(*taken);
+                }
+            }
+        }
+        Notice::Replay {
+            to,
+            from,
+            instance,
+            taken,
+            messages,
+        } => {
+            out.put_slice(to.0.as_bytes());
+            out.put_slice(from.0.as_bytes());
+            put_text(&mut out, instance.token());
+            out.put_u64(*taken);
+            for sent in put_count(&mut out, messages) {
+                put_head(&mut out, sent);
+                // A message has at most 4 MiB.
+                out.put_u32(u32::try_from(sent.text.len()).unwrap_or(u32::MAX));
+                out.put_slice(sent.text.as_bytes());
+            }
         }
     }
     out
@@ -95,33 +144,66 @@ pub fn decode(mut bytes: Bytes) -> Result<Envelope, EnvelopeError> {
 fn read(bytes: &mut Bytes) -> Option<Envelope> {
     let kind = bytes.try_get_u8().ok()?;
     let published_at = bytes.try_get_u64().ok()?;
+    let publisher = bytes.try_get_u64().ok()?;
     let room = RoomId::parse(&text(bytes)?, usize::MAX).ok()?;
     let notice = match kind {
         MESSAGE => {
-            let (from, number) = (member(bytes)?, bytes.try_get_u64().ok()?);
-            let text = Text::try_from(bytes.split_to(bytes.len())).ok()?;
-            Notice::Message(Sent { from, number, text })
+            let from = member(bytes)?;
+            Notice::Message(read_sent(bytes, from, |bytes| Some(bytes.len()))?)
         }
         JOINED => {
             let seat = read_seat(bytes)?;
             let count = bytes.try_get_u16().ok()?;
             let members = (0..count).map(|_| read_seat(bytes)).collect::<Option<_>>()?;
-            Notice::Joined { seat, members }
+            let resume = if flag(bytes)? {
+                Some(read_heard(bytes)?)
+            } else {
+                None
+            };
+            Notice::Joined {
+                seat,
+                members,
+                resume,
+            }
         }
         LEFT => {
             let member = member(bytes)?;
+            let instance = Instance::from_token(&text(bytes)?);
             let departure = match bytes.try_get_u8().ok()? {
                 0 => Departure::Left,
                 1 => Departure::Drained,
+                2 => Departure::Away(bytes.try_get_u64().ok()?),
                 _ => return None,
             };
-            Notice::Left { member, departure }
+            Notice::Left {
+                member,
+                instance,
+                departure,
+            }
+        }
+        REPLAY => {
+            let (to, from) = (member(bytes)?, member(bytes)?);
+            let instance = Instance::from_token(&text(bytes)?);
+            let taken = bytes.try_get_u64().ok()?;
+            let count = bytes.try_get_u16().ok()?;
+            let length = |bytes: &mut Bytes| usize::try_from(bytes.try_get_u32().ok()?).ok();
+            let messages = (0..count)
+                .map(|_| read_sent(bytes, from, length))
+                .collect::<Option<_>>()?;
+            Notice::Replay {
+                to,
+                from,
+                instance,
+                taken,
+                messages,
+            }
         }
         _ => return None,
     };
     Some(Envelope {
         room,
         published_at,
+        publisher,
         notice,
     })
 }
@@ -129,8 +211,9 @@ fn read(bytes: &mut Bytes) -> Option<Envelope> {
 fn size_hint(room: &RoomId, notice: &Notice) -> usize {
     let body = match notice {
         Notice::Message(sent) => sent.text.len(),
-        Notice::Joined { members, .. } => members.len() * 64,
-        Notice::Left { .. } => 0,
+        Notice::Joined { members, .. } => members.len() * 96,
+        Notice::Left { .. } => 64,
+        Notice::Replay { messages, .. } => messages.iter().map(|sent| sent.text.len() + 32).sum(),
     };
     64 + room.as_str().len() + body
 }
@@ -145,9 +228,38 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.put_slice(bytes);
 }
 
+/// Writes how many there are and returns so many: a room has at most 64 members, and so has everything that is counted here.
+fn put_count<'a, T>(out: &mut Vec<u8>, items: &'a [T]) -> &'a [T] {
+    let items = items.get(..usize::from(u16::MAX)).unwrap_or(items);
+    out.put_u16(u16::try_from(items.len()).unwrap_or(u16::MAX));
+    items
+}
+
+/// What stands before the text of a message.
+fn put_head(out: &mut Vec<u8>, sent: &Sent) {
+    out.put_u64(sent.number);
+    match sent.to {
+        To::All => out.put_u8(0),
+        To::Member(member) => {
+            out.put_u8(1);
+            out.put_slice(member.0.as_bytes());
+        }
+        To::Role(Role::Host) => out.put_u8(2),
+        To::Role(Role::Player) => out.put_u8(3),
+    }
+    out.put_u8(u8::from(sent.extended));
+}
+
 fn put_seat(out: &mut Vec<u8>, seat: &Seat) {
     out.put_slice(seat.member.0.as_bytes());
     out.put_u64(seat.join);
+    out.put_u64(seat.taken);
+    out.put_u8(match seat.role {
+        None => 0,
+        Some(Role::Host) => 1,
+        Some(Role::Player) => 2,
+    });
+    out.put_u8(u8::from(seat.away));
     put_text(out, seat.instance.token());
 }
 
@@ -165,11 +277,63 @@ fn member(bytes: &mut Bytes) -> Option<MemberId> {
 
 fn read_seat(bytes: &mut Bytes) -> Option<Seat> {
     let (member, join) = (member(bytes)?, bytes.try_get_u64().ok()?);
+    let taken = bytes.try_get_u64().ok()?;
+    let role = match bytes.try_get_u8().ok()? {
+        0 => None,
+        1 => Some(Role::Host),
+        2 => Some(Role::Player),
+        _ => return None,
+    };
+    let away = flag(bytes)?;
     Some(Seat {
         member,
         join,
         instance: Instance::from_token(&text(bytes)?),
+        role,
+        away,
+        taken,
     })
+}
+
+/// A message, whose text is as long as `length` says.
+fn read_sent(
+    bytes: &mut Bytes,
+    from: MemberId,
+    length: impl Fn(&mut Bytes) -> Option<usize>,
+) -> Option<Sent> {
+    let number = bytes.try_get_u64().ok()?;
+    let to = match bytes.try_get_u8().ok()? {
+        0 => To::All,
+        1 => To::Member(member(bytes)?),
+        2 => To::Role(Role::Host),
+        3 => To::Role(Role::Player),
+        _ => return None,
+    };
+    let extended = flag(bytes)?;
+    let length = length(bytes)?;
+    let text = (length <= bytes.len()).then(|| bytes.split_to(length))?;
+    Some(Sent {
+        from,
+        number,
+        to,
+        text: Text::try_from(text).ok()?,
+        extended,
+    })
+}
+
+fn read_heard(bytes: &mut Bytes) -> Option<Heard> {
+    let count = bytes.try_get_u16().ok()?;
+    (0..count)
+        .map(|_| Some((member(bytes)?, bytes.try_get_u64().ok()?)))
+        .collect()
+}
+
+fn flag(bytes: &mut Bytes) -> Option<bool> {
+    match bytes.try_get_u8().ok()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -177,52 +341,126 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn role() -> impl Strategy<Value = Option<Role>> {
+        prop::option::of(prop_oneof![Just(Role::Host), Just(Role::Player)])
+    }
+
+    fn instance() -> impl Strategy<Value = Instance> {
+        "[a-z0-9.-]{1,60}@[0-9]{1,20}".prop_map(|token| Instance::from_token(&token))
+    }
+
+    fn member() -> impl Strategy<Value = MemberId> {
+        any::<u128>().prop_map(|id| MemberId(Uuid::from_u128(id)))
+    }
+
     fn seat() -> impl Strategy<Value = Seat> {
-        (any::<u128>(), any::<u64>(), "[a-z0-9.-]{1,60}@[0-9]{1,20}").prop_map(|(member, join, instance)| {
-            Seat {
-                member: MemberId(Uuid::from_u128(member)),
-                join,
-                instance: Instance::from_token(&instance),
-            }
+        (
+            (member(), any::<u64>(), instance()),
+            (role(), any::<bool>(), any::<u64>()),
+        )
+            .prop_map(|((member, join, instance), (role, away, taken))| Seat {
+                role,
+                away,
+                taken,
+                ..Seat::new(member, instance, join)
+            })
+    }
+
+    fn sent(from: MemberId) -> impl Strategy<Value = Sent> {
+        let to = prop_oneof![
+            Just(To::All),
+            member().prop_map(To::Member),
+            Just(To::Role(Role::Host)),
+            Just(To::Role(Role::Player)),
+        ];
+        (any::<u64>(), to, ".*", any::<bool>()).prop_map(move |(number, to, text, extended)| Sent {
+            from,
+            number,
+            to,
+            text: Text::from(text),
+            extended,
         })
     }
 
     fn notice() -> impl Strategy<Value = Notice> {
-        let message = (seat(), any::<u64>(), ".*").prop_map(|(seat, number, text)| {
-            Notice::Message(Sent {
-                from: seat.member,
-                number,
-                text: Text::from(text),
+        let message = member().prop_flat_map(sent).prop_map(Notice::Message);
+        let heard = prop::collection::vec((member(), any::<u64>()), 0..64).prop_map(Heard::from_vec);
+        let joined = (
+            seat(),
+            prop::collection::vec(seat(), 0..64),
+            prop::option::of(heard),
+        )
+            .prop_map(|(seat, members, resume)| Notice::Joined {
+                seat,
+                members,
+                resume,
+            });
+        let departure = prop_oneof![
+            Just(Departure::Left),
+            Just(Departure::Drained),
+            any::<u64>().prop_map(Departure::Away)
+        ];
+        let left = (member(), instance(), departure).prop_map(|(member, instance, departure)| Notice::Left {
+            member,
+            instance,
+            departure,
+        });
+        let replay = (member(), member(), instance(), any::<u64>())
+            .prop_flat_map(|(to, from, instance, taken)| {
+                let messages = prop::collection::vec(sent(from), 0..8);
+                (Just(to), Just(from), Just(instance), Just(taken), messages)
             })
-        });
-        let joined = (seat(), prop::collection::vec(seat(), 0..64))
-            .prop_map(|(seat, members)| Notice::Joined { seat, members });
-        let left = (seat(), any::<bool>()).prop_map(|(seat, drained)| Notice::Left {
-            member: seat.member,
-            departure: if drained {
-                Departure::Drained
-            } else {
-                Departure::Left
-            },
-        });
-        prop_oneof![message, joined, left]
+            .prop_map(|(to, from, instance, taken, messages)| Notice::Replay {
+                to,
+                from,
+                instance,
+                taken,
+                messages,
+            });
+        prop_oneof![message, joined, left, replay]
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(room in "[A-Za-z0-9_:.-]{1,256}", published_at: u64, notice in notice()) {
+        fn what_is_written_is_read(room in "[A-Za-z0-9_:.-]{1,256}", published_at: u64, publisher: u64, notice in notice()) {
             let room = RoomId::parse(&room, 256).unwrap();
-            let bytes = Bytes::from(encode(&room, published_at, &notice));
-            prop_assert_eq!(decode(bytes.clone()), Ok(Envelope { room, published_at, notice: notice.clone() }));
+            let bytes = Bytes::from(encode(&room, (published_at, publisher), &notice));
+            let envelope = Envelope { room, published_at, publisher, notice: notice.clone() };
+            prop_assert_eq!(decode(bytes.clone()), Ok(envelope));
             // One byte less is another message, or nothing.
             let shorter = decode(bytes.slice(..bytes.len() - 1));
             prop_assert!(shorter.is_err() || matches!(notice, Notice::Message(_)));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, kind in 0u8..5) {
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, kind in 0u8..6) {
             let _ = decode(Bytes::from(bytes.clone()));
             let _ = decode(Bytes::from([vec![VERSION, kind], bytes].concat()));
+        }
+    }
+
+    proptest! {
+        /// Damaged bytes are refused, or are what some other notice is written as: no two texts mean the same.
+        #[test]
+        fn damaged_bytes_are_refused_or_mean_something_else(
+            published_at: u64,
+            publisher: u64,
+            notice in notice(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let room = RoomId::parse("r1", 8).unwrap();
+            let mut bytes = encode(&room, (published_at, publisher), &notice);
+            for (at, byte) in &damage {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len() + 1));
+            }
+            if let Ok(Envelope { room, published_at, publisher, notice }) = decode(Bytes::from(bytes.clone())) {
+                prop_assert_eq!(encode(&room, (published_at, publisher), &notice), bytes);
+            }
         }
     }
 

@@ -20,6 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::admission::{Hello, subprotocols};
 use crate::core::Core;
+use crate::protocol::v2;
 use crate::session;
 
 /// Names the instance that answered, so that clients and tests can tell instances apart.
@@ -31,8 +32,9 @@ pub(crate) fn router(core: &Arc<Core>, health: &Health, metrics: Option<&Metrics
     if let Some(metrics) = metrics {
         router = router.merge(metrics_router(metrics));
     }
-    router
-        .fallback(upgrade_required)
+    // A router of its own in front, so that the layer comes before any choice by path or method.
+    Router::new()
+        .fallback_service(router.fallback(upgrade_required))
         .layer(middleware::from_fn_with_state(Arc::clone(core), upgrade_first))
 }
 
@@ -48,7 +50,7 @@ async fn upgrade_required() -> Response {
 /// Takes upgrades out before anything looks at the path.
 async fn upgrade_first(State(core): State<Arc<Core>>, mut request: Request, next: Next) -> Response {
     if !wants_websocket(request.headers()) {
-        return next.run(request).await;
+        return plain(request, next).await;
     }
     let Some(accept) = accept(&request) else {
         return (
@@ -79,12 +81,15 @@ async fn upgrade_first(State(core): State<Arc<Core>>, mut request: Request, next
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answer.insert(UPGRADE, HeaderValue::from_static("websocket"));
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    // Clients that offer a subprotocol fail without an answer to it.
-    if let Some(first) = subprotocols(headers)
-        .next()
-        .and_then(|first| HeaderValue::from_str(first).ok())
-    {
-        answer.insert(SEC_WEBSOCKET_PROTOCOL, first);
+    // Clients that offer a subprotocol fail without an answer to it. v1 answers to the first one, whatever it is.
+    let is_v2 = subprotocols(headers).any(|name| name == v2::SUBPROTOCOL);
+    let chosen = if is_v2 {
+        Some(v2::SUBPROTOCOL)
+    } else {
+        subprotocols(headers).next()
+    };
+    if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(name).ok()) {
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     if let Ok(instance) = HeaderValue::from_str(core.own.id()) {
         answer.insert(INSTANCE, instance);
@@ -93,6 +98,18 @@ async fn upgrade_first(State(core): State<Arc<Core>>, mut request: Request, next
     core.sessions
         .spawn(session::run(Arc::clone(&core), upgrade, hello, permit));
     response
+}
+
+/// Requests without an upgrade: as the Node services have it, the whole URL counts, so that a query is another URL, and
+/// the method does not.
+async fn plain(mut request: Request, next: Next) -> Response {
+    if request.uri().query().is_some() {
+        return upgrade_required().await;
+    }
+    if request.method() != Method::HEAD {
+        *request.method_mut() = Method::GET;
+    }
+    next.run(request).await
 }
 
 fn wants_websocket(headers: &HeaderMap) -> bool {

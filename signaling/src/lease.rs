@@ -138,15 +138,20 @@ fn renewed(core: &Core, renewal: Renewal) {
 
 /// Tells everybody of a member of a dead instance.
 fn bury(core: &Core, reaped: Reaped) {
-    let Reaped { room, member, left } = reaped;
+    let Reaped {
+        room,
+        member,
+        instance,
+        left,
+    } = reaped;
     core.metrics.seats_reaped.inc();
     if let Some(cell) = core.rooms.find(&room) {
         core.update(&cell, Source::Here, |inner| {
-            inner.room.remote_left(member, Departure::Left)
+            inner.room.remote_left(member, &instance, Departure::Left)
         });
     }
     let told: SmallVec<_> = left.into_iter().map(|seat| seat.instance).collect();
-    farewell(core, &room, member, Departure::Left, told);
+    farewell(core, &room, member, &instance, Departure::Left, told);
 }
 
 fn reassert(core: &Core) {

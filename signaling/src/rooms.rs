@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::conn::Conn;
 use crate::limits::Bucket;
 use crate::metrics::GaugeGuard;
-use crate::room::{Room, View};
+use crate::room::{Bounds, Room, View};
 
 const SHARDS: usize = 32;
 
@@ -48,6 +48,15 @@ pub(crate) struct RoomInner {
 /// Connections of the local members of a room.
 pub(crate) type Conns = SmallVec<[(MemberId, Arc<Conn>); 2]>;
 
+impl RoomCell {
+    /// Writes what its sockets get of a burst.
+    pub(crate) fn flush(&self) {
+        for (_, conn) in &self.inner.lock().conns {
+            conn.flush();
+        }
+    }
+}
+
 impl Rooms {
     pub(crate) fn new(own: Instance, gauge: Gauge) -> Self {
         let shards = std::array::from_fn(|_| Mutex::default());
@@ -67,7 +76,14 @@ impl Rooms {
     }
 
     /// The room `id`, made if it is not there, and the view of the one who enters. `limit`: messages in a room.
-    pub(crate) fn enter(&self, id: &RoomId, limit: u32, now: Instant) -> (Arc<RoomCell>, View) {
+    /// `bounds`: what is kept for members that are away.
+    pub(crate) fn enter(
+        &self,
+        id: &RoomId,
+        limit: u32,
+        bounds: Bounds,
+        now: Instant,
+    ) -> (Arc<RoomCell>, View) {
         let mut shard = self.shard(id).lock();
         let cell = shard.entry(id.clone()).or_insert_with(|| {
             let room = Room::new(self.own.clone());
@@ -82,7 +98,10 @@ impl Rooms {
                 _gauge: GaugeGuard::new(&self.gauge),
             })
         });
-        let view = cell.inner.lock().room.enter();
+        let mut inner = cell.inner.lock();
+        inner.room.set_bounds(bounds);
+        let view = inner.room.enter();
+        drop(inner);
         (Arc::clone(cell), view)
     }
 

@@ -1,11 +1,13 @@
 //! What this instance tells the store of seats, except for joins: seats given back, seats asserted, questions.
 //!
 //! A seat that could not be given back would be a ghost for as long as this instance lives. So it is tried
-//! until the store took it; a connection that ends costs one entry here and nothing else.
+//! until the store took it; a connection that ends costs one entry here and nothing else. A join or an assertion that was
+//! not answered may still be on its way, and must not take the seat again: after any failure seats are given back *for
+//! good* for a while.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::{Instance, Join, MemberId, OccupancyError, Seat};
@@ -19,6 +21,7 @@ use tracing::debug;
 use crate::close::Close;
 use crate::core::{Core, Source};
 use crate::lane::{Origin, Outgoing};
+use crate::resume_token::may_come_back;
 use crate::room::{Departure, Given, Notice, View};
 use crate::rooms::RoomCell;
 
@@ -26,6 +29,8 @@ use crate::rooms::RoomCell;
 const AT_ONCE: usize = 64;
 /// Pause before a seat is given back again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long after a failure calls from before it may still be on their way.
+const DOUBT: Duration = Duration::from_mins(1);
 
 /// What is still to be told. There is at most one entry per seat given back, one per seat asserted and one per
 /// question, so it is bounded by the connections.
@@ -42,6 +47,8 @@ struct Queue {
     /// Members in `jobs` whose seats are to be asserted.
     asserting: HashSet<MemberId>,
     running: usize,
+    /// When a call failed last.
+    failed_at: Option<Instant>,
 }
 
 pub(crate) enum Job {
@@ -55,6 +62,8 @@ pub(crate) enum Job {
     },
     /// Assert the seat of a local member.
     Assert { cell: Arc<RoomCell>, member: MemberId },
+    /// Note that the connection of a local member is lost.
+    Away { cell: Arc<RoomCell>, member: MemberId },
     /// Ask who sits in a room.
     Ask { cell: Arc<RoomCell>, view: View },
 }
@@ -87,6 +96,17 @@ impl Seating {
             }
             done.await;
         }
+    }
+
+    /// A call for a seat failed: it may have been done, and may yet be.
+    pub(crate) fn failed(&self, error: &OccupancyError) {
+        // The link itself warns of an outage; a single failure is a detail.
+        debug!(%error, "the store of seats did not answer");
+        self.queue.lock().failed_at = Some(Instant::now());
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.queue.lock().failed_at.is_some_and(|at| at.elapsed() < DOUBT)
     }
 
     fn take(&self) -> Option<Job> {
@@ -130,12 +150,13 @@ async fn perform(core: &Core, job: Job) {
             told,
         } => give_back(core, room, member, departure, told).await,
         Job::Assert { cell, member } => assert(core, &cell, member).await,
+        Job::Away { cell, member } => note_away(core, &cell, member).await,
         Job::Ask { cell, view } => {
             let seats = core
                 .seats
                 .seats(&cell.id)
                 .await
-                .map_err(|error| note(&error))
+                .map_err(|error| core.seating.failed(&error))
                 .ok();
             core.update(&cell, Source::Here, |inner| {
                 inner.room.answer(view, seats.as_deref())
@@ -151,13 +172,21 @@ async fn give_back(
     departure: Departure,
     mut told: SmallVec<[Instance; 1]>,
 ) {
-    match core.seats.leave(&room, member, &core.own).await {
+    // A member that may come back by its secret must not be refused then.
+    let given_back = if core.seating.is_in_doubt() && !may_come_back(member) {
+        core.seats.leave_for_good(&room, member, &core.own).await
+    } else {
+        core.seats.leave(&room, member, &core.own).await
+    };
+    match given_back {
+        // It sits at another instance by now, and has not left.
+        Ok(left) if !left.had_seat && left.seats.iter().any(|seat| seat.member == member) => {}
         Ok(left) => {
-            told.extend(left.into_iter().map(|seat| seat.instance));
-            farewell(core, &room, member, departure, told);
+            told.extend(left.seats.into_iter().map(|seat| seat.instance));
+            farewell(core, &room, member, &core.own, departure, told);
         }
         Err(error) => {
-            note(&error);
+            core.seating.failed(&error);
             tokio::time::sleep(RETRY).await;
             core.seating.push(Job::Leave {
                 room,
@@ -169,18 +198,33 @@ async fn give_back(
     }
 }
 
-/// Tells other instances that a member is gone.
+/// Whoever needs the seat of a member that is away may have it. If the store does not hear of it, he has to wait.
+async fn note_away(core: &Core, cell: &RoomCell, member: MemberId) {
+    let seat = cell.inner.lock().room.seat(member);
+    if let Some(seat) = seat.filter(|seat| seat.away)
+        && let Err(error) = core.seats.set_away(&cell.id, &seat).await
+    {
+        core.seating.failed(&error);
+    }
+}
+
+/// Tells other instances that a member, whose seat was at `instance`, is gone.
 pub(crate) fn farewell(
     core: &Core,
     room: &RoomId,
     member: MemberId,
+    instance: &Instance,
     departure: Departure,
     mut told: SmallVec<[Instance; 1]>,
 ) {
     told.sort();
     told.dedup();
     for to in told.into_iter().filter(|instance| *instance != core.own) {
-        let notice = Notice::Left { member, departure };
+        let notice = Notice::Left {
+            member,
+            instance: instance.clone(),
+            departure,
+        };
         core.lane.push(Outgoing {
             to,
             origin: Origin::Named(room.clone()),
@@ -195,27 +239,32 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
     };
     let capacity = core.settings.load().cluster.rooms.capacity;
     match core.seats.assert(&cell.id, &seat, capacity).await {
-        Ok(Join::Joined { join, others, reaped }) => {
+        Ok(Join::Joined {
+            join,
+            others,
+            reaped,
+            taken,
+            ..
+        }) => {
             let mut present = true;
             core.update(cell, Source::Here, |inner| {
                 let given = Given {
                     join,
                     others: &others,
                     reaped: &reaped,
+                    moved_from: None,
+                    taken,
                 };
                 let (effects, is_present) = inner.room.asserted(view, member, given);
                 present = is_present;
                 effects
             });
             if !present {
-                let job = Job::Leave {
-                    room: cell.id.clone(),
-                    member,
-                    departure: Departure::Left,
-                    told: SmallVec::new(),
-                };
-                core.seating.push(job);
+                core.seating.push(Job::give_back_again(cell, member));
             }
+        }
+        Ok(Join::Elsewhere) => {
+            core.update(cell, Source::Here, |inner| inner.room.asserted_elsewhere(view));
         }
         Ok(Join::Full) => {
             let mut inner = cell.inner.lock();
@@ -225,8 +274,27 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
             }
         }
         Err(error) => {
-            note(&error);
-            cell.inner.lock().room.assert_failed(view);
+            core.seating.failed(&error);
+            let present = {
+                let room = &mut cell.inner.lock().room;
+                room.assert_failed(view);
+                room.seat(member).is_some()
+            };
+            if !present {
+                core.seating.push(Job::give_back_again(cell, member));
+            }
+        }
+    }
+}
+
+impl Job {
+    /// A member that has left may have been given its seat once more.
+    fn give_back_again(cell: &RoomCell, member: MemberId) -> Self {
+        Self::Leave {
+            room: cell.id.clone(),
+            member,
+            departure: Departure::Left,
+            told: SmallVec::new(),
         }
     }
 }
@@ -235,9 +303,4 @@ fn begin_assert(cell: &RoomCell, member: MemberId) -> Option<(Seat, View)> {
     let mut inner = cell.inner.lock();
     let seat = inner.room.seat(member)?;
     Some((seat, inner.room.asserting()))
-}
-
-/// The link itself warns of an outage; a single failure is a detail.
-fn note(error: &OccupancyError) {
-    debug!(%error, "the store of seats did not answer");
 }

@@ -1,8 +1,13 @@
 //! The life of one connection: admission, a seat, messages, the end.
 //!
-//! Nothing is read from the socket before its member has a seat. What the peer sends meanwhile waits in the
-//! kernel, so that nothing of it is lost and a bad frame can do no harm. The seat is given back in one place
-//! ([`Place`]'s `Drop`), however the session ends.
+//! Nothing is read from the socket before its member has a seat, except the `hello` with which a peer that speaks v2 begins.
+//! What the peer sends meanwhile waits in the kernel, so that nothing of it is lost and a bad frame can do no harm. The seat is
+//! given back in one place ([`Place`]'s `Drop`), however the session ends.
+
+mod ice;
+mod place;
+mod receive;
+mod v2;
 
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -10,28 +15,26 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use berth_crds::settings::RoomId;
 use berth_dataplane::http::{ConnectionIo, ConnectionPermit};
-use berth_dataplane::occupancy::OccupancyError;
-use berth_dataplane::occupancy::{Join, MemberId};
+use berth_dataplane::occupancy::{Claim, Join, OccupancyError};
 use berth_dataplane::redis::RedisError;
+use berth_dataplane::settings::SignalingView;
 use berth_dataplane::shutdown::Phase;
 use hyper::upgrade::OnUpgrade;
-use smallvec::SmallVec;
 use tokio::time::Sleep;
 use tracing::debug;
-use uuid::Uuid;
 
-use crate::admission::{self, Hello};
+use crate::admission::{self, Admitted, Hello};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, Source, unix_seconds};
+use crate::events;
 use crate::limits::{Bucket, Client};
-use crate::metrics::{DropReason, GaugeGuard, JoinResult};
-use crate::protocol::v1::{self, Verdict};
-use crate::room::{Departure, Given, View};
-use crate::rooms::RoomCell;
-use crate::seating::Job;
+use crate::metrics::{GaugeGuard, JoinResult};
+use crate::room::Given;
+use ice::IceRefresh;
+use place::Place;
+use v2::Newcomer;
 
 /// How long a closed peer may take to answer the close frame.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -41,37 +44,24 @@ struct Session {
     place: Place,
     client: Arc<Client>,
     messages: Bucket,
+    /// Of the message that is dealt with.
+    source: Source,
     /// When its token ends it.
     ends: Option<Pin<Box<Sleep>>>,
+    /// Of a peer that speaks v2.
+    ice: Option<Box<IceRefresh>>,
     _gauge: GaugeGuard,
-}
-
-/// A place in a room, from asking for a seat on. Dropping it leaves the room and gives the seat back.
-struct Place {
-    core: Arc<Core>,
-    conn: Arc<Conn>,
-    cell: Arc<RoomCell>,
-    member: MemberId,
-    stage: Stage,
-}
-
-enum Stage {
-    /// The store was asked; it may have given a seat even if it does not answer.
-    Entering(View),
-    Seated,
-    /// The store gave no seat.
-    Refused,
 }
 
 /// Runs a connection from its upgrade to its end.
 pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permit: ConnectionPermit) {
     let _permit = permit;
-    let Some(conn) = upgraded(&core, upgrade).await else {
+    let Some(conn) = upgraded(&core, upgrade, hello.speaks_v2()).await else {
         return;
     };
     let registration = core.connections.register(&conn);
     // What only the beginning and the end need is not kept while the connection lives.
-    match Box::pin(enter(&core, &conn, hello)).await {
+    match Box::pin(seat(&core, &conn, hello)).await {
         Ok(session) => session.run().await,
         Err(close) => conn.close(close),
     }
@@ -88,7 +78,7 @@ pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permi
 }
 
 /// The socket behind an upgraded request.
-async fn upgraded(core: &Core, upgrade: OnUpgrade) -> Option<Arc<Conn>> {
+async fn upgraded(core: &Core, upgrade: OnUpgrade, v2: bool) -> Option<Arc<Conn>> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
@@ -103,6 +93,7 @@ async fn upgraded(core: &Core, upgrade: OnUpgrade) -> Option<Arc<Conn>> {
         parts.io.into_inner(),
         &parts.read_buf,
         &settings.cluster.websocket,
+        v2,
     )))
 }
 
@@ -115,69 +106,53 @@ fn patience(core: &Core) -> Duration {
     left.map_or(FAREWELL, |left| left.mul_f64(0.8).min(FAREWELL))
 }
 
+/// Takes a seat, or tells why there is none.
+async fn seat(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
+    let (room, client) = (hello.room.clone(), hello.client.ip);
+    let session = enter(core, conn, hello).await;
+    match &session {
+        Ok(session) => events::joined(&session.place.cell.id, session.place.member),
+        Err(close) => {
+            core.metrics.refused(*close);
+            events::refused(*close, room.as_deref(), client);
+        }
+    }
+    session
+}
+
 /// Decides about a connection and takes a seat for it.
-async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
+async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<Session, Close> {
     if core.shutdown.phase() >= Phase::Draining {
         return Err(Close::Draining);
     }
     let settings = core.settings.get();
     let limits = &settings.cluster.rate_limits;
-    let admitted = admission::admit(
-        &hello,
-        &settings.cluster,
-        &core.secrets,
-        core.circuit_open(),
-        unix_seconds(),
-    )?;
-    let started = Instant::now();
-    let client = core.clients.client(hello.client.ip, limits, started);
-    if !client.connect(limits, started) {
-        return Err(Close::RateLimited);
+    let room = admission::qualify(&hello, &settings.cluster, core.circuit_open())?;
+    let hello_ip = hello.client.ip;
+    let client = core.clients.client(hello_ip, limits, Instant::now());
+    let connect = || {
+        let now = Instant::now();
+        if client.connect(limits, now) {
+            return Ok(());
+        }
+        events::over_connection_limit(hello_ip, client.connect_wait(limits, now));
+        Err(Close::RateLimited)
+    };
+    let mut newcomer = None;
+    if hello.speaks_v2() {
+        // Before anything is awaited of a peer that may never say it.
+        connect()?;
+        newcomer = Some(v2::greet(conn, &mut hello).await?);
+    }
+    let resumes = newcomer.as_ref().is_some_and(Newcomer::resumes);
+    let admitted = admission::admit(core, &hello, &settings.cluster, room, resumes).await?;
+    if let Some(newcomer) = &newcomer {
+        newcomer.must_be(&admitted.identity)?;
+    } else {
+        connect()?;
     }
     drop(hello);
-    let mut place = Place::new(core, conn, &admitted.room, limits.messages_per_room);
-    let joined = core
-        .seats
-        .join(
-            &admitted.room,
-            place.member,
-            &core.own,
-            settings.cluster.rooms.capacity,
-        )
-        .await;
-    core.metrics.join_seconds.observe(started.elapsed().as_secs_f64());
-    match joined {
-        Ok(Join::Joined { join, others, reaped }) => {
-            place.seated(Given {
-                join,
-                others: &others,
-                reaped: &reaped,
-            });
-        }
-        Ok(Join::Full) => {
-            place.refused();
-            core.metrics.joined(JoinResult::Full);
-            return Err(Close::RoomFull);
-        }
-        Err(error) => {
-            debug!(%error, "a join failed");
-            if matches!(&error, OccupancyError::Redis(error) if error.had_no_effect()) {
-                place.refused();
-            }
-            let unavailable = matches!(error, OccupancyError::Redis(RedisError::Unavailable));
-            core.metrics.joined(if unavailable {
-                JoinResult::Unavailable
-            } else {
-                JoinResult::Failed
-            });
-            return Err(if unavailable {
-                Close::ServiceUnavailable
-            } else {
-                Close::InternalError
-            });
-        }
-    }
-    core.metrics.joined(JoinResult::Joined);
+    let (place, ice) = take_seat(core, conn, &settings, newcomer, &admitted).await?;
     let ends = admitted.ends_at.map(|end| {
         let left = Duration::try_from_secs_f64((end - unix_seconds()).max(0.0)).unwrap_or(Duration::MAX);
         Box::pin(tokio::time::sleep(left))
@@ -185,22 +160,130 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Sessi
     Ok(Session {
         place,
         client,
-        messages: Bucket::new(limits.messages_per_client, started),
+        messages: Bucket::new(limits.messages_per_client, Instant::now()),
+        source: Source::Here,
         ends,
+        ice,
         _gauge: GaugeGuard::new(&core.metrics.active_connections),
     })
 }
 
+/// Asks the store for a seat. Of a peer that speaks v2, also when its ICE servers are to be sent again.
+async fn take_seat(
+    core: &Arc<Core>,
+    conn: &Arc<Conn>,
+    settings: &SignalingView,
+    newcomer: Option<Newcomer>,
+    admitted: &Admitted,
+) -> Result<(Place, Option<Box<IceRefresh>>), Close> {
+    let started = Instant::now();
+    let mut place = Place::new(core, conn, &admitted.room, &settings.cluster, newcomer.as_ref());
+    let claim = Claim {
+        member: place.member,
+        instance: core.own.clone(),
+        role: newcomer.as_ref().map(|newcomer| newcomer.role),
+    };
+    // Whoever has a seat keeps it in a room of any capacity, and nobody else gets one in a room of none.
+    let capacity = if admitted.own_seat_only {
+        0
+    } else {
+        settings.cluster.rooms.capacity
+    };
+    let joined = core.seats.join(&admitted.room, &claim, capacity).await;
+    core.metrics.join_seconds.observe(started.elapsed().as_secs_f64());
+    match joined {
+        Ok(Join::Joined {
+            join,
+            others,
+            reaped,
+            held,
+            moved_from,
+            taken,
+        }) => {
+            let given = Given {
+                join,
+                others: &others,
+                reaped: &reaped,
+                moved_from: moved_from.as_ref(),
+                taken,
+            };
+            let hello = newcomer
+                .as_ref()
+                .map(|newcomer| newcomer.hello(core, settings, &admitted.room, held));
+            core.metrics
+                .resumed(newcomer.as_ref().is_some_and(Newcomer::resumes), held);
+            core.metrics.joined(JoinResult::Joined);
+            let (hello, ice) = hello.unzip();
+            place.seated(newcomer, hello, given);
+            Ok((place, ice.map(|ice| Box::new(IceRefresh::from(ice)))))
+        }
+        Ok(Join::Full | Join::Elsewhere) => {
+            place.refused();
+            core.metrics.joined(JoinResult::Full);
+            if admitted.own_seat_only {
+                core.metrics.resume_refused();
+            }
+            Err(match newcomer {
+                _ if admitted.own_seat_only => Close::Unauthorized,
+                Some(_) => Close::NoSeat,
+                None => Close::RoomFull,
+            })
+        }
+        Err(error) => {
+            if had_no_effect(&error) {
+                place.refused();
+            } else {
+                core.seating.failed(&error);
+            }
+            let (result, close) = match error {
+                OccupancyError::Redis(RedisError::Unavailable) | OccupancyError::Blank => {
+                    (JoinResult::Unavailable, Close::ServiceUnavailable)
+                }
+                _ => (JoinResult::Failed, Close::InternalError),
+            };
+            core.metrics.joined(result);
+            Err(close)
+        }
+    }
+}
+
+/// Whether a join that failed has certainly given no seat.
+fn had_no_effect(error: &OccupancyError) -> bool {
+    match error {
+        OccupancyError::Redis(error) => error.had_no_effect(),
+        OccupancyError::Blank => true,
+        OccupancyError::Answer(_) => false,
+    }
+}
+
 impl Session {
     async fn run(mut self) {
+        let (core, cell) = (Arc::clone(&self.place.core), Arc::clone(&self.place.cell));
+        let mut held = false;
         while let Event::Message(message) = self.next().await {
-            let Place { core, cell, .. } = &self.place;
-            let (core, cell) = (Arc::clone(core), Arc::clone(cell));
-            self.receive(&core, &cell, &message);
+            self.source = if self.place.conn.has_message() {
+                Source::Burst
+            } else {
+                Source::Here
+            };
+            held |= self.source == Source::Burst;
+            if self.ice.is_some() {
+                self.receive_v2(&core, &cell, &message);
+            } else {
+                self.receive(&core, &cell, &message);
+            }
             // Our own message made the lane full, or would have to wait behind others: so does the next one.
-            if core.lane.is_full() && cell.inner.lock().room.has_remotes() {
+            let waits = core.lane.is_full() && cell.inner.lock().room.has_remotes();
+            if held && (waits || self.source == Source::Here) {
+                cell.flush();
+                held = false;
+            }
+            if waits {
                 core.lane.space().await;
             }
+        }
+        if held {
+            cell.flush();
         }
     }
 
@@ -213,111 +296,11 @@ impl Session {
                 self.place.conn.close(Close::Unauthorized);
                 self.ends = None;
             }
+            if let Some(ice) = &mut self.ice {
+                ice.poll(&self.place, context);
+            }
             self.place.conn.poll_next(context)
         })
         .await
-    }
-
-    /// One message, in the order of checks that clients know.
-    fn receive(&mut self, core: &Core, cell: &Arc<RoomCell>, message: &[u8]) {
-        let now = Instant::now();
-        let settings = core.settings.load();
-        let limits = &settings.cluster.rate_limits;
-        if !self.messages.take(limits.messages_per_client, now) {
-            return core.metrics.dropped(DropReason::ClientRate, 1);
-        }
-        let text = match v1::judge(message) {
-            Verdict::Relay(text) => text,
-            Verdict::NotJson => return core.metrics.dropped(DropReason::NotJson, 1),
-            Verdict::SchemaError => {
-                core.metrics.schema_rejections.inc();
-                self.place.conn.deliver(&v1::SCHEMA_ERROR);
-                return core.metrics.dropped(DropReason::Schema, 1);
-            }
-        };
-        if !self.client.message(limits, now) {
-            return core.metrics.dropped(DropReason::IpRate, 1);
-        }
-        core.update(cell, Source::Here, |inner| {
-            if !inner.messages.take(limits.messages_per_room, now) {
-                core.metrics.dropped(DropReason::RoomRate, 1);
-                return SmallVec::new();
-            }
-            core.metrics.messages_forwarded.inc();
-            let early = inner.room.early();
-            let effects = inner.room.message(self.place.member, text);
-            if inner.room.early() > early {
-                core.metrics.early_buffered.inc();
-            }
-            effects
-        });
-        core.metrics.fanout_seconds.observe(now.elapsed().as_secs_f64());
-    }
-}
-
-impl Place {
-    /// Enters a room. `limit`: messages in a room.
-    fn new(core: &Arc<Core>, conn: &Arc<Conn>, room: &RoomId, limit: u32) -> Self {
-        let (cell, view) = core.rooms.enter(room, limit, Instant::now());
-        Self {
-            core: Arc::clone(core),
-            conn: Arc::clone(conn),
-            cell,
-            member: MemberId(Uuid::new_v4()),
-            stage: Stage::Entering(view),
-        }
-    }
-
-    /// The store gave a seat.
-    fn seated(&mut self, given: Given<'_>) {
-        let Stage::Entering(view) = std::mem::replace(&mut self.stage, Stage::Seated) else {
-            return;
-        };
-        self.core.update(&self.cell, Source::Here, |inner| {
-            inner.conns.push((self.member, Arc::clone(&self.conn)));
-            inner.room.seated(view, self.member, given)
-        });
-    }
-
-    /// The store gave no seat.
-    fn refused(&mut self) {
-        if let Stage::Entering(view) = std::mem::replace(&mut self.stage, Stage::Refused) {
-            self.cell.inner.lock().room.turned_away(view);
-        }
-    }
-
-    /// Leaves the room and gives the seat back.
-    fn leave(&mut self) {
-        let drained = self.conn.closed() == Some(Close::Draining);
-        let departure = if drained {
-            Departure::Drained
-        } else {
-            Departure::Left
-        };
-        let mut told = SmallVec::new();
-        match self.stage {
-            Stage::Refused => return,
-            Stage::Entering(_) => self.refused(),
-            Stage::Seated => self.core.update(&self.cell, Source::Here, |inner| {
-                inner.conns.retain(|(member, _)| *member != self.member);
-                let (effects, knew) = inner.room.leave(self.member, departure);
-                told = knew;
-                effects
-            }),
-        }
-        let room = self.cell.id.clone();
-        self.core.seating.push(Job::Leave {
-            room,
-            member: self.member,
-            departure,
-            told,
-        });
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.leave();
-        self.core.rooms.sweep(&self.cell);
     }
 }

@@ -1,8 +1,19 @@
--- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0.
--- Answers {join, number of members reaped, members reaped..., others...}, or {'full'}.
+-- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0, role,
+-- 'a' or '', when its connection took the seat as far as the caller knows, what the instance knows of its lease, blank_ms.
+-- Answers {join, '1' if the member had a seat, the instance that it has left or '', when its connection took the seat,
+-- number of members gone, members gone and their instances..., others...}, {'full'}, {'blank', ms to wait}, or, to a seat
+-- that is asserted and was taken at another instance since, {'elsewhere'}.
 local prefix, room, member, instance = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local capacity, ttl_ms, keep_ms, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
-local earlier = tonumber(ARGV[9])
+local earlier, role, away, taken = tonumber(ARGV[9]), ARGV[10], ARGV[11], tonumber(ARGV[12])
+local key = KEYS[1]
+berth_note_loss(prefix, instance, tonumber(ARGV[13]), tonumber(ARGV[14]))
+if earlier == 0 then
+  local left_ms = redis.call('PTTL', prefix .. 'blank')
+  if left_ms > 0 then return {'blank', berth_integer(left_ms)} end
+end
+-- It was given back for good before this call came through.
+if redis.call('EXISTS', berth_gone_key(prefix, member)) == 1 then return {'full'} end
 local now_us = berth_now_us()
 local now_ms = math.floor(now_us / 1000)
 -- A lease that the store lost must not make the new seat a dead one; the renewal tells the instance of the loss.
@@ -12,15 +23,43 @@ if berth_lapsed(prefix, instance, now_ms, lease_ms) then
   redis.call('PEXPIRE', prefix .. 'instances', keep_ms)
   redis.call('PEXPIRE', prefix .. 'lapsed', keep_ms)
 end
+-- The seat that the member has, be it at an instance that died: it comes back before anybody else took it.
+local held, holder = nil, ''
+local value = redis.call('HGET', key, member)
+if value then
+  local flags
+  held, holder, flags = berth_seat(value)
+  held = tonumber(held)
+  local known = tonumber(string.match(flags, '%d+') or 0)
+  if earlier > 0 and holder ~= instance and known > taken then return {'elsewhere'} end
+  taken = math.max(taken, known)
+end
+-- The clock goes on where the store begins anew.
+if earlier == 0 then taken = math.max(taken + 1, now_us) end
+local flags = role
+if role ~= '' then flags = role .. berth_integer(taken) .. away end
 local last, members = berth_room(prefix, room, now_ms)
-local held, others = nil, 0
+local sits, others = false, 0
 for _, seat in ipairs(members) do
-  if seat.member == member then held = seat.join else others = others + 1 end
+  if seat.member == member then sits = true else others = others + 1 end
 end
 -- Who sits keeps the seat, also where the capacity was lowered meanwhile.
-if not held and others >= capacity then return {'full'} end
+local evicted = nil
+if not sits and others >= capacity then
+  evicted = others == capacity and berth_evictable(members, member, role)
+  if not evicted then return {'full'} end
+end
 -- Only now: whoever takes seats away tells those who are left, and who is refused tells nobody.
-local reaped = berth_prune(prefix, room, now_ms, ttl_ms)
+if value and holder ~= instance then
+  redis.call('SREM', berth_seats_key(prefix, holder), member .. ' ' .. room)
+  redis.call('HSET', key, member, berth_integer(held) .. '|' .. instance .. '|' .. flags)
+end
+local gone = berth_prune(prefix, room, now_ms, ttl_ms)
+if evicted then
+  berth_unseat(prefix, room, evicted.member, evicted.instance, ttl_ms)
+  gone[#gone + 1] = evicted.member
+  gone[#gone + 1] = evicted.instance
+end
 local join = held
 if not join and earlier > 0 then
   join = earlier
@@ -31,14 +70,16 @@ if not join then
   if last == 0 then join = now_us else join = last + 1 end
 end
 if join > last then last = join end
-local key = KEYS[1]
-redis.call('HSET', key, member, berth_integer(join) .. '|' .. instance, '#', berth_integer(last))
+redis.call('HSET', key, member, berth_integer(join) .. '|' .. instance .. '|' .. flags, '#', berth_integer(last))
 redis.call('PEXPIRE', key, keep_ms)
 local seats = berth_seats_key(prefix, instance)
 redis.call('SADD', seats, member .. ' ' .. room)
 redis.call('PEXPIRE', seats, keep_ms)
 berth_touch(prefix, room)
-local answer = {berth_integer(join), #reaped}
-for _, gone in ipairs(reaped) do answer[#answer + 1] = gone end
-for _, part in ipairs(berth_list(members, member)) do answer[#answer + 1] = part end
+local moved = ''
+if value and holder ~= instance then moved = holder end
+local answer = {berth_integer(join), held and '1' or '0', moved, berth_integer(taken), berth_integer(#gone / 2)}
+for _, part in ipairs(gone) do answer[#answer + 1] = part end
+local _, sitting = berth_room(prefix, room, now_ms)
+for _, part in ipairs(berth_list(sitting, member)) do answer[#answer + 1] = part end
 return answer

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use berth_crds::settings::RoomId;
 use parking_lot::Mutex;
 
-use super::{Instance, Join, MemberId, Renewal, RoomState, Seat};
+use super::{Claim, Gone, Instance, Join, Left, MemberId, Renewal, RoomState, Seat};
 
 /// Rooms of one process; clones share them.
 #[derive(Clone, Default)]
@@ -23,6 +23,8 @@ struct State {
     watched: HashMap<RoomId, String>,
     /// Watched rooms whose members changed, by pool. Bounded by the watched rooms.
     touched: HashMap<String, BTreeSet<RoomId>>,
+    /// Highest join number given out in any room: one that begins anew within the same µs starts above it.
+    highest: u64,
     /// A signaling server runs in this process.
     live: bool,
 }
@@ -35,77 +37,118 @@ struct Room {
 
 impl MemoryRooms {
     /// See [`super::Seats::join`].
-    pub fn join(&self, room: &RoomId, member: MemberId, instance: &Instance, capacity: u16) -> Join {
-        self.seat(room, member, instance, capacity, None)
+    pub fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Join {
+        let seat = Seat {
+            member: claim.member,
+            instance: claim.instance.clone(),
+            join: 0,
+            role: claim.role,
+            away: false,
+            taken: 0,
+        };
+        self.seat(room, seat, capacity)
     }
 
     /// See [`super::Seats::assert`].
     pub fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Join {
-        self.seat(room, seat.member, &seat.instance, capacity, Some(seat.join))
+        self.seat(room, seat.clone(), capacity)
     }
 
-    fn seat(
-        &self,
-        id: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        capacity: u16,
-        earlier: Option<u64>,
-    ) -> Join {
+    /// Seats a member; with join number 0, under a new one.
+    fn seat(&self, id: &RoomId, mut seat: Seat, capacity: u16) -> Join {
         let mut state = self.state.lock();
+        let state = &mut *state;
         let room = state.rooms.entry(id.clone()).or_default();
-        let others: Vec<Seat> = room
-            .seats
-            .iter()
-            .filter(|seat| seat.member != member)
-            .cloned()
-            .collect();
-        let held = room
-            .seats
-            .iter()
-            .find(|seat| seat.member == member)
-            .map(|seat| seat.join);
+        let held = room.seats.iter().find(|held| held.member == seat.member).cloned();
+        let known = held.as_ref().map_or(0, |held| held.taken);
+        if held
+            .as_ref()
+            .is_some_and(|held| seat.join > 0 && held.instance != seat.instance && known > seat.taken)
+        {
+            return Join::Elsewhere;
+        }
+        seat.taken = seat.taken.max(known);
+        if seat.join == 0 {
+            seat.taken = now_micros().max(seat.taken + 1);
+        }
+        let taken = seat.taken;
+        let others = room.seats.len() - usize::from(held.is_some());
+        let mut reaped = Vec::new();
         // Who sits keeps the seat, also where the capacity was lowered meanwhile.
-        if held.is_none() && others.len() >= usize::from(capacity) {
-            return Join::Full;
+        if held.is_none() && others >= usize::from(capacity) {
+            let evicted = room.evictable(&seat).filter(|_| others == usize::from(capacity));
+            let Some(evicted) = evicted else {
+                return Join::Full;
+            };
+            room.seats.retain(|held| held.member != evicted.member);
+            reaped.push(evicted);
         }
-        let join = held.or(earlier).unwrap_or_else(|| {
-            if room.last == 0 {
-                now_micros()
-            } else {
-                room.last + 1
-            }
-        });
-        room.last = room.last.max(join);
-        if held.is_none() {
-            room.seats.push(Seat {
-                member,
-                instance: instance.clone(),
-                join,
-            });
+        let is_new = room.last == 0;
+        if is_new {
+            // Also where a seat of an earlier life is asserted: numbers given out since must not be given out again.
+            room.last = now_micros().max(state.highest + 1);
         }
+        seat.join = match &held {
+            Some(held) => held.join,
+            None if seat.join > 0 => seat.join,
+            None if is_new => room.last,
+            None => room.last + 1,
+        };
+        room.last = room.last.max(seat.join);
+        state.highest = state.highest.max(seat.join);
+        let join = seat.join;
+        let moved_from = held
+            .as_ref()
+            .map(|held| held.instance.clone())
+            .filter(|held| *held != seat.instance);
+        room.seats.retain(|held| held.member != seat.member);
+        let others = room.seats.clone();
+        room.seats.push(seat);
         state.touch(id);
         Join::Joined {
             join,
             others,
-            reaped: Vec::new(),
+            reaped,
+            held: held.is_some(),
+            moved_from,
+            taken,
+        }
+    }
+
+    /// See [`super::Seats::set_away`].
+    pub fn set_away(&self, id: &RoomId, seat: &Seat) {
+        let mut state = self.state.lock();
+        let room = state.rooms.get_mut(id);
+        let held = room.and_then(|room| {
+            room.seats
+                .iter_mut()
+                .find(|held| held.member == seat.member && held.instance == seat.instance)
+        });
+        if let Some(held) = held {
+            held.away = seat.away;
         }
     }
 
     /// See [`super::Seats::leave`].
-    pub fn leave(&self, id: &RoomId, member: MemberId) -> Vec<Seat> {
+    pub fn leave(&self, id: &RoomId, member: MemberId, instance: &Instance) -> Left {
         let mut state = self.state.lock();
+        let mut left = Left {
+            had_seat: false,
+            seats: Vec::new(),
+        };
         let Some(room) = state.rooms.get_mut(id) else {
-            return Vec::new();
+            return left;
         };
         let before = room.seats.len();
-        room.seats.retain(|seat| seat.member != member);
-        let left = room.seats.clone();
-        if left.len() == before {
+        room.seats
+            .retain(|seat| seat.member != member || seat.instance != *instance);
+        left.seats.clone_from(&room.seats);
+        left.had_seat = left.seats.len() < before;
+        if !left.had_seat {
             return left;
         }
         // The matchmaker has to see the last join number until it looked at the room.
-        if left.is_empty() && !state.watched.contains_key(id) {
+        if left.seats.is_empty() && !state.watched.contains_key(id) {
             state.rooms.remove(id);
         }
         state.touch(id);
@@ -185,6 +228,18 @@ impl State {
 }
 
 impl Room {
+    /// The member whose connection is away and who has to make room for a newcomer, if there is one: one of the same role
+    /// before others, because it may be the same person, and then who joined first.
+    fn evictable(&self, newcomer: &Seat) -> Option<Gone> {
+        let away = self.seats.iter().filter(|seat| seat.away);
+        let same = |seat: &Seat| newcomer.role.is_some() && seat.role == newcomer.role;
+        let evicted = away.min_by_key(|seat| (!same(seat), seat.join))?;
+        Some(Gone {
+            member: evicted.member,
+            instance: evicted.instance.clone(),
+        })
+    }
+
     fn state(&self) -> RoomState {
         let mut members: Vec<u64> = self.seats.iter().map(|seat| seat.join).collect();
         members.sort_unstable();
@@ -198,4 +253,44 @@ impl Room {
 fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Many lives of a room within one µs of the clock.
+    #[test]
+    fn a_room_that_begins_anew_at_once_starts_above() {
+        let (rooms, room) = (MemoryRooms::default(), RoomId::parse("r", 64).unwrap());
+        let (member, here) = (MemberId(Uuid::from_u128(1)), Instance::new("i1", 1));
+        let mut last = 0;
+        for _ in 0..20_000 {
+            let Join::Joined { join, .. } = rooms.join(&room, &Claim::new(member, &here), 1) else {
+                panic!("there is a seat")
+            };
+            assert!(join > last, "{join} after {last}");
+            last = join;
+            rooms.leave(&room, member, &here);
+        }
+    }
+
+    #[test]
+    fn a_seat_of_an_earlier_life_takes_no_number_twice() {
+        let (rooms, room) = (MemoryRooms::default(), RoomId::parse("r", 64).unwrap());
+        let here = Instance::new("i1", 1);
+        let claim = |member| Claim::new(MemberId(Uuid::from_u128(member)), &here);
+        let joins = |member| match rooms.join(&room, &claim(member), 8) {
+            Join::Joined { join, .. } => join,
+            other => panic!("{other:?}"),
+        };
+        let first = joins(1);
+        rooms.leave(&room, claim(1).member, &here);
+        let second = joins(2);
+        rooms.leave(&room, claim(2).member, &here);
+        rooms.assert(&room, &Seat::new(claim(1).member, here.clone(), first), 8);
+        assert!(joins(3) > second);
+    }
 }

@@ -8,6 +8,8 @@
 //! - Each seat has a *join number*. Within the life of a room they are consecutive, and a room that begins anew starts
 //!   above every earlier number (at the clock, in µs). So whoever noted the last number knows afterwards how many have joined
 //!   since, even those who left again.
+//! - A store that came back empty is *blank*: it gives out no new seats, and tells the matchmaker nothing, until the
+//!   instances have had time to assert the seats that they hold.
 //! - A *watched* room puts itself on its pool's list of touched rooms, in the same atomic step in which its members change.
 //!
 //! Two implementations: [`memory`] for one process, [`shared`] on Redis. In Redis every step is one script call;
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use berth_crds::settings::RoomId;
 use uuid::Uuid;
 
+use crate::match_token::Role;
 use crate::redis::RedisError;
 
 pub use memory::MemoryRooms;
@@ -45,6 +48,14 @@ impl Instance {
     /// `ID@EPOCH`.
     pub fn token(&self) -> &str {
         &self.0
+    }
+
+    /// A number that tells instances apart where the whole name would be too long (FNV-1a, 64 bits): two of those that share a
+    /// room have the same one about never.
+    pub fn short(&self) -> u64 {
+        self.0.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
     }
 
     /// The id without the epoch.
@@ -78,6 +89,42 @@ pub struct Seat {
     pub instance: Instance,
     /// Join number.
     pub join: u64,
+    /// Its role; members that speak protocol v2 have one, others have none.
+    pub role: Option<Role>,
+    /// Its connection is lost and may come back. Its seat goes to a newcomer for whom there is no other.
+    pub away: bool,
+    /// When its connection took the seat, if it speaks protocol v2: µs by the store's clock, and rising from one connection to
+    /// the next. What is said of it with a lower number is old news.
+    pub taken: u64,
+}
+
+/// Who wants a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The member.
+    pub member: MemberId,
+    /// The instance that holds its connection.
+    pub instance: Instance,
+    /// Its role, if it speaks protocol v2.
+    pub role: Option<Role>,
+}
+
+/// A member whose seat was taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The member.
+    pub member: MemberId,
+    /// The instance at which it had its seat.
+    pub instance: Instance,
+}
+
+/// What a leave answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The member had its seat at this instance. If not, it may sit at another one by now.
+    pub had_seat: bool,
+    /// Seats that are left.
+    pub seats: Vec<Seat>,
 }
 
 /// What a join answered.
@@ -89,9 +136,18 @@ pub enum Join {
         join: u64,
         /// All other seats whose instances live.
         others: Vec<Seat>,
-        /// Members whose seats were taken away because their instances are dead. Nobody else tells the others.
-        reaped: Vec<MemberId>,
+        /// Members whose seats were taken away because their instances are dead, or because they are away and this is the
+        /// newcomer who needs the seat. Nobody else tells the others.
+        reaped: Vec<Gone>,
+        /// The member had a seat already.
+        held: bool,
+        /// The other instance at which it had that seat.
+        moved_from: Option<Instance>,
+        /// See [`Seat::taken`].
+        taken: u64,
     },
+    /// The seat that was asserted was taken at another instance since.
+    Elsewhere,
     /// The room has as many members as it may have.
     Full,
 }
@@ -103,8 +159,35 @@ pub struct Reaped {
     pub room: RoomId,
     /// The member that is gone.
     pub member: MemberId,
+    /// Its dead instance.
+    pub instance: Instance,
     /// Seats that are left.
     pub left: Vec<Seat>,
+}
+
+impl Claim {
+    /// The claim of a member that speaks protocol v1.
+    pub fn new(member: MemberId, instance: &Instance) -> Self {
+        Self {
+            member,
+            instance: instance.clone(),
+            role: None,
+        }
+    }
+}
+
+impl Seat {
+    /// The seat of a member that speaks protocol v1.
+    pub fn new(member: MemberId, instance: Instance, join: u64) -> Self {
+        Self {
+            member,
+            instance,
+            join,
+            role: None,
+            away: false,
+            taken: 0,
+        }
+    }
 }
 
 /// What renewing the lease answered.
@@ -125,6 +208,9 @@ pub enum OccupancyError {
     /// Redis did not do it.
     #[error("room store")]
     Redis(#[from] RedisError),
+    /// The store came back empty, and still nobody may be seated.
+    #[error("the room store is empty and waits for those who sit")]
+    Blank,
     /// Redis answered what the script never answers.
     #[error("room store answered {0}")]
     Answer(&'static str),
@@ -149,35 +235,56 @@ pub enum Seats {
 }
 
 impl Seats {
-    /// Takes a seat for `member` on `instance`. Seats of dead instances do not count and are taken away.
-    pub async fn join(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        capacity: u16,
-    ) -> Result<Join, OccupancyError> {
+    /// Takes a seat, or moves the one that the member has, be it away or at another instance, to `claim.instance`. Seats of dead
+    /// instances do not count and are taken away, and so is one of a member that is away if there is no other.
+    pub async fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Result<Join, OccupancyError> {
         match self {
-            Self::Memory(rooms) => Ok(rooms.join(room, member, instance, capacity)),
-            Self::Shared(rooms) => rooms.join(room, member, instance, capacity).await,
+            Self::Memory(rooms) => Ok(rooms.join(room, claim, capacity)),
+            Self::Shared(rooms) => rooms.join(room, claim, capacity).await,
         }
     }
 
-    /// Gives the seat of `member` back and returns who is left. Giving back a seat twice is harmless.
+    /// Notes whether the connection of a member that has its seat at `seat.instance` is away.
+    pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+        match self {
+            Self::Memory(rooms) => {
+                rooms.set_away(room, seat);
+                Ok(())
+            }
+            Self::Shared(rooms) => rooms.set_away(room, seat).await,
+        }
+    }
+
+    /// Gives the seat that `member` has at `instance` back and returns who is left. Giving back a seat twice is harmless.
     pub async fn leave(
         &self,
         room: &RoomId,
         member: MemberId,
         instance: &Instance,
-    ) -> Result<Vec<Seat>, OccupancyError> {
+    ) -> Result<Left, OccupancyError> {
         match self {
-            Self::Memory(rooms) => Ok(rooms.leave(room, member)),
+            Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
             Self::Shared(rooms) => rooms.leave(room, member, instance).await,
         }
     }
 
+    /// The same when the outcome of an earlier call for this member is not known: it may still be under way to the store, and
+    /// finds the room full when it gets there. The member never gets a seat again.
+    pub async fn leave_for_good(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Left, OccupancyError> {
+        match self {
+            Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
+            Self::Shared(rooms) => rooms.leave_for_good(room, member, instance).await,
+        }
+    }
+
     /// Makes sure that a seat taken earlier is still there, after the store lost it or the lease lapsed; keeps its join
-    /// number where it can. [`Join::Full`] when others took the room meanwhile.
+    /// number where it can. [`Join::Full`] when others took the room meanwhile, [`Join::Elsewhere`] when it was the member itself,
+    /// through another instance.
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
         match self {
             Self::Memory(rooms) => Ok(rooms.assert(room, seat, capacity)),

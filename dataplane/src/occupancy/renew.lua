@@ -1,9 +1,10 @@
--- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap.
--- Answers {lost, more to reap, room, member, number of seats left, seats left..., room, ...}.
+-- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap, held, blank_ms.
+-- Answers {lost, more to reap, room, member, its dead instance, number of seats left, seats left..., room, ...}.
 local prefix, instance, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ttl_ms, keep_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local instances = KEYS[1]
 local now_ms = math.floor(berth_now_us() / 1000)
+berth_note_loss(prefix, instance, tonumber(ARGV[7]), tonumber(ARGV[8]))
 -- Both are asked: what is told now must not be told again.
 local lapsed = berth_lapsed(prefix, instance, now_ms, lease_ms)
 local unaware = redis.call('SREM', prefix .. 'lapsed', instance) == 1
@@ -23,14 +24,13 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', berth_integ
     most = most - 1
     local member, room = string.match(entry, '^(%S+) (.*)$')
     -- The member may sit in the room again through another instance.
-    local value = redis.call('HGET', prefix .. 'room:' .. room, member)
-    if value and string.match(value, '^%d+|(.*)$') == dead then
-      berth_unseat(prefix, room, member, dead, ttl_ms)
+    if berth_unseat(prefix, room, member, dead, ttl_ms) then
       local _, members = berth_room(prefix, room, now_ms)
       local left = berth_list(members, '')
       answer[#answer + 1] = room
       answer[#answer + 1] = member
-      answer[#answer + 1] = berth_integer(#left / 3)
+      answer[#answer + 1] = dead
+      answer[#answer + 1] = berth_integer(#left / 4)
       for _, part in ipairs(left) do answer[#answer + 1] = part end
     end
   end

@@ -9,9 +9,11 @@ local function berth_integer(number)
   return string.format('%.0f', number)
 end
 
--- Whether any instance of the signaling server holds a lease: only then does an empty room mean something.
+-- Whether any instance of the signaling server holds a lease, and the store is not *blank*: only then does an empty room
+-- mean something.
 local function berth_occupancy_known(prefix, now_ms)
   return redis.call('ZCOUNT', prefix .. 'instances', '(' .. berth_integer(now_ms), '+inf') > 0
+    and redis.call('EXISTS', prefix .. 'blank') == 0
 end
 
 -- Whether the lease of an instance lives. While the store is *calm*, because it was away for longer than the leases,
@@ -23,7 +25,13 @@ local function berth_live(prefix, instance, now_ms)
   return tonumber(lease) > 0 and redis.call('EXISTS', prefix .. 'calm') == 1
 end
 
--- Last join number and members {member, join, instance} whose instances live.
+-- A seat as it is stored: join number, instance, and flags: nothing, or for a member that speaks protocol v2 its role ('h', 'p'),
+-- when its connection took the seat (µs, rising), and 'a' while its connection is away and may come back.
+local function berth_seat(value)
+  return string.match(value, '^(%d+)|([^|]*)|?(%w*)$')
+end
+
+-- Last join number and members {member, join, instance, flags} whose instances live.
 local function berth_room(prefix, room, now_ms)
   local fields = redis.call('HGETALL', prefix .. 'room:' .. room)
   local last, members = 0, {}
@@ -31,9 +39,9 @@ local function berth_room(prefix, room, now_ms)
     if fields[i] == '#' then
       last = tonumber(fields[i + 1])
     else
-      local join, instance = string.match(fields[i + 1], '^(%d+)|(.*)$')
+      local join, instance, flags = berth_seat(fields[i + 1])
       if berth_live(prefix, instance, now_ms) then
-        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance}
+        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance, flags = flags}
       end
     end
   end

@@ -3,6 +3,11 @@ local function berth_seats_key(prefix, instance)
   return prefix .. 'seats:' .. instance
 end
 
+-- Exists after a member gave its seat back while other calls for it may still be under way.
+local function berth_gone_key(prefix, member)
+  return prefix .. 'gone:' .. member
+end
+
 -- Whether `instance` must take its lease anew. One that lapsed shows that the store, or the way to it, was away: the others
 -- could not renew either and get the length of a lease to say that they live.
 local function berth_lapsed(prefix, instance, now_ms, lease_ms)
@@ -12,17 +17,33 @@ local function berth_lapsed(prefix, instance, now_ms, lease_ms)
   return true
 end
 
--- Takes one seat away. The room keeps its last join number for `ttl_ms` after its last member.
-local function berth_unseat(prefix, room, member, instance, ttl_ms)
-  local key = prefix .. 'room:' .. room
-  if redis.call('HDEL', key, member) == 1 then
-    if redis.call('HLEN', key) <= 1 then redis.call('PEXPIRE', key, ttl_ms) end
-    berth_touch(prefix, room)
+-- A store that came back empty is *blank*: until the instances have had time to assert their seats, a room that is full
+-- looks free. `held`: what an instance knows of its own lease; 0 it never had one, 1 it may have lapsed, 2 it cannot have.
+local function berth_note_loss(prefix, instance, held, blank_ms)
+  if blank_ms == 0 or held == 0 then return end
+  local known = redis.call('ZSCORE', prefix .. 'instances', instance)
+  -- Who lapsed may have been forgotten by the others; that all are unknown is another matter.
+  if held == 2 and not known or held == 1 and redis.call('EXISTS', prefix .. 'instances') == 0 then
+    redis.call('SET', prefix .. 'blank', '1', 'PX', blank_ms, 'NX')
   end
-  redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
 end
 
--- The answer of a room's seats: member, join, instance, member, ...
+-- Takes the seat that a member has at `instance` away; whether there was one. One that it has at another instance by now
+-- is not touched. The room keeps its last join number for `ttl_ms` after its last member.
+local function berth_unseat(prefix, room, member, instance, ttl_ms)
+  local key = prefix .. 'room:' .. room
+  redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
+  local value = redis.call('HGET', key, member)
+  if not value then return false end
+  local _, holder = berth_seat(value)
+  if holder ~= instance then return false end
+  redis.call('HDEL', key, member)
+  if redis.call('HLEN', key) <= 1 then redis.call('PEXPIRE', key, ttl_ms) end
+  berth_touch(prefix, room)
+  return true
+end
+
+-- The answer of a room's seats: member, join, instance, flags, member, ...
 local function berth_list(members, except)
   local list = {}
   for _, seat in ipairs(members) do
@@ -30,22 +51,38 @@ local function berth_list(members, except)
       list[#list + 1] = seat.member
       list[#list + 1] = berth_integer(seat.join)
       list[#list + 1] = seat.instance
+      list[#list + 1] = seat.flags
     end
   end
   return list
 end
 
--- Takes the seats of dead instances out of one room; the members that had them.
+-- Takes the seats of dead instances out of one room; the members that had them and their instances: member, instance, ...
 local function berth_prune(prefix, room, now_ms, ttl_ms)
   local fields, reaped = redis.call('HGETALL', prefix .. 'room:' .. room), {}
   for i = 1, #fields, 2 do
     if fields[i] ~= '#' then
-      local instance = string.match(fields[i + 1], '^%d+|(.*)$')
+      local _, instance = berth_seat(fields[i + 1])
       if not berth_live(prefix, instance, now_ms) then
         berth_unseat(prefix, room, fields[i], instance, ttl_ms)
         reaped[#reaped + 1] = fields[i]
+        reaped[#reaped + 1] = instance
       end
     end
   end
   return reaped
+end
+
+-- The member whose connection is away and who has to make room for a newcomer, if there is one: one of the same role before
+-- others, because it may be the same person, and then who joined first.
+local function berth_evictable(members, newcomer, role)
+  local best, best_rank = nil, nil
+  for _, seat in ipairs(members) do
+    if seat.member ~= newcomer and string.match(seat.flags, 'a$') then
+      local same = role ~= '' and string.sub(seat.flags, 1, 1) == role
+      local rank = (same and 0 or 2 ^ 53) + seat.join
+      if not best or rank < best_rank then best, best_rank = seat, rank end
+    end
+  end
+  return best
 end

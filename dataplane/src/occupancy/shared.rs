@@ -2,14 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use berth_crds::settings::RoomId;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{Instance, Join, MemberId, OccupancyError, Reaped, Renewal, Seat};
+use super::{Claim, Gone, Instance, Join, Left, MemberId, OccupancyError, Reaped, Renewal, Seat};
 use crate::keys::Keys;
+use crate::match_token::Role;
 use crate::redis::{RedisLink, Script};
 
 /// Lua functions that read rooms, to stand at the head of a script: `berth_room(prefix, room, now_ms)`,
@@ -25,6 +27,8 @@ pub const LEASE: Duration = Duration::from_secs(9);
 pub const REASSERT: Duration = Duration::from_mins(20);
 /// How long the state of an occupied room outlives everything that could renew it; three times [`REASSERT`].
 const KEEP: Duration = Duration::from_hours(1);
+/// How long a seat that was given back for good stays so: longer than any call is under way.
+const GONE: Duration = Duration::from_mins(2);
 /// Most seats that one renewal takes away.
 const MOST_REAPED: usize = 256;
 
@@ -36,6 +40,28 @@ pub struct SharedRooms {
     timing: Arc<ArcSwap<Timing>>,
     /// A renewal may have been done without its answer reaching us: what it said is lost.
     unheard: Arc<AtomicBool>,
+    /// See [`SharedRooms::hold_back_after_loss`].
+    holds_back: bool,
+    /// Whose lease was renewed last, and when.
+    renewed: Arc<Mutex<Option<(Instance, Instant)>>>,
+}
+
+/// What a script answered to who wants a seat.
+enum Answer {
+    Join(Join),
+    /// The store is blank for so long.
+    Blank(Duration),
+}
+
+/// What an instance knows of its own lease.
+#[derive(Clone, Copy)]
+enum Held {
+    /// It never had one, or gave it back.
+    Never = 0,
+    /// It may have lapsed.
+    Once = 1,
+    /// It cannot have lapsed.
+    Now = 2,
 }
 
 /// How long things live.
@@ -50,6 +76,7 @@ pub struct Timing {
 struct Scripts {
     join: Script,
     leave: Script,
+    away: Script,
     renew: Script,
     seats: Script,
     release: Script,
@@ -61,6 +88,7 @@ fn scripts() -> &'static Scripts {
     SCRIPTS.get_or_init(|| Scripts {
         join: script(include_str!("join.lua")),
         leave: script(include_str!("leave.lua")),
+        away: script(include_str!("away.lua")),
         renew: script(include_str!("renew.lua")),
         seats: script(include_str!("seats_of_room.lua")),
         release: script(include_str!("release.lua")),
@@ -75,6 +103,38 @@ impl SharedRooms {
             keys: Arc::new(keys),
             timing: Arc::new(ArcSwap::from_pointee(timing)),
             unheard: Arc::default(),
+            holds_back: false,
+            renewed: Arc::default(),
+        }
+    }
+
+    /// Gives out no new seat for two thirds of a lease when the store turns out to have lost its keys (a flush, a restart
+    /// of a Redis without persistence): the rooms that look free may be full, and instances notice only with their
+    /// next renewal. A join waits so long. For whoever serves peers; one instance per `SharedRooms`.
+    #[must_use]
+    pub fn hold_back_after_loss(mut self) -> Self {
+        self.holds_back = true;
+        self
+    }
+
+    fn blank(&self) -> Duration {
+        if self.holds_back {
+            self.timing.load().lease * 2 / 3
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn held(&self, instance: &Instance) -> Held {
+        match &*self.renewed.lock() {
+            Some((renewed, at)) if renewed == instance => {
+                if at.elapsed() < self.timing.load().lease {
+                    Held::Now
+                } else {
+                    Held::Once
+                }
+            }
+            _ => Held::Never,
         }
     }
 
@@ -84,61 +144,91 @@ impl SharedRooms {
     }
 
     /// See [`super::Seats::join`].
-    pub async fn join(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        capacity: u16,
-    ) -> Result<Join, OccupancyError> {
-        self.seat(room, member, instance, capacity, 0).await
+    pub async fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Result<Join, OccupancyError> {
+        let Claim {
+            member,
+            instance,
+            role,
+        } = claim.clone();
+        // Above every earlier number, which only the store knows.
+        let seat = Seat {
+            member,
+            instance,
+            join: 0,
+            role,
+            away: false,
+            taken: 0,
+        };
+        let mut waited = Duration::ZERO;
+        let mut held = self.held(&seat.instance);
+        loop {
+            match self.seat(room, &seat, capacity, held).await? {
+                Answer::Join(join) => return Ok(join),
+                Answer::Blank(left) => {
+                    waited += left;
+                    if waited > self.timing.load().lease {
+                        return Err(OccupancyError::Blank);
+                    }
+                    tokio::time::sleep(left).await;
+                    // The loss is noted; who waited for it must not note it once more.
+                    held = Held::Never;
+                }
+            }
+        }
     }
 
     /// See [`super::Seats::assert`].
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
-        self.seat(room, seat.member, &seat.instance, capacity, seat.join)
-            .await
+        match self.seat(room, seat, capacity, self.held(&seat.instance)).await? {
+            Answer::Join(join) => Ok(join),
+            Answer::Blank(_) => Err(OccupancyError::Answer("blank to an assertion")),
+        }
     }
 
     async fn seat(
         &self,
         room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
+        seat: &Seat,
         capacity: u16,
-        earlier: u64,
-    ) -> Result<Join, OccupancyError> {
+        held: Held,
+    ) -> Result<Answer, OccupancyError> {
         let timing = self.timing.load();
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
-            member.to_string(),
-            instance.to_string(),
+            seat.member.to_string(),
+            seat.instance.to_string(),
             capacity.to_string(),
             timing.room_ttl.as_millis().to_string(),
             (KEEP + timing.room_ttl).as_millis().to_string(),
             timing.lease.as_millis().to_string(),
-            earlier.to_string(),
+            seat.join.to_string(),
+            role(seat).to_owned(),
+            away(seat).to_owned(),
+            seat.taken.to_string(),
+            (held as u8).to_string(),
+            self.blank().as_millis().to_string(),
         ];
         let answer: Vec<String> = self
             .link
             .script(&scripts().join, &[self.keys.room(room)], &args)
             .await?;
-        let (first, rest) = answer
-            .split_first()
-            .ok_or(OccupancyError::Answer("nothing to a join"))?;
-        if first == "full" {
-            return Ok(Join::Full);
-        }
-        let join = first
-            .parse()
-            .map_err(|_| OccupancyError::Answer("no join number"))?;
-        let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
-        Ok(Join::Joined {
-            join,
-            others: seats(others)?,
-            reaped,
-        })
+        joined(&answer)
+    }
+
+    /// See [`super::Seats::set_away`].
+    pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+        let args = [
+            self.keys.prefix().to_owned(),
+            room.to_string(),
+            seat.member.to_string(),
+            seat.instance.to_string(),
+            format!("{}{}{}", role(seat), seat.taken, away(seat)),
+        ];
+        self.link
+            .script::<i64>(&scripts().away, &[self.keys.room(room)], &args)
+            .await?;
+        Ok(())
     }
 
     /// See [`super::Seats::leave`].
@@ -147,19 +237,46 @@ impl SharedRooms {
         room: &RoomId,
         member: MemberId,
         instance: &Instance,
-    ) -> Result<Vec<Seat>, OccupancyError> {
+    ) -> Result<Left, OccupancyError> {
+        self.give_back(room, member, instance, Duration::ZERO).await
+    }
+
+    /// See [`super::Seats::leave_for_good`].
+    pub async fn leave_for_good(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Left, OccupancyError> {
+        self.give_back(room, member, instance, GONE).await
+    }
+
+    async fn give_back(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        gone: Duration,
+    ) -> Result<Left, OccupancyError> {
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
             member.to_string(),
             instance.to_string(),
             self.timing.load().room_ttl.as_millis().to_string(),
+            gone.as_millis().to_string(),
         ];
         let answer: Vec<String> = self
             .link
             .script(&scripts().leave, &[self.keys.room(room)], &args)
             .await?;
-        seats(&answer)
+        let (had_seat, left) = answer
+            .split_first()
+            .ok_or(OccupancyError::Answer("nothing to a leave"))?;
+        Ok(Left {
+            had_seat: had_seat == "1",
+            seats: seats(left)?,
+        })
     }
 
     /// See [`super::Seats::seats`].
@@ -182,7 +299,10 @@ impl SharedRooms {
             timing.room_ttl.as_millis().to_string(),
             (KEEP + timing.room_ttl).as_millis().to_string(),
             MOST_REAPED.to_string(),
+            (self.held(instance) as u8).to_string(),
+            self.blank().as_millis().to_string(),
         ];
+        let begun = Instant::now();
         let answer: Result<Vec<String>, _> = self
             .link
             .script(&scripts().renew, &[self.keys.instances()], &args)
@@ -191,6 +311,7 @@ impl SharedRooms {
             self.unheard.store(true, Ordering::Relaxed);
         }
         let mut renewal = renewal(&answer?).ok_or(OccupancyError::Answer("a malformed renewal"))?;
+        *self.renewed.lock() = Some((instance.clone(), begun));
         renewal.lost |= self.unheard.swap(false, Ordering::Relaxed);
         Ok(renewal)
     }
@@ -198,6 +319,7 @@ impl SharedRooms {
     /// See [`super::Seats::release`].
     pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
         let args = [self.keys.prefix().to_owned(), instance.to_string()];
+        *self.renewed.lock() = None;
         self.link
             .script::<i64>(&scripts().release, &[self.keys.instances()], &args)
             .await?;
@@ -205,31 +327,87 @@ impl SharedRooms {
     }
 }
 
+fn role(seat: &Seat) -> &'static str {
+    match seat.role {
+        None => "",
+        Some(Role::Host) => "h",
+        Some(Role::Player) => "p",
+    }
+}
+
+fn away(seat: &Seat) -> &'static str {
+    if seat.away { "a" } else { "" }
+}
+
+fn joined(answer: &[String]) -> Result<Answer, OccupancyError> {
+    let (join, held, moved_from, taken, rest) = match answer {
+        [full] if full == "full" => return Ok(Answer::Join(Join::Full)),
+        [elsewhere] if elsewhere == "elsewhere" => return Ok(Answer::Join(Join::Elsewhere)),
+        [blank, left] if blank == "blank" => {
+            let left = left
+                .parse()
+                .map_err(|_| OccupancyError::Answer("no time to wait"))?;
+            return Ok(Answer::Blank(Duration::from_millis(left)));
+        }
+        [join, held, moved_from, taken, rest @ ..] => (join, held, moved_from, taken, rest),
+        _ => return Err(OccupancyError::Answer("nothing to a join")),
+    };
+    let join = join
+        .parse()
+        .map_err(|_| OccupancyError::Answer("no join number"))?;
+    let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
+    Ok(Answer::Join(Join::Joined {
+        join,
+        others: seats(others)?,
+        reaped,
+        held: held == "1",
+        moved_from: (!moved_from.is_empty()).then(|| Instance::from_token(moved_from)),
+        taken: taken
+            .parse()
+            .map_err(|_| OccupancyError::Answer("no number of a connection"))?,
+    }))
+}
+
 fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {
     parts
-        .chunks(3)
+        .chunks(4)
         .map(|parts| seat(parts).ok_or(OccupancyError::Answer("a malformed seat")))
         .collect()
 }
 
 /// Members behind their number, and what comes behind them.
-fn reaped(parts: &[String]) -> Option<(Vec<MemberId>, &[String])> {
+fn reaped(parts: &[String]) -> Option<(Vec<Gone>, &[String])> {
     let (count, rest) = parts.split_first()?;
-    let (reaped, rest) = rest.split_at_checked(count.parse().ok()?)?;
-    let reaped = reaped
-        .iter()
-        .map(|member| Uuid::try_parse(member).ok().map(MemberId));
+    let (reaped, rest) = rest.split_at_checked(count.parse::<usize>().ok()?.checked_mul(2)?)?;
+    let reaped = reaped.chunks(2).map(|parts| {
+        let [member, instance] = parts else { return None };
+        Some(Gone {
+            member: MemberId(Uuid::try_parse(member).ok()?),
+            instance: Instance::from_token(instance),
+        })
+    });
     Some((reaped.collect::<Option<_>>()?, rest))
 }
 
 fn seat(parts: &[String]) -> Option<Seat> {
-    let [member, join, instance] = parts else {
+    let [member, join, instance, flags] = parts else {
         return None;
+    };
+    let role = match flags.chars().next() {
+        Some('h') => Some(Role::Host),
+        Some('p') => Some(Role::Player),
+        _ => None,
     };
     Some(Seat {
         member: MemberId(Uuid::try_parse(member).ok()?),
         join: join.parse().ok()?,
         instance: Instance::from_token(instance),
+        role,
+        away: flags.ends_with('a'),
+        taken: flags
+            .trim_matches(|flag: char| flag.is_ascii_alphabetic())
+            .parse()
+            .unwrap_or_default(),
     })
 }
 
@@ -239,13 +417,14 @@ fn renewal(answer: &[String]) -> Option<Renewal> {
     };
     let mut rest = rest;
     let mut reaped = Vec::new();
-    while let [room, member, count, tail @ ..] = rest {
-        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(3)?)?;
+    while let [room, member, instance, count, tail @ ..] = rest {
+        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(4)?)?;
         reaped.push(Reaped {
             // The rule of this process may have become stricter than when the room began.
             room: RoomId::parse(room, usize::MAX).ok()?,
             member: MemberId(Uuid::try_parse(member).ok()?),
-            left: left.chunks(3).map(seat).collect::<Option<_>>()?,
+            instance: Instance::from_token(instance),
+            left: left.chunks(4).map(seat).collect::<Option<_>>()?,
         });
         rest = next;
     }

@@ -126,6 +126,11 @@ impl RedisMetrics {
 
     /// Metrics that appear nowhere (tests and tools).
     pub fn unregistered() -> Self {
+        let errors = Family::default();
+        // Shown before the first failure, so that its rise is seen.
+        for kind in ErrorKind::ALL {
+            drop(errors.get_or_create(&ErrorLabels { kind }));
+        }
         Self {
             up: Gauge::default(),
             breaker_open: Gauge::default(),
@@ -133,10 +138,22 @@ impl RedisMetrics {
             reconnects: Counter::default(),
             master_changes: Counter::default(),
             mode: Family::default(),
-            errors: Family::default(),
+            errors,
             lost_messages: Counter::default(),
         }
     }
+}
+
+impl ErrorKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 6] = [
+        Self::Unavailable,
+        Self::Disconnected,
+        Self::Timeout,
+        Self::Broken,
+        Self::Server,
+        Self::Type,
+    ];
 }
 
 impl EncodeLabelValue for ErrorKind {

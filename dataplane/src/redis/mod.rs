@@ -57,7 +57,7 @@ pub use endpoint::{EndpointError, RedisEndpoint};
 pub use error::RedisError;
 pub use link::{LinkOptions, Publication, RedisHealth, RedisLink};
 pub use metrics::{ErrorKind, ErrorLabels, ModeLabels, RedisMetrics};
-pub use subscription::{Subscription, SubscriptionEvent};
+pub use subscription::{Backlog, Subscription, SubscriptionEvent};
 
 /// What commands are built from and answers are read into.
 pub use ::redis::{Cmd, FromRedisValue, Pipeline, Script, ToRedisArgs, Value, cmd, pipe};

@@ -1,4 +1,5 @@
-//! A Redis of a test's own: one server, servers behind Sentinels, or a Redis Cluster. Only with the feature `testing`.
+//! What tests start, make or pretend: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), keys of a
+//! token issuer, an API server that is away. Only with the feature `testing`.
 
 #![allow(
     clippy::expect_used,
@@ -8,6 +9,9 @@
 
 mod acl;
 mod cluster;
+mod issuer;
+mod key_set_server;
+mod kubeconfig;
 mod sentinel;
 mod server;
 
@@ -16,6 +20,9 @@ use std::time::{Duration, Instant};
 
 pub use acl::{narrow_sentinel_user, narrow_user};
 pub use cluster::RedisCluster;
+pub use issuer::IssuerKey;
+pub use key_set_server::KeySetServer;
+pub use kubeconfig::kubeconfig_of_nobody;
 pub use sentinel::{RedisSentinels, SentinelOptions};
 pub use server::{RedisServer, free_port};
 

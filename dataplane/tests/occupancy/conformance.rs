@@ -36,6 +36,8 @@ macro_rules! promises {
     };
 }
 
+pub(crate) use promises;
+
 promises!(
     join_numbers_rise_and_others_are_listed,
     a_room_has_its_capacity_and_no_more,
@@ -112,20 +114,18 @@ async fn an_asserted_seat_keeps_its_number(store: Store) {
     let (room, here) = (room("r"), instance("i1"));
     let (first, _) = store.sits(&room, member(1), &here).await;
     store.sits(&room, member(2), &here).await;
-    let seat = Seat {
-        member: member(1),
-        instance: here.clone(),
-        join: first,
-    };
+    let seat = Seat::new(member(1), here.clone(), first);
     for leave_first in [false, true] {
         if leave_first {
             store.leave(&room, member(1), &here).await;
         }
         match store.seats.assert(&room, &seat, 2).await.unwrap() {
-            Join::Joined { join, others, reaped } => {
+            Join::Joined {
+                join, others, reaped, ..
+            } => {
                 assert_eq!((join, members(&others), reaped), (first, vec![member(2)], vec![]));
             }
-            Join::Full => panic!("there is a seat"),
+            other => panic!("there is a seat: {other:?}"),
         }
     }
     // Somebody else has taken it.
@@ -139,11 +139,7 @@ async fn a_lowered_capacity_takes_no_seat_away(store: Store) {
     let (room, here) = (room("r"), instance("i1"));
     let (first, _) = store.sits(&room, member(1), &here).await;
     store.sits(&room, member(2), &here).await;
-    let seat = Seat {
-        member: member(1),
-        instance: here.clone(),
-        join: first,
-    };
+    let seat = Seat::new(member(1), here.clone(), first);
     assert!(matches!(
         store.seats.assert(&room, &seat, 1).await.unwrap(),
         Join::Joined { .. }

@@ -202,11 +202,7 @@ async fn take(store: &Store, model: &mut Model, step: Step) {
             let Some(join) = model.given.get(&(member, room)).copied() else {
                 return;
             };
-            let seat = Seat {
-                member: id(member),
-                instance: token(home(member)),
-                join,
-            };
+            let seat = Seat::new(id(member), token(home(member)), join);
             let answer = store.seats.assert(&name(room), &seat, capacity).await.unwrap();
             seated(model, member, room, capacity, Some(join), answer);
         }
@@ -223,7 +219,7 @@ async fn take(store: &Store, model: &mut Model, step: Step) {
             {
                 model.touch(room);
             }
-            assert_eq!(seats(&left), model.living(room));
+            assert_eq!(seats(&left.seats), model.living(room));
             // In memory a room that nobody watches begins anew at once, on Redis a while later.
             if !model.leases
                 && !model.watched.contains(&room)
@@ -249,7 +245,11 @@ fn seated(model: &mut Model, member: usize, room: usize, capacity: u16, earlier:
     let expected = model.sit(member, room, capacity);
     match answer {
         Join::Full => assert_eq!(expected, None, "full"),
-        Join::Joined { join, others, reaped } => {
+        Join::Elsewhere => panic!("every member has one home"),
+        Join::Joined {
+            join, others, reaped, ..
+        } => {
+            let reaped = reaped.into_iter().map(|gone| gone.member);
             assert_eq!(Some(numbers(reaped)), expected, "not full");
             let mut living = model.living(room);
             living.remove(&member);

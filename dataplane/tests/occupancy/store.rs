@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_crds::settings::{ObjectName, RoomId};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{
-    Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
+    Claim, Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics, Script, cmd};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
@@ -38,15 +38,20 @@ impl Store {
         let name = next_name();
         narrow_user([server], &name.namespace, &name.name);
         let url = server.url().replacen("://", "://berth:narrow@", 1);
-        Self::named(&name, &url, Duration::from_hours(1)).await
+        Self::named(&name, &url, Duration::from_hours(1), false).await
     }
 
     /// The same with leases of this length.
     pub(crate) async fn with_lease(redis: &impl TestRedis, lease: Duration) -> Self {
-        Self::named(&next_name(), &redis.url(), lease).await
+        Self::named(&next_name(), &redis.url(), lease, false).await
     }
 
-    async fn named(name: &ObjectName, url: &str, lease: Duration) -> Self {
+    /// The same as a signaling server has it: nobody is seated while the store is blank.
+    pub(crate) async fn holding_back(redis: &impl TestRedis, lease: Duration) -> Self {
+        Self::named(&next_name(), &redis.url(), lease, true).await
+    }
+
+    async fn named(name: &ObjectName, url: &str, lease: Duration, holds_back: bool) -> Self {
         let link = RedisLink::start(
             RedisEndpoint::from_url(url).unwrap(),
             LinkOptions::default(),
@@ -58,8 +63,31 @@ impl Store {
             lease,
             room_ttl: Duration::from_hours(1),
         };
+        let mut rooms = SharedRooms::new(link.clone(), keys.clone(), timing);
+        if holds_back {
+            rooms = rooms.hold_back_after_loss();
+        }
         Self {
-            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing)),
+            seats: Seats::Shared(rooms),
+            redis: Some((link, keys)),
+        }
+    }
+
+    /// A key in Redis.
+    pub(crate) fn key(&self, name: &str) -> String {
+        let (_, keys) = self.redis.as_ref().expect("a store on Redis");
+        format!("{}{name}", keys.prefix())
+    }
+
+    /// Another process on the same keys.
+    pub(crate) fn another(&self, lease: Duration) -> Self {
+        let (link, keys) = self.redis.clone().expect("a store on Redis");
+        let timing = Timing {
+            lease,
+            room_ttl: Duration::from_hours(1),
+        };
+        Self {
+            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing).hold_back_after_loss()),
             redis: Some((link, keys)),
         }
     }
@@ -71,7 +99,8 @@ impl Store {
         instance: &Instance,
         capacity: u16,
     ) -> Join {
-        self.seats.join(room, member, instance, capacity).await.unwrap()
+        let claim = Claim::new(member, instance);
+        self.seats.join(room, &claim, capacity).await.unwrap()
     }
 
     /// Join number and the others of a join that must succeed.
@@ -83,12 +112,12 @@ impl Store {
     ) -> (u64, Vec<MemberId>) {
         match self.join(room, member, instance, 64).await {
             Join::Joined { join, others, .. } => (join, members(&others)),
-            Join::Full => panic!("no seat for {member}"),
+            other => panic!("no seat for {member}: {other:?}"),
         }
     }
 
     pub(crate) async fn leave(&self, room: &RoomId, member: MemberId, instance: &Instance) -> Vec<MemberId> {
-        members(&self.seats.leave(room, member, instance).await.unwrap())
+        members(&self.seats.leave(room, member, instance).await.unwrap().seats)
     }
 
     pub(crate) async fn watch(&self, room: &RoomId, pool: &str) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use berth_dataplane::occupancy::{Instance, MemberId, SharedRooms};
+use berth_dataplane::occupancy::{Claim, Instance, MemberId, SharedRooms};
 use berth_dataplane::testing::RedisServer;
 use berth_matchmaker::host::Heartbeat;
 use berth_matchmaker::store::redis::RedisStore;
@@ -74,7 +74,7 @@ impl Crowd {
     async fn join(&self, name: &str) {
         let member = MemberId(Uuid::new_v4());
         self.rooms
-            .join(&room(name), member, &self.instance, 64)
+            .join(&room(name), &Claim::new(member, &self.instance), 64)
             .await
             .unwrap();
     }

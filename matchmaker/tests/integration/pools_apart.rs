@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use berth_crds::settings::ObjectName;
 use berth_dataplane::keys::Keys;
-use berth_dataplane::occupancy::{Instance, MemberId};
+use berth_dataplane::occupancy::{Claim, Instance, MemberId};
 use berth_dataplane::testing::RedisServer;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{Clock, Found, HostStore, Registered};
@@ -23,7 +23,11 @@ async fn equal_ids_in_two_pools_and_two_clusters() {
         let rooms = shared_rooms(&link, cluster.clone());
         rooms.renew(&instance).await.unwrap();
         rooms
-            .join(&room("room-a"), MemberId(Uuid::new_v4()), &instance, 64)
+            .join(
+                &room("room-a"),
+                &Claim::new(MemberId(Uuid::new_v4()), &instance),
+                64,
+            )
             .await
             .unwrap();
         for pool in ["eu", "eu2"] {
@@ -66,7 +70,11 @@ async fn equal_ids_in_two_pools_and_two_clusters() {
     // A player in the room of the first cluster is nothing to the second.
     let rooms = shared_rooms(&link, clusters[0].clone());
     rooms
-        .join(&room("room-a"), MemberId(Uuid::new_v4()), &instance, 64)
+        .join(
+            &room("room-a"),
+            &Claim::new(MemberId(Uuid::new_v4()), &instance),
+            64,
+        )
         .await
         .unwrap();
     for pool in &pools {

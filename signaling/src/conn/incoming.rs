@@ -76,6 +76,19 @@ impl Incoming {
         Ok(None)
     }
 
+    /// Whether the peer has said one message more already: [`Incoming::next`] gives it at once, or an error.
+    pub(super) fn has_message(&self) -> bool {
+        if self.bytes.is_empty() {
+            return false;
+        }
+        let mut cursor = Cursor::new(&self.bytes);
+        let Ok(Some((header, length))) = FrameHeader::parse(&mut cursor) else {
+            return false;
+        };
+        let is_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        is_message && header.is_final && (self.bytes.len() as u64).saturating_sub(cursor.position()) >= length
+    }
+
     /// Takes one whole frame out, unmasked.
     fn frame(&mut self) -> Result<Option<(FrameHeader, BytesMut)>, Close> {
         let mut cursor = Cursor::new(&self.bytes);

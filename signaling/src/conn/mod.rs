@@ -4,6 +4,9 @@
 //! ([`Conn::poll_next`]). Whoever has a message for the peer takes the same lock and writes into the socket at once
 //! ([`Conn::deliver`]); only what the kernel does not take is kept, and the owner's task is woken when there is room.
 //!
+//! A peer that says much at once says it in one segment. What that brings to a socket is written once, at the end
+//! ([`Conn::hold`], [`Conn::flush`]): a write costs several times what everything else about a message does.
+//!
 //! The frames are read and written here ([`incoming`], [`outgoing`]), and not by tungstenite's `WebSocket`, because of what
 //! that one keeps for each socket: a read buffer of its own, and for ever as much memory as the largest message that
 //! passed in either direction. This one reads into a buffer of the thread, and an idle connection holds none. tungstenite
@@ -33,6 +36,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 use crate::close::Close;
 use crate::protocol::Text;
+use crate::protocol::v2::say;
 use incoming::{Incoming, Received};
 use io::OwnerIo;
 use outgoing::{Outgoing, Sent};
@@ -54,6 +58,10 @@ pub(crate) struct Conn {
     socket: Mutex<Socket>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each asked for alone"
+)]
 struct Socket {
     /// `None` when the connection is gone.
     stream: Option<OwnerIo>,
@@ -63,6 +71,12 @@ struct Socket {
     closing: Option<Close>,
     /// The peer gave a sign of life since the last ping.
     alive: bool,
+    /// The peer has closed the connection by a close frame.
+    said_goodbye: bool,
+    /// The peer speaks v2, and is told why its connection is closed.
+    v2: bool,
+    /// The owner is to send ICE servers again.
+    ice_is_due: bool,
 }
 
 /// What the owner hears from its peer.
@@ -87,7 +101,7 @@ pub(crate) enum Delivery {
 
 impl Conn {
     /// Takes over an upgraded connection; `early` was read together with the request.
-    pub(crate) fn new(stream: TcpStream, early: &[u8], settings: &WebSocketSettings) -> Self {
+    pub(crate) fn new(stream: TcpStream, early: &[u8], settings: &WebSocketSettings, v2: bool) -> Self {
         let mut incoming = Incoming::new(settings.max_message_bytes);
         incoming.push(early);
         let socket = Socket {
@@ -96,6 +110,9 @@ impl Conn {
             outgoing: Outgoing::new(settings.backpressure_close_bytes),
             closing: None,
             alive: true,
+            said_goodbye: false,
+            v2,
+            ice_is_due: false,
         };
         Self {
             socket: Mutex::new(socket),
@@ -107,9 +124,25 @@ impl Conn {
         self.socket.lock().poll_next(context)
     }
 
+    /// Whether [`Conn::poll_next`] has one message more at once. Only the owner calls this.
+    pub(crate) fn has_message(&self) -> bool {
+        self.socket.lock().incoming.has_message()
+    }
+
     /// Gives the peer a message.
     pub(crate) fn deliver(&self, text: &Text) -> Delivery {
         self.socket.lock().send(OpCode::Data(Data::Text), text.as_bytes())
+    }
+
+    /// Gives the peer a message that may wait for the next one, or for [`Conn::flush`], which must follow at once: then one
+    /// write is enough for both.
+    pub(crate) fn hold(&self, text: &Text) -> Delivery {
+        self.socket.lock().hold(text)
+    }
+
+    /// Writes what is held.
+    pub(crate) fn flush(&self) {
+        self.socket.lock().flush();
     }
 
     /// Pings the peer, or ends the connection if it gave no sign of life since the last ping.
@@ -122,9 +155,39 @@ impl Conn {
         }
     }
 
+    /// Whether the peer itself has closed the connection by a close frame.
+    pub(crate) fn said_goodbye(&self) -> bool {
+        self.socket.lock().said_goodbye
+    }
+
+    /// Has the owner of a connection that speaks v2 send ICE servers again.
+    pub(crate) fn renew_ice(&self) {
+        let mut socket = self.socket.lock();
+        if socket.v2
+            && let Socket {
+                stream: Some(stream),
+                ice_is_due,
+                ..
+            } = &mut *socket
+        {
+            *ice_is_due = true;
+            stream.owner().wake_by_ref();
+        }
+    }
+
+    /// Whether ICE servers are to be sent again. Only the owner calls this.
+    pub(crate) fn takes_ice(&self) -> bool {
+        std::mem::take(&mut self.socket.lock().ice_is_due)
+    }
+
     /// Closes the connection for this reason, unless it is closing already. Its owner is woken.
     pub(crate) fn close(&self, close: Close) {
         self.socket.lock().close(close);
+    }
+
+    /// How many bytes wait until the peer reads.
+    pub(crate) fn waiting(&self) -> usize {
+        self.socket.lock().outgoing.waiting()
     }
 
     /// Why the connection is being or was closed by the server.
@@ -175,6 +238,7 @@ impl Socket {
                 self.send(OpCode::Control(Control::Pong), &payload);
             }
             Received::Close(payload) => {
+                self.said_goodbye = true;
                 self.send(OpCode::Control(Control::Close), &payload);
                 self.end();
             }
@@ -204,7 +268,22 @@ impl Socket {
         let Some(stream) = self.stream.as_mut().filter(|_| self.closing.is_none()) else {
             return Delivery::Closing;
         };
-        match self.outgoing.send(stream, opcode, payload) {
+        let sent = self.outgoing.send(stream, opcode, payload);
+        self.delivered(&sent)
+    }
+
+    fn hold(&mut self, text: &Text) -> Delivery {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.closing.is_none()) else {
+            return Delivery::Closing;
+        };
+        let sent = self
+            .outgoing
+            .hold(stream, OpCode::Data(Data::Text), text.as_bytes());
+        self.delivered(&sent)
+    }
+
+    fn delivered(&mut self, sent: &std::io::Result<Sent>) -> Delivery {
+        match sent {
             Ok(Sent::Taken) => Delivery::Done,
             Ok(Sent::Full) => {
                 self.close(Close::Overloaded);
@@ -224,6 +303,15 @@ impl Socket {
         self.closing = Some(close);
         let Some(stream) = &mut self.stream else { return };
         self.outgoing.widen(CONTROL_BYTES);
+        if self.v2
+            && let Some(error) = say::closing(close)
+            && self
+                .outgoing
+                .send(stream, OpCode::Data(Data::Text), error.as_bytes())
+                .is_err()
+        {
+            return self.end();
+        }
         let payload = [&close.code().to_be_bytes()[..], close.reason().as_bytes()].concat();
         stream.owner().wake_by_ref();
         if self
@@ -295,6 +383,8 @@ impl Socket {
     /// Drops the connection and wakes its owner.
     fn end(&mut self) {
         if let Some(stream) = self.stream.take() {
+            // Nobody reads it any more.
+            self.outgoing.clear();
             stream.owner().wake_by_ref();
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use berth_dataplane::occupancy::MemberId;
 
+use super::To;
 use crate::protocol::Text;
 
 /// Most messages in one backlog: an offer and all its candidates are fewer.
@@ -19,8 +20,25 @@ pub struct Sent {
     /// How many messages its sender has sent, this one included. Receivers take only rising numbers of a sender, so
     /// that nothing is delivered twice or out of order, whatever happens on the way.
     pub number: u64,
+    /// Whom it is for.
+    pub to: To,
     /// The message, as it is relayed.
     pub text: Text,
+    /// It says something that v1 does not know.
+    pub extended: bool,
+}
+
+impl Sent {
+    /// A message that everybody gets and understands.
+    pub fn new(from: MemberId, number: u64, text: Text) -> Self {
+        Self {
+            from,
+            number,
+            to: To::All,
+            text,
+            extended: false,
+        }
+    }
 }
 
 /// Messages that wait. What does not fit is refused: the oldest are what a conversation begins with.
@@ -87,11 +105,11 @@ mod tests {
     use uuid::Uuid;
 
     fn sent(from: u128, number: u64, size: usize) -> Sent {
-        Sent {
-            from: MemberId(Uuid::from_u128(from)),
+        Sent::new(
+            MemberId(Uuid::from_u128(from)),
             number,
-            text: Text::from("x".repeat(size)),
-        }
+            Text::from("x".repeat(size)),
+        )
     }
 
     fn order(backlog: &Backlog) -> Vec<(u128, u64)> {

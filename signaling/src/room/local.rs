@@ -4,8 +4,9 @@ use berth_dataplane::occupancy::{Instance, MemberId, Seat};
 
 use smallvec::SmallVec;
 
-use super::{Backlog, Departure, Effect, Effects, Given, Local, Loss, Notice, Room, Sent, View};
+use super::{Backlog, Departure, Effect, Effects, Given, Loss, Notice, Room, Sent, Speech, To, View};
 use crate::protocol::Text;
+use crate::protocol::v2::{ErrorCode, Refused, Relay, say};
 
 impl Room {
     /// A local member asks the store for a seat. [`Room::seated`] or [`Room::turned_away`] follows.
@@ -32,31 +33,41 @@ impl Room {
         }
     }
 
-    /// The store gave `member` a seat.
-    pub fn seated(&mut self, view: View, member: MemberId, given: Given<'_>) -> Effects {
-        let Given { join, others, reaped } = given;
+    /// The store gave `member` a seat. Ask [`Room::welcome`] what it is to hear before these effects.
+    pub fn seated(&mut self, view: View, member: MemberId, speech: Speech, given: Given<'_>) -> Effects {
         let mut effects = Effects::new();
         let doubtful = self
             .unsettled
             .as_ref()
             .is_some_and(|unsettled| unsettled.doubtful);
-        self.learn(view, others, &mut effects);
-        self.bury(reaped, &mut effects);
-        self.pay_debts(member, join, &mut effects);
+        let resumes = matches!(speech, Speech::V2 { resume: Some(_), .. });
+        // What the list says is of the others; this member is not missing.
         self.note(member);
-        self.locals.push(Local {
-            member,
-            join,
-            sent: 0,
-            early: Backlog::default(),
-            told: SmallVec::new(),
-        });
-        self.absent.clear();
+        let elsewhere = self.take_out_remote(member);
+        self.learn(view, given.others, Some(member), &mut effects);
+        self.bury(given.reaped, &mut effects);
+        self.note_met(given.others, Some(given.join));
+        self.note_unmet(given.join, given.others);
+        self.note(member);
+        let before = self.take_out_local(member).unwrap_or(elsewhere);
+        let was_known = before.is_known() || self.absent.contains(&member);
+        let local = self.sit_down(member, speech, given, before);
+        let role = local.role();
+        self.locals.push(local);
+        if resumes {
+            self.entered();
+        } else {
+            self.pay_debts(member, given.join, &mut effects);
+        }
+        self.nobody_is_expected(member, &mut effects);
+        self.tell_joined(member, role, was_known, &mut effects);
+        self.replay_here(member, &mut effects);
         self.flush_early(&mut effects);
-        self.announce(member, others, &mut effects);
+        self.announce(member, given.others, given.moved_from, &mut effects);
         if doubtful {
             effects.push(Effect::Assert(member));
         }
+        self.acknowledge(&mut effects);
         self.settle();
         effects
     }
@@ -64,13 +75,14 @@ impl Room {
     /// Who joined after `member` knew of it, and sent its messages to it too, before its seat was known here.
     fn pay_debts(&mut self, member: MemberId, join: u64, effects: &mut Effects) {
         let Some(unsettled) = &self.unsettled else { return };
-        for sent in unsettled.recent.iter() {
-            if self.join_of(sent.from).is_some_and(|sender| sender > join) {
-                effects.push(Effect::Deliver {
-                    to: member,
-                    text: sent.text.clone(),
-                });
-            }
+        let owed: Vec<Sent> = unsettled
+            .recent
+            .iter()
+            .filter(|sent| self.join_of(sent.from).is_some_and(|sender| sender > join))
+            .cloned()
+            .collect();
+        for sent in &owed {
+            self.give_to(member, sent, effects);
         }
         self.entered();
     }
@@ -92,18 +104,21 @@ impl Room {
     /// The store has the seat of `member`. `false` when the member left meanwhile, and its seat must be given back once
     /// more.
     pub fn asserted(&mut self, view: View, member: MemberId, given: Given<'_>) -> (Effects, bool) {
-        let Given { join, others, reaped } = given;
         let mut effects = Effects::new();
-        let local = self.locals.iter_mut().find(|local| local.member == member);
-        let present = local.map(|local| local.join = join).is_some();
+        let present = self
+            .local_mut(member)
+            .map(|local| local.join = given.join)
+            .is_some();
         // The list is of the others; this member is not missing.
         self.note(member);
-        self.learn(view, others, &mut effects);
-        self.bury(reaped, &mut effects);
+        self.learn(view, given.others, Some(member), &mut effects);
+        self.bury(given.reaped, &mut effects);
+        self.note_met(given.others, Some(given.join));
         self.flush_early(&mut effects);
         if present {
-            self.announce(member, others, &mut effects);
+            self.announce(member, given.others, None, &mut effects);
         }
+        self.acknowledge(&mut effects);
         self.settle();
         (effects, present)
     }
@@ -124,81 +139,121 @@ impl Room {
         self.settle();
     }
 
-    /// A local member says something.
+    /// The store says that the member has its seat at another instance by now; who it is follows from the answer.
+    pub fn asserted_elsewhere(&mut self, view: View) -> Effects {
+        let mut effects = Effects::new();
+        self.not_asserted(view);
+        self.ask(&mut effects);
+        effects
+    }
+
+    /// A local member that speaks v1 says something.
     pub fn message(&mut self, from: MemberId, text: Text) -> Effects {
         let mut effects = Effects::new();
-        let alone = self.is_alone();
-        let Some(local) = self.locals.iter_mut().find(|local| local.member == from) else {
+        if let Some(number) = self.local(from).map(|local| local.sent + 1) {
+            self.say(Sent::new(from, number, text), &mut effects);
+        }
+        effects
+    }
+
+    /// A local member that speaks v2 says something.
+    pub fn relay(&mut self, from: MemberId, relay: Relay) -> Effects {
+        let mut effects = Effects::new();
+        let Some(local) = self.local(from) else {
             return effects;
         };
-        local.sent += 1;
+        if relay.seq <= local.sent {
+            // It had sent this before it lost a connection, and has not heard of the acknowledgement.
+            let acked = local.v2.as_ref().map_or(0, |v2| v2.acked);
+            effects.push(Effect::Tell {
+                to: from,
+                text: say::ack(acked),
+            });
+            return effects;
+        }
+        if matches!(relay.to, To::Member(_)) && !self.has_listener(from, relay.to) {
+            let refused = Refused {
+                code: ErrorCode::UnknownPeer,
+                seq: Some(relay.seq),
+                message: "to: there is no such peer in the room",
+            };
+            let text = say::refused(&refused, None);
+            effects.push(Effect::Tell { to: from, text });
+            return effects;
+        }
         let sent = Sent {
             from,
-            number: local.sent,
-            text,
+            number: relay.seq,
+            to: relay.to,
+            text: relay.text,
+            extended: relay.extended,
         };
-        if !alone {
-            self.spread(&sent, &mut effects);
+        self.say(sent, &mut effects);
+        effects
+    }
+
+    fn say(&mut self, sent: Sent, effects: &mut Effects) {
+        let listener = self.has_listener(sent.from, sent.to);
+        let (from, number) = (sent.from, sent.number);
+        let Some(local) = self.local_mut(from) else { return };
+        local.sent = number;
+        if listener {
+            self.spread(&sent, effects);
         } else if !local.early.push(sent) {
             effects.push(Effect::Lost {
                 loss: Loss::EarlyFull,
                 messages: 1,
             });
+            if local.v2.is_some() {
+                let refused = Refused {
+                    code: ErrorCode::BufferFull,
+                    seq: Some(number),
+                    message: "more waits for a peer that has not come than is kept",
+                };
+                let text = say::refused(&refused, None);
+                effects.push(Effect::Tell { to: from, text });
+            }
         }
-        effects
+        self.acknowledge(effects);
     }
 
     /// A local member is gone. The caller gives its seat back to the store, and then tells those instances that
     /// still have seats and those that are returned here, which knew of the member.
     pub fn leave(&mut self, member: MemberId, departure: Departure) -> (Effects, SmallVec<[Instance; 1]>) {
         let mut effects = Effects::new();
-        let Some(index) = self.locals.iter().position(|local| local.member == member) else {
+        let Some(local) = self.remove_local(member) else {
             return (effects, SmallVec::new());
         };
-        let told = self.locals.remove(index).told;
-        self.note(member);
-        for route in &mut self.routes {
-            route.forget_sender(member);
-        }
-        if let Some(unsettled) = &mut self.unsettled {
-            unsettled.recent.take_from(member);
-        }
-        self.departed(member, departure, &mut effects);
-        (effects, told)
+        self.departed(member, local.role(), departure, None, &mut effects);
+        (effects, local.told)
     }
 
-    /// The grace for a drained member has passed: if nobody came meanwhile, it is gone.
-    pub fn grace_over(&mut self, member: MemberId) -> Effects {
-        let mut effects = Effects::new();
-        if let Some(index) = self.absent.iter().position(|absent| *absent == member) {
-            self.absent.remove(index);
-            self.tell_locals(&mut effects);
-        }
-        effects
-    }
-
-    /// Tells the local members of a departure, now or after the grace.
-    pub(super) fn departed(&mut self, member: MemberId, departure: Departure, effects: &mut Effects) {
-        match departure {
-            Departure::Left => self.tell_locals(effects),
-            Departure::Drained if self.locals.is_empty() => {}
-            Departure::Drained => {
-                self.absent.push(member);
-                effects.push(Effect::Grace(member));
-            }
-        }
-    }
-
-    /// Gives a message of a local member to everybody else.
+    /// Gives a message of a local member to everybody whom it is for.
     fn spread(&mut self, sent: &Sent, effects: &mut Effects) {
-        for local in self.locals.iter().filter(|local| local.member != sent.from) {
-            effects.push(Effect::Deliver {
-                to: local.member,
-                text: sent.text.clone(),
+        self.record(sent);
+        let repeated = self.local(sent.from).and_then(|local| local.v2.as_ref());
+        let v1_too = repeated.is_none_or(|v2| sent.number > v2.repeated);
+        self.give(sent, v1_too, true, effects);
+        let Self {
+            routes,
+            remotes,
+            locals,
+            ..
+        } = self;
+        let mut sender = locals.iter_mut().find(|local| local.member == sent.from);
+        for route in routes {
+            let is_for = remotes.iter().any(|remote| {
+                remote.instance == route.instance && sent.to.concerns(remote.member, remote.role)
             });
-        }
-        for route in &mut self.routes {
-            route.send(sent.clone(), effects);
+            if !is_for {
+                continue;
+            }
+            if let Some(sender) = &mut sender {
+                sender.sets_out(sent.number);
+                if !route.send(sent.clone(), effects) {
+                    sender.arrived(sent.number);
+                }
+            }
         }
         self.remember(sent);
     }
@@ -215,38 +270,51 @@ impl Room {
 
     /// Gives early messages to those who have come.
     pub(super) fn flush_early(&mut self, effects: &mut Effects) {
-        if self.is_alone() {
-            return;
-        }
-        let early: Vec<Sent> = self
-            .locals
-            .iter_mut()
-            .flat_map(|local| local.early.take())
-            .collect();
-        for sent in &early {
-            self.spread(sent, effects);
+        for index in 0..self.locals.len() {
+            let early = self.locals.get_mut(index).map(|local| local.early.take());
+            for sent in early.into_iter().flatten().collect::<Vec<_>>() {
+                if self.has_listener(sent.from, sent.to) {
+                    self.spread(&sent, effects);
+                } else if let Some(local) = self.locals.get_mut(index) {
+                    // It was there before, so it fits.
+                    let _ = local.early.push(sent);
+                }
+            }
         }
     }
 
-    /// Tells the other instances of a local member's seat.
-    fn announce(&mut self, member: MemberId, others: &[Seat], effects: &mut Effects) {
+    /// Tells the other instances, and `also`, of a local member's seat.
+    fn announce(
+        &mut self,
+        member: MemberId,
+        others: &[Seat],
+        also: Option<&Instance>,
+        effects: &mut Effects,
+    ) {
         let Some(seat) = self.seat(member) else { return };
-        let Some(local) = self.locals.iter_mut().find(|local| local.member == member) else {
+        let members: Vec<Seat> = others.iter().chain(std::iter::once(&seat)).cloned().collect();
+        let resume = self.missed(member);
+        let also = also.filter(|also| !self.routes.iter().any(|route| route.instance == **also));
+        let instances: SmallVec<[Instance; 2]> = self
+            .routes
+            .iter()
+            .map(|route| &route.instance)
+            .chain(also)
+            .cloned()
+            .collect();
+        let Some(local) = self.local_mut(member) else {
             return;
         };
-        for route in &self.routes {
-            if !local.told.contains(&route.instance) {
-                local.told.push(route.instance.clone());
+        for to in instances {
+            if !local.told.contains(&to) {
+                local.told.push(to.clone());
             }
-            let members = others.iter().chain(std::iter::once(&seat)).cloned().collect();
             let notice = Notice::Joined {
                 seat: seat.clone(),
-                members,
+                members: members.clone(),
+                resume: resume.clone(),
             };
-            effects.push(Effect::Publish {
-                to: route.instance.clone(),
-                notice,
-            });
+            effects.push(Effect::Publish { to, notice });
         }
     }
 }

@@ -28,26 +28,40 @@
 //! whose media flows must not hear of a departure that never was. Whoever takes the seats of a dead instance
 //! away tells the others, so nobody depends on that time.
 //!
+//! A member that speaks v2 may lose its connection and keep its seat (*away*): it comes back to this instance or to another one,
+//! says what it has heard of each sender, and is given the rest from the senders' histories (`resume`). So what nobody could
+//! read is kept in one place, at the instance that holds the sender's socket, and needs no copy anywhere.
+//!
 //! The death of an instance reaches a room as the departure of its members, one by one, from whoever took their
 //! seats away.
 
 mod backlog;
+mod give;
+mod history;
 mod local;
+mod member;
 mod remote;
+mod resume;
 mod route;
+mod tell;
 mod unsettled;
 
 use std::collections::VecDeque;
 
-use berth_dataplane::occupancy::{Instance, MemberId, Seat};
+use berth_dataplane::occupancy::{Gone, Instance, MemberId, Seat};
 use smallvec::SmallVec;
 
 use crate::protocol::Text;
 use backlog::Backlog;
+use history::History;
+use member::{Local, Remote};
 use route::Route;
 use unsettled::Unsettled;
 
 pub use backlog::Sent;
+pub use history::{AGES, Bounds};
+pub use member::{Heard, Speech, To};
+pub use tell::Welcome;
 pub use unsettled::View;
 
 /// For how many calls of [`Room::retry`] a member may be missing in the store. A retry comes every third of a lease, so
@@ -73,30 +87,8 @@ pub struct Room {
     former: VecDeque<(MemberId, u64)>,
     /// While answers of the store are outstanding.
     unsettled: Option<Box<Unsettled>>,
-}
-
-#[derive(Debug)]
-struct Local {
-    member: MemberId,
-    join: u64,
-    /// Messages sent so far.
-    sent: u64,
-    /// Messages that nobody has been given yet. Empty unless this is the only member.
-    early: Backlog,
-    /// Instances that were told of this member. They must be told when it leaves, even if the store has nobody of
-    /// theirs in the room then: somebody may be sitting down there.
-    told: SmallVec<[Instance; 1]>,
-}
-
-#[derive(Debug)]
-struct Remote {
-    member: MemberId,
-    join: u64,
-    instance: Instance,
-    /// Number of the last message taken.
-    heard: u64,
-    /// The store did not list the seat when it was asked; how many retries ago.
-    missing: Option<u8>,
+    /// Bounds of histories.
+    bounds: Bounds,
 }
 
 /// What the store said when it gave or confirmed a seat.
@@ -106,8 +98,12 @@ pub struct Given<'a> {
     pub join: u64,
     /// All other seats.
     pub others: &'a [Seat],
-    /// Members whose seats were taken away in the same step: their instances are dead, and nobody else says so.
-    pub reaped: &'a [MemberId],
+    /// Members whose seats were taken away in the same step: nobody else says so.
+    pub reaped: &'a [Gone],
+    /// The other instance at which the member sat until now.
+    pub moved_from: Option<&'a Instance>,
+    /// When its connection took the seat.
+    pub taken: u64,
 }
 
 /// Why a member is gone.
@@ -117,6 +113,8 @@ pub enum Departure {
     Left,
     /// Its instance ends and has told it to connect again: the others hear of it only if it does not come back.
     Drained,
+    /// It keeps its seat: the connection that took it at this time ([`Seat::taken`]) is lost and may come back.
+    Away(u64),
 }
 
 /// What one instance tells another.
@@ -130,13 +128,30 @@ pub enum Notice {
         seat: Seat,
         /// Everybody in the room as the store knew it, the member included.
         members: Vec<Seat>,
+        /// It resumes: what it has heard of each sender. It wants the rest.
+        resume: Option<Heard>,
     },
     /// A member is gone.
     Left {
         /// The member.
         member: MemberId,
+        /// The instance at which it had its seat: if it has one at another by now, this is old news.
+        instance: Instance,
         /// Why.
         departure: Departure,
+    },
+    /// What a member that resumes has missed of one sender.
+    Replay {
+        /// Who has missed it.
+        to: MemberId,
+        /// Who said it.
+        from: MemberId,
+        /// The instance at which he sits: if he sits at another by now, that one repeats what is missing.
+        instance: Instance,
+        /// When his connection took his seat there.
+        taken: u64,
+        /// Everything that is left of it, oldest first.
+        messages: Vec<Sent>,
     },
 }
 
@@ -167,6 +182,22 @@ pub enum Effect {
     PeerDisconnected {
         /// The member.
         to: MemberId,
+    },
+    /// Tell a local member that speaks v2 something that no peer said.
+    Tell {
+        /// The member.
+        to: MemberId,
+        /// What.
+        text: Text,
+    },
+    /// This member, whose connection may still be here, has resumed at another instance.
+    Replaced(MemberId),
+    /// Call [`Room::window_over`] when the time to resume has passed.
+    Window {
+        /// The member that is away.
+        member: MemberId,
+        /// Which of its absences.
+        attachment: u32,
     },
     /// Tell another instance. What became of a message is told by [`Room::published`] or [`Room::unreached`].
     Publish {
@@ -204,7 +235,13 @@ impl Room {
             absent: SmallVec::new(),
             former: VecDeque::new(),
             unsettled: None,
+            bounds: Bounds::default(),
         }
+    }
+
+    /// Bounds of what is kept for members that are away, from now on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
     }
 
     /// Whether this instance has nothing to do with the room any more.
@@ -228,6 +265,9 @@ impl Room {
             member,
             instance: self.own.clone(),
             join: local.join,
+            role: local.role(),
+            away: local.is_away(),
+            taken: local.taken,
         })
     }
 
@@ -245,35 +285,58 @@ impl Room {
         self.locals.iter().find(|local| local.member == member)
     }
 
+    fn local_mut(&mut self, member: MemberId) -> Option<&mut Local> {
+        self.locals.iter_mut().find(|local| local.member == member)
+    }
+
+    /// Takes a local member and everything that waits of it out.
+    fn remove_local(&mut self, member: MemberId) -> Option<Local> {
+        let index = self.locals.iter().position(|local| local.member == member)?;
+        let local = self.locals.remove(index);
+        self.note(member);
+        for route in &mut self.routes {
+            route.forget_sender(member);
+        }
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.recent.take_from(member);
+        }
+        self.await_no_more(member);
+        Some(local)
+    }
+
     fn remote(&mut self, member: MemberId) -> Option<&mut Remote> {
         self.remotes.iter_mut().find(|remote| remote.member == member)
     }
 
+    /// All members and their join numbers.
+    fn joins(&self) -> impl Iterator<Item = (MemberId, u64)> {
+        let locals = self.locals.iter().map(|local| (local.member, local.join));
+        locals.chain(self.remotes.iter().map(|remote| (remote.member, remote.join)))
+    }
+
     /// Join number of a member.
     fn join_of(&self, member: MemberId) -> Option<u64> {
-        let local = self
-            .locals
-            .iter()
-            .find(|local| local.member == member)
-            .map(|local| local.join);
-        local.or_else(|| {
-            self.remotes
-                .iter()
-                .find(|remote| remote.member == member)
-                .map(|remote| remote.join)
-        })
+        self.joins()
+            .find(|(other, _)| *other == member)
+            .map(|(_, join)| join)
     }
 
-    fn is_alone(&self) -> bool {
-        self.locals.len() + self.remotes.len() == 1
+    /// Whether anybody is there whom a message is for.
+    fn has_listener(&self, from: MemberId, to: To) -> bool {
+        let locals = self.locals.iter().map(|local| (local.member, local.role()));
+        let remotes = self.remotes.iter().map(|remote| (remote.member, remote.role));
+        locals
+            .chain(remotes)
+            .any(|(member, role)| member != from && to.concerns(member, role))
     }
 
-    fn tell_locals(&self, effects: &mut Effects) {
-        effects.extend(
-            self.locals
-                .iter()
-                .map(|local| Effect::PeerDisconnected { to: local.member }),
-        );
+    /// Whether anybody but `member` may resume a lost connection, and so ask for what it missed.
+    fn may_be_asked_again(&self, member: MemberId) -> bool {
+        let locals = self.locals.iter();
+        locals
+            .filter(|local| local.member != member)
+            .any(|local| local.v2.is_some())
+            || self.remotes.iter().any(|remote| remote.role.is_some())
     }
 
     /// Notes that what is known of a member is newer than any view that is open now.
@@ -288,6 +351,8 @@ impl Room {
     }
 }
 
+#[cfg(test)]
+mod resume_simulation;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! that Redis did not take, stalls the route: it and all later messages wait here, in order, until the instance shows
 //! that it lives, or the next [`Room::retry`], or until its members are gone.
 
-use berth_dataplane::occupancy::Instance;
+use berth_dataplane::occupancy::{Instance, MemberId};
 use smallvec::SmallVec;
 
 use super::{Backlog, Effect, Effects, Loss, Notice, PATIENCE, Room, Sent};
@@ -31,22 +31,24 @@ impl Route {
         }
     }
 
-    /// Sends a message, or lets it wait while the instance cannot be reached.
-    pub(super) fn send(&mut self, sent: Sent, effects: &mut Effects) {
+    /// Sends a message, or lets it wait while the instance cannot be reached; `false` if neither is possible.
+    pub(super) fn send(&mut self, sent: Sent, effects: &mut Effects) -> bool {
         if self.stalled {
-            if !self.waiting.push(sent) {
+            let waits = self.waiting.push(sent);
+            if !waits {
                 effects.push(Effect::Lost {
                     loss: Loss::Unreachable,
                     messages: 1,
                 });
             }
-            return;
+            return waits;
         }
         self.in_lane += 1;
         effects.push(Effect::Publish {
             to: self.instance.clone(),
             notice: Notice::Message(sent),
         });
+        true
     }
 
     /// The instance lives: what waits may go.
@@ -63,6 +65,7 @@ impl Route {
         self.stalled = false;
         self.revived = false;
         for sent in self.waiting.take() {
+            // It is not stalled any more, so it takes everything.
             self.send(sent, effects);
         }
     }
@@ -98,14 +101,44 @@ impl Room {
         self.routes.iter_mut().find(|route| route.instance == *instance)
     }
 
-    /// The lane says: so many messages reached `to`.
-    pub fn published(&mut self, to: &Instance, messages: u32) -> Effects {
+    /// The route to an instance is of no use when nobody of this room is there; what waited in it is returned.
+    pub(super) fn close_route(&mut self, instance: &Instance) -> Vec<Sent> {
+        if self.remotes.iter().any(|remote| remote.instance == *instance) {
+            return Vec::new();
+        }
+        let Some(index) = self.routes.iter().position(|route| route.instance == *instance) else {
+            return Vec::new();
+        };
+        let waiting: Vec<Sent> = self.routes.remove(index).into_waiting().collect();
+        for sent in &waiting {
+            self.arrived(sent.from, sent.number);
+        }
+        waiting
+    }
+
+    /// A message of a local member is not on its way any more.
+    fn arrived(&mut self, from: MemberId, number: u64) {
+        if let Some(local) = self.local_mut(from) {
+            local.arrived(number);
+        }
+    }
+
+    /// Whether messages to an instance have to wait. Those on the lane too: they must not overtake one that came back.
+    pub fn is_stalled(&self, to: &Instance) -> bool {
+        let route = self.routes.iter().find(|route| route.instance == *to);
+        route.is_some_and(|route| route.stalled)
+    }
+
+    /// The lane says: this message reached `to`.
+    pub fn published(&mut self, to: &Instance, from: MemberId, number: u64) -> Effects {
         let mut effects = Effects::new();
         if let Some(route) = self.known_route(to) {
-            route.came_back(messages);
+            route.came_back(1);
             // Only a living instance takes messages.
             route.resume(&mut effects);
         }
+        self.arrived(from, number);
+        self.acknowledge(&mut effects);
         effects
     }
 
@@ -118,35 +151,47 @@ impl Room {
         if let Some(route) = self.known_route(to) {
             route.came_back(count);
             route.stalled = true;
-            let mut lost = 0;
+            let mut lost = Vec::new();
             for sent in messages.into_iter().filter(|sent| senders.contains(&sent.from)) {
-                lost += usize::from(!route.waiting.insert(sent));
+                let (from, number) = (sent.from, sent.number);
+                if !route.waiting.insert(sent) {
+                    lost.push((from, number));
+                }
             }
-            if lost > 0 {
+            if !lost.is_empty() {
                 effects.push(Effect::Lost {
                     loss: Loss::Unreachable,
-                    messages: lost,
+                    messages: lost.len(),
                 });
             }
             if std::mem::take(&mut route.revived) {
                 route.resume(&mut effects);
             }
+            for (from, number) in lost {
+                self.arrived(from, number);
+            }
         } else {
-            self.turn_early(messages.into_iter(), &mut effects);
+            for sent in &messages {
+                self.arrived(sent.from, sent.number);
+            }
+            self.turn_early(messages, &mut effects);
         }
         if silent {
             self.ask(&mut effects);
         }
+        self.acknowledge(&mut effects);
         effects
     }
 
     /// Messages to an instance that is gone: early ones again if their sender is alone, else the others have them.
-    pub(super) fn turn_early(&mut self, messages: impl Iterator<Item = Sent>, effects: &mut Effects) {
-        let alone = self.is_alone();
+    pub(super) fn turn_early(&mut self, messages: Vec<Sent>, effects: &mut Effects) {
         let mut lost = [(Loss::EarlyFull, 0), (Loss::Unreachable, 0)];
         for sent in messages {
-            match self.locals.iter_mut().find(|local| local.member == sent.from) {
-                Some(sender) if alone => lost[0].1 += usize::from(!sender.early.insert(sent)),
+            let listener = self.has_listener(sent.from, sent.to);
+            match self.local_mut(sent.from) {
+                Some(sender) if !listener => lost[0].1 += usize::from(!sender.early.insert(sent)),
+                // Who was there, left and came back to another instance asks for it again.
+                Some(sender) if sender.keeps(sent.number) => {}
                 Some(_) => lost[1].1 += 1,
                 // A message dies with its sender's connection.
                 None => {}
@@ -183,6 +228,7 @@ impl Room {
         {
             self.ask(&mut effects);
         }
+        self.ask_for_missed(None, &mut effects);
         effects
     }
 }

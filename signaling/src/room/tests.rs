@@ -13,11 +13,7 @@ fn instance(number: usize) -> Instance {
 }
 
 fn seat(number: u64, on: usize) -> Seat {
-    Seat {
-        member: member(number.into()),
-        instance: instance(on),
-        join: number,
-    }
+    Seat::new(member(number.into()), instance(on), number)
 }
 
 fn text(text: &'static str) -> Text {
@@ -25,11 +21,7 @@ fn text(text: &'static str) -> Text {
 }
 
 fn sent(from: u128, number: u64, said: &'static str) -> Sent {
-    Sent {
-        from: member(from),
-        number,
-        text: text(said),
-    }
+    Sent::new(member(from), number, text(said))
 }
 
 fn given(join: u64, others: &[Seat]) -> Given<'_> {
@@ -37,6 +29,8 @@ fn given(join: u64, others: &[Seat]) -> Given<'_> {
         join,
         others,
         reaped: &[],
+        moved_from: None,
+        taken: 0,
     }
 }
 
@@ -44,7 +38,7 @@ fn given(join: u64, others: &[Seat]) -> Given<'_> {
 fn room(others: &[Seat]) -> Room {
     let mut room = Room::new(instance(0));
     let view = room.enter();
-    room.seated(view, member(1), given(1, others));
+    room.seated(view, member(1), Speech::V1, given(1, others));
     room
 }
 
@@ -76,7 +70,7 @@ fn early_messages_reach_a_local_peer_first_and_in_order() {
     let view = room.enter();
     // Sent while the second member sits down: it is not there yet.
     assert!(room.message(member(1), text("late")).is_empty());
-    let effects = room.seated(view, member(2), given(2, &[seat(1, 0)]));
+    let effects = room.seated(view, member(2), Speech::V1, given(2, &[seat(1, 0)]));
     assert_eq!(
         effects.as_slice(),
         [deliver(2, "offer"), deliver(2, "candidate"), deliver(2, "late")]
@@ -91,7 +85,7 @@ fn early_messages_reach_a_local_peer_first_and_in_order() {
 fn early_messages_reach_a_remote_peer_first_and_in_order() {
     let mut room = room(&[]);
     room.message(member(1), text("offer"));
-    let effects = room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)]);
+    let effects = room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)], None);
     assert_eq!(effects.as_slice(), [publish(1, sent(1, 1, "offer"))]);
     assert_eq!(
         room.message(member(1), text("candidate")).as_slice(),
@@ -106,7 +100,7 @@ fn early_messages_die_with_their_sender() {
     room.leave(member(1), Departure::Left);
     assert!(room.is_deserted());
     let view = room.enter();
-    assert!(room.seated(view, member(2), given(2, &[])).is_empty());
+    assert!(room.seated(view, member(2), Speech::V1, given(2, &[])).is_empty());
 }
 
 #[test]
@@ -132,12 +126,13 @@ fn a_message_is_published_once_per_instance() {
         receiver.seated(
             view,
             member(number),
+            Speech::V1,
             given(u64::try_from(number).unwrap(), &others),
         );
     }
-    let effects = receiver.remote_message(sent(1, 1, "offer"));
+    let effects = receiver.remote_message(sent(1, 1, "offer"), instance(1).short());
     assert_eq!(effects.as_slice(), [deliver(2, "offer"), deliver(3, "offer")]);
-    let again = receiver.remote_message(sent(1, 1, "offer"));
+    let again = receiver.remote_message(sent(1, 1, "offer"), instance(1).short());
     assert_eq!(
         again.as_slice(),
         [Effect::Lost {
@@ -151,12 +146,16 @@ fn a_message_is_published_once_per_instance() {
 fn peers_hear_of_a_departure_once() {
     let mut room = room(&[seat(2, 1)]);
     assert_eq!(
-        room.remote_left(member(2), Departure::Left).as_slice(),
+        room.remote_left(member(2), &instance(1), Departure::Left)
+            .as_slice(),
         [disconnected(1)]
     );
-    assert!(room.remote_left(member(2), Departure::Left).is_empty());
+    assert!(
+        room.remote_left(member(2), &instance(1), Departure::Left)
+            .is_empty()
+    );
     let view = room.enter();
-    room.seated(view, member(3), given(3, &[seat(1, 0)]));
+    room.seated(view, member(3), Speech::V1, given(3, &[seat(1, 0)]));
     let (effects, told) = room.leave(member(3), Departure::Left);
     assert_eq!(
         (effects.as_slice(), told.as_slice()),
@@ -168,12 +167,13 @@ fn peers_hear_of_a_departure_once() {
 fn a_drained_peer_that_comes_back_was_never_gone() {
     let mut room = room(&[seat(2, 1)]);
     assert_eq!(
-        room.remote_left(member(2), Departure::Drained).as_slice(),
+        room.remote_left(member(2), &instance(1), Departure::Drained)
+            .as_slice(),
         [Effect::Grace(member(2))]
     );
     // Meanwhile the other one goes on talking; nothing of it is lost.
     assert!(room.message(member(1), text("candidate")).is_empty());
-    let effects = room.remote_joined(&seat(3, 2), &[seat(1, 0), seat(3, 2)]);
+    let effects = room.remote_joined(&seat(3, 2), &[seat(1, 0), seat(3, 2)], None);
     assert_eq!(effects.as_slice(), [publish(2, sent(1, 1, "candidate"))]);
     assert!(room.grace_over(member(2)).is_empty());
 }
@@ -181,7 +181,7 @@ fn a_drained_peer_that_comes_back_was_never_gone() {
 #[test]
 fn a_drained_peer_that_stays_away_is_gone_after_the_grace() {
     let mut room = room(&[seat(2, 1)]);
-    room.remote_left(member(2), Departure::Drained);
+    room.remote_left(member(2), &instance(1), Departure::Drained);
     assert_eq!(room.grace_over(member(2)).as_slice(), [disconnected(1)]);
     assert!(room.grace_over(member(2)).is_empty());
 }
@@ -204,10 +204,11 @@ fn messages_to_an_instance_that_is_gone_become_early_ones() {
     // The store does not list the unreachable member: that alone does not mean that it is gone.
     assert!(room.answer(*view, Some(&[seat(1, 0)])).is_empty());
     assert_eq!(
-        room.remote_left(member(2), Departure::Left).as_slice(),
+        room.remote_left(member(2), &instance(1), Departure::Left)
+            .as_slice(),
         [disconnected(1)]
     );
-    let effects = room.remote_joined(&seat(3, 2), &[seat(1, 0), seat(3, 2)]);
+    let effects = room.remote_joined(&seat(3, 2), &[seat(1, 0), seat(3, 2)], None);
     let expected =
         [sent(1, 1, "offer"), sent(1, 2, "candidate"), sent(1, 3, "late")].map(|sent| publish(2, sent));
     assert_eq!(effects.as_slice(), expected);
@@ -224,7 +225,7 @@ fn messages_wait_for_an_instance_that_is_only_not_listening() {
     assert!(room.answer(*view, Some(&[seat(1, 0), seat(2, 1)])).is_empty());
     room.message(member(1), text("candidate"));
     // It listens again and says who is there.
-    let effects = room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)]);
+    let effects = room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)], None);
     assert_eq!(
         effects.as_slice(),
         [
@@ -257,7 +258,7 @@ fn a_store_that_lost_everything_separates_nobody() {
         [publish(1, sent(1, 1, "candidate"))]
     );
     assert!(
-        room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)])
+        room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)], None)
             .is_empty()
     );
 
@@ -281,7 +282,7 @@ fn a_store_that_lost_everything_separates_nobody() {
 fn strangers_are_heard_only_when_the_store_knows_them() {
     let mut room = room(&[]);
     for (number, known) in [(2, true), (3, false)] {
-        let effects = room.remote_message(sent(number, 1, "offer"));
+        let effects = room.remote_message(sent(number, 1, "offer"), instance(1).short());
         let [Effect::Ask(view)] = effects.as_slice() else {
             panic!("{effects:?}")
         };
@@ -305,7 +306,7 @@ fn strangers_are_heard_only_when_the_store_knows_them() {
 #[test]
 fn a_question_that_was_not_answered_is_asked_again() {
     let mut room = room(&[]);
-    let effects = room.remote_message(sent(2, 1, "offer"));
+    let effects = room.remote_message(sent(2, 1, "offer"), instance(1).short());
     let [Effect::Ask(view)] = effects.as_slice() else {
         panic!("{effects:?}")
     };
@@ -327,11 +328,14 @@ fn who_sat_down_first_hears_who_joined_after_him() {
     let mut room = Room::new(instance(0));
     let view = room.enter();
     assert!(
-        room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)])
+        room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)], None)
             .is_empty()
     );
-    assert!(room.remote_message(sent(2, 1, "offer")).is_empty());
-    let effects = room.seated(view, member(1), given(1, &[]));
+    assert!(
+        room.remote_message(sent(2, 1, "offer"), instance(1).short())
+            .is_empty()
+    );
+    let effects = room.seated(view, member(1), Speech::V1, given(1, &[]));
     assert_eq!(effects[0], deliver(1, "offer"));
     assert_eq!(
         room.message(member(1), text("answer")).as_slice(),
@@ -348,29 +352,41 @@ fn whoever_takes_seats_away_tells_those_who_are_left() {
     let effects = room.seated(
         view,
         member(3),
+        Speech::V1,
         Given {
             join: 5,
             others: &others,
-            reaped: &[member(2)],
+            reaped: &[Gone {
+                member: member(2),
+                instance: instance(1),
+            }],
+            moved_from: None,
+            taken: 0,
         },
     );
     let notice = Notice::Left {
         member: member(2),
+        instance: instance(1),
         departure: Departure::Left,
     };
     assert_eq!(
-        effects[..2],
+        effects[..3],
         [
             disconnected(1),
             Effect::Publish {
                 to: instance(2),
+                notice: notice.clone()
+            },
+            // It may live, and have had to give the seat of somebody who is away.
+            Effect::Publish {
+                to: instance(1),
                 notice
             }
         ]
     );
     assert!(
         matches!(
-            &effects[2..],
+            &effects[3..],
             [Effect::Publish {
                 notice: Notice::Joined { .. },
                 ..

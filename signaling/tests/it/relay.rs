@@ -1,6 +1,9 @@
 //! Relay inside one instance.
 
-use crate::support::{Client, Node, candidate, offer};
+use futures::SinkExt as _;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{Client, Node, NodeOptions, PEER_DISCONNECTED, candidate, offer};
 
 #[tokio::test]
 async fn messages_before_the_second_peer_come_first_and_in_order() {
@@ -73,4 +76,45 @@ async fn order_holds_under_load_in_both_directions() {
     let _peers = tokio::join!(talk(host), talk(player));
     node.metric_becomes("signaling_relayed_total{path=\"local\"}", 4000.0)
         .await;
+}
+
+/// Messages that come in one segment are relayed with one write, whatever is among them and however they end.
+#[tokio::test]
+async fn everything_of_a_burst_arrives_at_once_and_in_order() {
+    let mut options = NodeOptions::default();
+    options.spec.websocket.heartbeat_interval_ms = 300_000;
+    let node = Node::start(options).await;
+    // A ping would bring what was left behind; those that come later are not pinged before a message is missed.
+    let mut others = Vec::new();
+    for number in 0..10 {
+        others.push(Client::join(&node, &format!("other-{number}")).await);
+    }
+    let small: Vec<String> = (0..10).map(|n| candidate(&n.to_string())).collect();
+    let large: Vec<String> = (0..10)
+        .map(|n| offer(&format!("{n}{}", "x".repeat(3000))))
+        .collect();
+    let ends = [
+        Message::text("no JSON"),
+        Message::Ping("?".into()),
+        Message::Close(None),
+    ];
+    for (number, (texts, end)) in [&small, &large, &small].into_iter().zip(ends).enumerate() {
+        let room = format!("r{number}");
+        let (mut host, mut player) = (Client::join(&node, &room).await, Client::join(&node, &room).await);
+        let closes = end.is_close();
+        player.stream.feed(Message::text("[]")).await.unwrap();
+        for text in texts {
+            player.stream.feed(Message::text(text.clone())).await.unwrap();
+        }
+        player.stream.feed(end).await.unwrap();
+        player.stream.flush().await.unwrap();
+        assert_eq!(&host.hear_many(texts.len()).await, texts);
+        if closes {
+            assert_eq!(host.hear().await, PEER_DISCONNECTED);
+        } else {
+            player.hear().await;
+            host.send(offer("still there")).await;
+            assert_eq!(player.hear().await, offer("still there"));
+        }
+    }
 }

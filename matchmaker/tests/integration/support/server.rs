@@ -7,7 +7,7 @@ use berth_crds::api::{HostPoolSpec, SignalingClusterSpec, TurnConfigSpec};
 use berth_crds::settings::{PoolSettings, SignalingSettings, TurnSettings};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
-use berth_dataplane::occupancy::{Instance, MemberId, MemoryRooms, Seats};
+use berth_dataplane::occupancy::{Claim, Instance, MemberId, MemoryRooms, Seats};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::secrets::{Secret, SecretStore};
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
@@ -132,7 +132,7 @@ impl Served {
     pub(crate) async fn join(&self, name: &str) -> MemberId {
         let member = MemberId(Uuid::new_v4());
         self.seats
-            .join(&room(name), member, &self.instance, 64)
+            .join(&room(name), &Claim::new(member, &self.instance), 64)
             .await
             .unwrap();
         member
@@ -143,7 +143,7 @@ impl Served {
         self.seats.renew(&self.instance).await.unwrap();
         for (name, member) in members {
             self.seats
-                .join(&room(name), *member, &self.instance, 64)
+                .join(&room(name), &Claim::new(*member, &self.instance), 64)
                 .await
                 .unwrap();
         }

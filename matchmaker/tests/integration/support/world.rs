@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_crds::settings::{ObjectName, RoomId};
 use berth_dataplane::keys::Keys;
-use berth_dataplane::occupancy::{Instance, Join, MemberId, MemoryRooms, Seats, SharedRooms, Timing};
+use berth_dataplane::occupancy::{Claim, Instance, Join, MemberId, MemoryRooms, Seats, SharedRooms, Timing};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
 use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
@@ -196,7 +196,11 @@ impl World {
     /// Somebody takes a seat, whatever the room's capacity.
     pub(crate) async fn join(&self, name: &RoomId) -> MemberId {
         let member = MemberId(Uuid::new_v4());
-        let joined = self.seats.join(name, member, &self.instance, 64).await.unwrap();
+        let joined = self
+            .seats
+            .join(name, &Claim::new(member, &self.instance), 64)
+            .await
+            .unwrap();
         assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
         member
     }

@@ -7,6 +7,8 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use super::*;
 
+mod damaged;
+
 const MAX: usize = 300;
 
 /// A masked frame, right or wrong.
@@ -50,7 +52,15 @@ fn ours(chunks: &[&[u8]]) -> (Vec<Received>, Option<Close>) {
     for chunk in chunks {
         incoming.push(chunk);
         loop {
-            match incoming.next() {
+            let promised = incoming.has_message();
+            let next = incoming.next();
+            if promised {
+                assert!(
+                    matches!(next, Ok(Some(Received::Message(_))) | Err(_)),
+                    "{next:?}"
+                );
+            }
+            match next {
                 Ok(Some(received)) => heard.push(received),
                 Ok(None) => break,
                 Err(close) => return (heard, Some(close)),

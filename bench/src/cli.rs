@@ -1,0 +1,113 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser as _;
+
+use crate::process::{Cores, Program};
+use crate::report::Report;
+use crate::signaling::{self, Figure, Plan, Programs, relay};
+
+/// Command line of `berth-bench`.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "berth-bench",
+    version,
+    about = "Load generator, baselines and figures"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Figures of the signaling server, beside those of a bare relay.
+    Signaling(Figures),
+    /// The bare relay alone: rooms by `?roomId=`, in memory, nothing else.
+    Relay {
+        /// Where it listens; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:3002")]
+        listen: SocketAddr,
+    },
+    /// The signaling server of this build: `berth-signaling` with its options.
+    #[command(hide = true)]
+    ServeSignaling {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Figures {
+    /// Less of everything: about a minute, to see that it works. Its figures mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Only these figures.
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    only: Vec<Figure>,
+    /// Print JSON with all samples instead of Markdown.
+    #[arg(long)]
+    json: bool,
+    /// Measure this `berth-signaling` instead of the one that is built in.
+    #[arg(long, value_name = "PATH")]
+    signaling: Option<PathBuf>,
+    /// Let servers and load share all cores.
+    #[arg(long)]
+    unpinned: bool,
+    /// Rounds of each figure; every round measures everything that is compared once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: Option<u16>,
+    /// Seconds of each measurement.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=120))]
+    seconds: Option<u16>,
+}
+
+impl Args {
+    /// Runs what was asked for.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Signaling(arguments) => arguments.run(),
+            Command::Relay { listen } => relay::run(listen),
+            Command::ServeSignaling { arguments } => {
+                berth_dataplane::boot::install_crypto_provider();
+                let name = "berth-signaling".to_owned();
+                Ok(berth_signaling::Args::parse_from(std::iter::once(name).chain(arguments)).run()?)
+            }
+        }
+    }
+}
+
+impl Figures {
+    fn run(self) -> anyhow::Result<()> {
+        let mut plan = if self.quick { Plan::quick() } else { Plan::full() };
+        plan.figures = self.only;
+        if let Some(rounds) = self.rounds {
+            plan.rounds = usize::from(rounds);
+        }
+        if let Some(seconds) = self.seconds {
+            plan.duration = std::time::Duration::from_secs(u64::from(seconds));
+        }
+        let mut programs = Programs::of(&std::env::current_exe()?);
+        if let Some(path) = self.signaling {
+            programs.signaling = Program::new(path);
+        }
+        let cores = if self.unpinned {
+            Cores::shared()
+        } else {
+            Cores::apart()?
+        };
+        let mut report = Report::new(&cores, &plan);
+        report.tables = signaling::run(&plan, &programs, &cores)?;
+        println!(
+            "{}",
+            if self.json {
+                report.json()?
+            } else {
+                report.markdown()
+            }
+        );
+        Ok(())
+    }
+}

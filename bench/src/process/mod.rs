@@ -1,0 +1,13 @@
+//! Child processes: how they start, end for certain, and what they cost.
+
+mod child;
+mod cores;
+mod meter;
+mod proc;
+mod redis;
+
+pub use child::{Child, Program, free_port, http_get};
+pub use cores::Cores;
+pub use meter::{Cost, Meter};
+pub use proc::{Memory, cpu, file_limit, memory};
+pub use redis::{Commands, Redis};

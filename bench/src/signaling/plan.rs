@@ -1,0 +1,89 @@
+//! How much is measured.
+
+use std::time::Duration;
+
+/// A group of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figure {
+    /// Messages per CPU second between two sockets of one instance, beside the bare relay.
+    Local,
+    /// Latency at fixed rates, beside the bare relay.
+    Rate,
+    /// Messages between instances, over Redis.
+    Remote,
+    /// Memory of idle connections.
+    Idle,
+    /// Sessions that begin and end.
+    Joins,
+}
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which figures; empty: all of them.
+    pub figures: Vec<Figure>,
+    /// Times that everything is measured.
+    pub rounds: usize,
+    /// Rooms of two.
+    pub rooms: usize,
+    /// Before each measurement.
+    pub warm_up: Duration,
+    /// Each measurement.
+    pub duration: Duration,
+    /// Messages per second at which latency is measured, beside half of what saturates.
+    pub rate: f64,
+    /// Messages per second over all instances.
+    pub remote_rate: f64,
+    /// Instances that share a Redis.
+    pub instances: Vec<usize>,
+    /// Idle sockets.
+    pub idle: Vec<usize>,
+    /// Sessions at once, of those that begin and end.
+    pub concurrent: usize,
+}
+
+impl Plan {
+    /// What `docs/benchmarks.md` shows.
+    pub fn full() -> Self {
+        Self {
+            figures: Vec::new(),
+            rounds: 5,
+            rooms: 200,
+            warm_up: Duration::from_secs(1),
+            duration: Duration::from_secs(4),
+            rate: 2000.0,
+            remote_rate: 8000.0,
+            instances: vec![2, 4, 8],
+            idle: vec![2000, 18_000],
+            concurrent: 16,
+        }
+    }
+
+    /// The same, small: it shows that everything works.
+    pub fn quick() -> Self {
+        Self {
+            rounds: 1,
+            rooms: 50,
+            warm_up: Duration::from_millis(200),
+            duration: Duration::from_millis(700),
+            idle: vec![1000],
+            ..Self::full()
+        }
+    }
+
+    /// Whether a figure is wanted.
+    pub fn wants(&self, figure: Figure) -> bool {
+        self.figures.is_empty() || self.figures.contains(&figure)
+    }
+
+    /// In words.
+    pub fn describe(&self) -> String {
+        format!(
+            "{} rooms of two, {} rounds of {:.1} s after {:.1} s, median [least–most]",
+            self.rooms,
+            self.rounds,
+            self.duration.as_secs_f64(),
+            self.warm_up.as_secs_f64(),
+        )
+    }
+}

@@ -1,0 +1,144 @@
+//! Messages of a peer, in the order of checks that clients know.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::Session;
+use crate::close::Close;
+use crate::core::Core;
+use crate::events;
+use crate::metrics::DropReason;
+use crate::protocol::v1::{self, Verdict};
+use crate::protocol::v2::{self, ErrorCode, Refused, Request, say};
+use crate::room::{Effects, Room};
+use crate::rooms::RoomCell;
+
+impl Session {
+    /// One message of a peer that speaks v1, which is told of nothing but a wrong schema.
+    pub(super) fn receive(&mut self, core: &Core, cell: &Arc<RoomCell>, message: &[u8]) {
+        let now = Instant::now();
+        let settings = core.settings.load();
+        let limits = &settings.cluster.rate_limits;
+        if !self.messages.take(limits.messages_per_client, now) {
+            let wait = self.messages.wait(limits.messages_per_client, now);
+            return self.over_limit(core, DropReason::ClientRate, wait);
+        }
+        let text = match v1::judge(message) {
+            Verdict::Relay(text) => text,
+            Verdict::NotJson => return core.metrics.dropped(DropReason::NotJson, 1),
+            Verdict::SchemaError => {
+                core.metrics.schema_rejections.inc();
+                self.place.conn.deliver(&v1::SCHEMA_ERROR);
+                return core.metrics.dropped(DropReason::Schema, 1);
+            }
+        };
+        if !self.client.message(limits, now) {
+            let wait = self.client.message_wait(limits, now);
+            return self.over_limit(core, DropReason::IpRate, wait);
+        }
+        let member = self.place.member;
+        if !self.relay(core, cell, now, |room| room.message(member, text)) {
+            let wait = cell.inner.lock().messages.wait(limits.messages_per_room, now);
+            self.over_limit(core, DropReason::RoomRate, wait);
+        }
+    }
+
+    /// One message of a peer that speaks v2, which is told of everything that is refused.
+    pub(super) fn receive_v2(&mut self, core: &Core, cell: &Arc<RoomCell>, message: &[u8]) {
+        let now = Instant::now();
+        let settings = core.settings.load();
+        let limits = &settings.cluster.rate_limits;
+        let request = v2::read(message);
+        if !self.messages.take(limits.messages_per_client, now) {
+            let wait = self.messages.wait(limits.messages_per_client, now);
+            return self.too_much(core, DropReason::ClientRate, &request, wait);
+        }
+        let relayed = match request {
+            Ok(Request::Relay(ref relayed)) => relayed.clone(),
+            Ok(Request::Ping) => {
+                self.place.conn.deliver(&say::PONG);
+                return;
+            }
+            Ok(Request::Bye) => return self.place.conn.close(Close::Bye),
+            Err(refused) => return self.refuse(core, &refused),
+        };
+        if !self.client.message(limits, now) {
+            let wait = self.client.message_wait(limits, now);
+            return self.too_much(core, DropReason::IpRate, &request, wait);
+        }
+        let member = self.place.member;
+        if !self.relay(core, cell, now, |room| room.relay(member, relayed)) {
+            let wait = cell.inner.lock().messages.wait(limits.messages_per_room, now);
+            self.too_much(core, DropReason::RoomRate, &request, wait);
+        }
+    }
+
+    fn refuse(&self, core: &Core, refused: &Refused) {
+        let reason = if refused.code == ErrorCode::NotJson {
+            DropReason::NotJson
+        } else {
+            core.metrics.schema_rejections.inc();
+            DropReason::Schema
+        };
+        core.metrics.dropped(reason, 1);
+        self.place.conn.deliver(&say::refused(refused, None));
+    }
+
+    /// A message is dropped; the next one may come after `wait`.
+    fn over_limit(&self, core: &Core, reason: DropReason, wait: Duration) {
+        core.metrics.dropped(reason, 1);
+        events::over_limit(reason, &self.place.cell.id, self.place.member, wait);
+    }
+
+    fn too_much(&self, core: &Core, reason: DropReason, request: &Result<Request, Refused>, wait: Duration) {
+        self.over_limit(core, reason, wait);
+        let seq = match request {
+            Ok(Request::Relay(relay)) => Some(relay.seq),
+            Ok(Request::Ping | Request::Bye) => None,
+            Err(refused) => refused.seq,
+        };
+        let message = match reason {
+            DropReason::IpRate => "too many messages from this address: this one is lost",
+            DropReason::RoomRate => "too many messages in this room: this one is lost",
+            _ => "too many messages on this connection: this one is lost",
+        };
+        let refused = Refused {
+            code: ErrorCode::RateLimited,
+            seq,
+            message,
+        };
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.place
+            .conn
+            .deliver(&say::refused(&refused, Some(wait.max(1))));
+    }
+
+    /// Has a room relay a message; `false` when there were too many in it.
+    fn relay(
+        &self,
+        core: &Core,
+        cell: &Arc<RoomCell>,
+        now: Instant,
+        say: impl FnOnce(&mut Room) -> Effects,
+    ) -> bool {
+        let limit = core.settings.load().cluster.rate_limits.messages_per_room;
+        let mut passed = true;
+        core.update(cell, self.source, |inner| {
+            if !inner.messages.take(limit, now) {
+                passed = false;
+                return SmallVec::new();
+            }
+            core.metrics.messages_forwarded.inc();
+            let early = inner.room.early();
+            let effects = say(&mut inner.room);
+            if inner.room.early() > early {
+                core.metrics.early_buffered.inc();
+            }
+            effects
+        });
+        core.metrics.fanout_seconds.observe(now.elapsed().as_secs_f64());
+        passed
+    }
+}
