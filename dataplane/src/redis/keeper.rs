@@ -182,6 +182,11 @@ impl Keeper {
         self.news.failed(text);
     }
 
+    /// The connection was made, and then something without which it is of no use was refused.
+    pub(super) fn unusable(&mut self, error: &(dyn Error + 'static)) {
+        self.failed(error);
+    }
+
     /// Whether the server was seen to be away since this was asked last.
     pub(super) fn was_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)

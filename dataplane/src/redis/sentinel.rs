@@ -138,7 +138,8 @@ impl Sentinels {
         loop {
             let lost = LostSignal::default();
             let mut kept = keeper.connect(self.route(lost.clone())).await;
-            if kept.connection.subscribe(SWITCHES).await.is_err() {
+            if let Err(error) = kept.connection.subscribe(SWITCHES).await {
+                keeper.unusable(&error);
                 continue;
             }
             let mut pings = Pings::new(keeper.demand());

@@ -143,6 +143,9 @@ impl Subscriber {
         loop {
             if let Err(error) = self.settle(&mut kept).await {
                 keeper.target().learn(&error, &kept.address);
+                if error.redirect_node().is_none() {
+                    keeper.unusable(&error);
+                }
                 return Ended::Lost;
             }
             if self.is_idle() {

@@ -81,9 +81,8 @@ impl Target {
                 Ok((access.server(address)?, address.clone()))
             }
             Self::Owner(topology, slot) => {
-                let table = topology.table();
-                let Some(address) = table.owner(*slot) else {
-                    topology.doubt();
+                let table = topology.known().await;
+                let Some(address) = table.as_ref().and_then(|table| table.owner(*slot)) else {
                     return Err(FindError::NoOwner);
                 };
                 let access = topology.endpoint().access().await?;

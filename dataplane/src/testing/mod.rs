@@ -18,7 +18,7 @@ mod server;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use acl::narrow_user;
+pub use acl::{narrow_sentinel_user, narrow_user};
 pub use cluster::RedisCluster;
 pub use issuer::IssuerKey;
 pub use key_set_server::KeySetServer;

@@ -130,6 +130,11 @@ impl RedisSentinels {
         self.servers.get_mut(index).expect("there are two servers")
     }
 
+    /// All Sentinels.
+    pub fn sentinels(&self) -> &[RedisServer] {
+        &self.sentinels
+    }
+
     /// A Sentinel, to end or to restart it.
     pub fn sentinel_mut(&mut self, index: usize) -> &mut RedisServer {
         self.sentinels.get_mut(index).expect("there is that sentinel")

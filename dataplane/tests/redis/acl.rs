@@ -3,7 +3,7 @@
 
 use berth_dataplane::redis::{RedisLink, Script, SubscriptionEvent, cmd};
 use berth_dataplane::testing::{
-    RedisCluster, RedisSentinels, RedisServer, SentinelOptions, TestRedis, narrow_user,
+    RedisCluster, RedisSentinels, RedisServer, SentinelOptions, TestRedis, narrow_sentinel_user, narrow_user,
 };
 
 use crate::support::{link, message, next, set, until};
@@ -75,9 +75,14 @@ async fn a_cluster() {
 
 #[tokio::test]
 async fn servers_behind_sentinels() {
-    let sentinels = RedisSentinels::start_with(1, &SentinelOptions::default());
+    let options = SentinelOptions {
+        parameters: "?sentinel_username=berth&sentinel_password=narrow",
+        ..SentinelOptions::default()
+    };
+    let sentinels = RedisSentinels::start_with(1, &options);
     let servers = [sentinels.server(0), sentinels.server(1)];
     narrow_user(servers, "games", "main");
+    narrow_sentinel_user(sentinels.sentinels());
     let link = link(&As(&sentinels)).await;
     does_its_work(&link).await;
     // The other one knows the user as well.
@@ -88,5 +93,11 @@ async fn servers_behind_sentinels() {
         master.is_some_and(|master| master.ends_with(&port)) && link.healthy()
     })
     .await;
+    let news = || {
+        let clients = sentinels.sentinels()[0].command("CLIENT LIST");
+        clients.contains("user=berth")
+    };
+    until("the news of switches are subscribed", news).await;
     nothing_was_refused(&servers);
+    nothing_was_refused(&sentinels.sentinels().iter().collect::<Vec<_>>());
 }

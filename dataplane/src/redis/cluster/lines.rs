@@ -118,13 +118,23 @@ impl Lines {
     }
 
     /// The owner of a slot, or any node.
-    pub(in crate::redis) async fn address(&self, slot: Option<Slot>) -> Result<RedisAddress, RedisError> {
-        let table = self.topology.known().await;
+    async fn address(&self, slot: Option<Slot>) -> Result<RedisAddress, RedisError> {
+        let table = self.known().await;
         let address = table.as_ref().and_then(|table| match slot {
             Some(slot) => table.owner(slot),
             None => self.home_address(table).or_else(|| table.masters().first()),
         });
-        address.cloned().ok_or_else(|| {
+        self.owned(address).cloned()
+    }
+
+    /// Who owns what, after a short wait if nothing is known yet.
+    pub(super) async fn known(&self) -> Option<Arc<SlotTable>> {
+        self.topology.known().await
+    }
+
+    /// An owner, or why there is none.
+    pub(super) fn owned<'a>(&self, owner: Option<&'a RedisAddress>) -> Result<&'a RedisAddress, RedisError> {
+        owner.ok_or_else(|| {
             self.topology.doubt();
             self.limits.counted(RedisError::Disconnected)
         })
@@ -135,7 +145,7 @@ impl Lines {
     }
 
     /// Draws conclusions from the answer of a node.
-    pub(in crate::redis) fn learn(&self, error: &RedisError, asked: &RedisAddress) {
+    pub(super) fn learn(&self, error: &RedisError, asked: &RedisAddress) {
         match error {
             RedisError::Server(error) if error.redirect_node().is_some() => {
                 self.topology.learn(error, asked);
@@ -148,7 +158,7 @@ impl Lines {
     }
 
     /// The line to a node, made if there is none.
-    pub(in crate::redis) fn line(&self, address: &RedisAddress) -> Arc<Line> {
+    pub(super) fn line(&self, address: &RedisAddress) -> Arc<Line> {
         let mut lines = self.nodes.lock();
         if let Some(node) = lines.get(address) {
             return Arc::clone(&node.line);

@@ -56,12 +56,15 @@ impl Lines {
         indices: &[usize],
     ) -> HashMap<RedisAddress, Vec<usize>> {
         let mut groups: HashMap<RedisAddress, Vec<usize>> = HashMap::new();
+        let table = self.known().await;
         for index in indices {
             let Some(message) = messages.get(*index) else {
                 continue;
             };
-            if let Ok(address) = self.address(Some(slot_of(message.channel))).await {
-                groups.entry(address).or_default().push(*index);
+            let slot = slot_of(message.channel);
+            let owner = table.as_ref().and_then(|table| table.owner(slot));
+            if let Ok(owner) = self.owned(owner) {
+                groups.entry(owner.clone()).or_default().push(*index);
             }
         }
         groups

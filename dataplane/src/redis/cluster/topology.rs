@@ -88,7 +88,7 @@ impl Topology {
     }
 
     /// What is known now, or soon if nothing is known yet.
-    pub(super) async fn known(&self) -> Option<Arc<SlotTable>> {
+    pub(in crate::redis) async fn known(&self) -> Option<Arc<SlotTable>> {
         let table = self.table();
         if !table.masters().is_empty() {
             return Some(table);
