@@ -73,7 +73,7 @@ impl Args {
             Command::ServeSignaling { arguments } => {
                 berth_dataplane::boot::install_crypto_provider();
                 let name = "berth-signaling".to_owned();
-                berth_signaling::Args::parse_from(std::iter::once(name).chain(arguments)).run()
+                Ok(berth_signaling::Args::parse_from(std::iter::once(name).chain(arguments)).run()?)
             }
         }
     }

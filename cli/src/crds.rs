@@ -1,4 +1,4 @@
-//! `berth crds` and `berth docs`: what is made from the types of the three kinds.
+//! `berth crds` and `berth docs`: what is made from the types of the three kinds and of the protocol.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -23,6 +23,8 @@ pub struct DocsOptions {
 enum Document {
     /// The API reference: every field of the three kinds
     Api,
+    /// The JSON Schema of the signaling protocol v2
+    Protocol,
 }
 
 /// Runs `berth crds`.
@@ -37,6 +39,7 @@ pub fn crds(_: &CrdsOptions) -> ExitCode {
 pub fn docs(options: &DocsOptions) -> ExitCode {
     match options.document {
         Document::Api => print(&docs::api_reference()),
+        Document::Protocol => print(&format!("{:#}\n", berth_signaling::protocol::v2::schema())),
     }
 }
 

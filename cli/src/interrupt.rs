@@ -1,32 +1,20 @@
 //! Ending on request: Ctrl-C and SIGTERM.
 
-use tokio::signal::unix::{SignalKind, signal};
+use berth_dataplane::shutdown::Signals;
 use tokio_util::sync::CancellationToken;
 
 /// A token that is cancelled by SIGINT or SIGTERM. A second signal ends the process at once.
 pub fn token() -> CancellationToken {
     let token = CancellationToken::new();
-    let cancelled = token.clone();
-    tokio::spawn(async move {
-        next_signal().await;
-        cancelled.cancel();
-        next_signal().await;
-        std::process::exit(130);
-    });
-    token
-}
-
-async fn next_signal() {
-    let signals = signal(SignalKind::interrupt())
-        .and_then(|interrupt| signal(SignalKind::terminate()).map(|terminate| (interrupt, terminate)));
-    match signals {
-        Ok((mut interrupt, mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        // Without handlers the signals keep their default effect, which ends the process.
-        Err(_) => std::future::pending().await,
+    // Signals that cannot be followed keep their default effect, which ends the process.
+    if let Ok(mut signals) = Signals::follow() {
+        let cancelled = token.clone();
+        tokio::spawn(async move {
+            signals.next().await;
+            cancelled.cancel();
+            signals.next().await;
+            std::process::exit(130);
+        });
     }
+    token
 }

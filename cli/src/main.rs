@@ -29,11 +29,21 @@ enum Command {
     Docs(DocsOptions),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    // An error means that a provider is installed already, which is all that is wanted.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    berth_dataplane::boot::install_crypto_provider();
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return berth::failure::report(&error),
+    };
+    let code = runtime.block_on(run(command));
+    // A disk or a name server that hangs on a thread of its own must not hold the exit up.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    match command {
         Command::Up(options) => berth::up::command(*options).await,
         Command::Host(options) => berth::host::command(*options).await,
         Command::Play(options) => berth::play::command(*options).await,

@@ -93,7 +93,10 @@ fn log_level() -> LogLevel {
 async fn run(options: &UpOptions) -> Result<(), UpError> {
     let shutdown = Shutdown::new();
     shutdown.listen_to_signals().map_err(UpError::Signals)?;
-    let up = start(options, shutdown).await?;
+    let up = tokio::select! {
+        up = start(options, shutdown.clone()) => up?,
+        _ = shutdown.run(|| DrainPlan::NOTHING_TO_DRAIN) => return Ok(()),
+    };
     say(&welcome(up.addresses(), options.port_base.is_some()));
     if let ShutdownOutcome::Expired { unfinished } = up.run().await {
         say(&format!("{unfinished} connections did not end in time\n"));

@@ -2,11 +2,14 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
 
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -16,7 +19,14 @@ use berth::up::{self, UpOptions};
 use berth_dataplane::shutdown::{Shutdown, ShutdownOutcome};
 use berth_dataplane::testing::RedisServer;
 use clap::Parser;
+use tokio::fs::OpenOptions;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything here; only a hang reaches it.
+const LONG: Duration = Duration::from_mins(1);
 
 #[derive(Parser)]
 enum Line {
@@ -45,8 +55,9 @@ fn free_base() -> u16 {
     }
 }
 
-/// One host and two players, one after the other: the second gets the slot that the first gave back.
-async fn two_players_one_after_the_other(more: &[&str]) {
+/// One host and two players, one after the other: the second gets the slot that the first gave back. `more` is for `berth up`,
+/// `host` for `berth host`.
+async fn two_players_one_after_the_other(more: &[&str], host: &[&str]) {
     let base = free_base();
     let base_text = base.to_string();
     let options = up_options(&[&["--port-base", &base_text], more].concat());
@@ -66,9 +77,8 @@ async fn two_players_one_after_the_other(more: &[&str]) {
         "--signaling",
         &signaling,
         "--loopback",
-        "--present-host",
     ];
-    let Line::Host(host) = Line::parse_from(args) else {
+    let Line::Host(host) = Line::parse_from([&args, host].concat()) else {
         unreachable!()
     };
     let end_host = CancellationToken::new();
@@ -117,13 +127,27 @@ async fn play_until_found(matchmaker: &str) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_memory() {
-    Box::pin(two_players_one_after_the_other(&[])).await;
+    Box::pin(two_players_one_after_the_other(&[], &["--present-host"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_redis() {
     let redis = RedisServer::start();
-    Box::pin(two_players_one_after_the_other(&["--redis", &redis.url()])).await;
+    let redis = ["--redis", &redis.url()];
+    Box::pin(two_players_one_after_the_other(&redis, &["--present-host"])).await;
+}
+
+/// The matchmaker's tokens are all that a host and a player need.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_match_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifests = "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata: {name: main}\n\
+                     spec: {publicUrl: 'ws://localhost:3002', auth: {mode: MatchToken}}\n---\n\
+                     apiVersion: berth.dev/v1alpha1\nkind: HostPool\nmetadata: {name: demo}\n\
+                     spec: {signalingClusterRef: {name: main}}\n";
+    std::fs::write(folder.path().join("berth.yaml"), manifests).unwrap();
+    let manifests = ["--manifests", folder.path().to_str().unwrap()];
+    Box::pin(two_players_one_after_the_other(&manifests, &[])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,4 +177,51 @@ async fn wrong_manifests_name_the_field() {
         panic!("65 is too many")
     };
     assert!(error.to_string().contains("spec.rooms.capacity"), "{error}");
+}
+
+/// Sends SIGTERM and waits for the end, which must come.
+async fn ends(mut program: Child) {
+    let id = program.id().unwrap().to_string();
+    let sent = Command::new("kill").args(["-s", "TERM", &id]).status().await;
+    assert!(sent.unwrap().success());
+    let end = timeout(LONG, program.wait()).await.expect("no end");
+    assert!(end.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, hanging) = (folder.path().join("good.yaml"), folder.path().join("hanging"));
+    let made = Command::new("mkfifo").arg(&hanging).status().await;
+    assert!(made.unwrap().success());
+    let up = |manifests: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_berth"))
+            .args(["up", "--port-base", &free_base().to_string(), "--manifests"])
+            .arg(manifests)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    // It opens as soon as the program reads, and as long as it is open, the program reads on.
+    let reading = async |path: &Path| {
+        let opening = OpenOptions::new().write(true).open(path).await;
+        opening.unwrap()
+    };
+
+    // While the first manifests are read.
+    let program = up(&hanging);
+    let writer = timeout(LONG, reading(&hanging)).await.expect("nobody reads");
+    ends(program).await;
+    drop(writer);
+
+    // While a change is read.
+    std::fs::copy("../examples/local/berth.yaml", &good).unwrap();
+    let mut program = up(&good);
+    let mut told = BufReader::new(program.stdout.take().unwrap()).lines();
+    let line = timeout(LONG, told.next_line()).await.expect("nothing is told");
+    assert!(line.unwrap().unwrap().contains("is up"));
+    std::fs::rename(&hanging, &good).unwrap();
+    let _writer = timeout(LONG, reading(&good)).await.expect("nobody reads");
+    ends(program).await;
 }

@@ -102,6 +102,28 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn required_tls_without_proxies_is_refused_with_the_reason() {
+    let cluster = |proxies: &str| {
+        format!(
+            "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata: {{name: a}}\n\
+             spec: {{publicUrl: 'wss://a', security: {{requireWss: true{proxies}}}}}\n"
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("without.yaml"), cluster("")).unwrap();
+    let right = cluster(", trustedProxyCidrs: [10.0.0.0/8]");
+    fs::write(folder.path().join("with.yaml"), right).unwrap();
+    let refused = berth(&["validate", "without.yaml"], &folder);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let reason = "only a trusted proxy can say that a connection came by TLS";
+    let named = text(&refused.stdout)
+        .lines()
+        .any(|line| line.contains("spec.security.trustedProxyCidrs: ") && line.contains(reason));
+    assert!(named, "{refused:?}");
+    assert_eq!(berth(&["validate", "with.yaml"], &folder).status.code(), Some(0));
+}
+
+#[test]
 fn what_may_not_change_is_compared_with_the_old_state() {
     let cluster = |class: &str| {
         format!(

@@ -86,6 +86,35 @@ fn every_example_is_valid_and_complete() {
     }
 }
 
+/// Manifests on the pages of the documentation are to be copied like those in files.
+#[test]
+fn every_manifest_of_the_documentation_is_valid_and_complete() {
+    let validator = Validator::new().unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(repository().join("docs")).unwrap() {
+        let page = entry.unwrap().path();
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks = text
+            .split("```yaml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap());
+        for block in blocks.filter(|block| block.starts_with("apiVersion: berth.dev/")) {
+            let source = Source {
+                name: page.display().to_string(),
+                text: block.to_owned(),
+            };
+            let report = validator.check(&[source], &[]);
+            assert_eq!(report.findings, [], "{block}");
+            assert!(report.resources > 0, "{block}");
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "the walk is broken");
+}
+
 #[test]
 fn examples_leave_the_namespace_to_the_one_who_applies_them() {
     for folder in ["kind", "local", "minimal", "production", "quickstart"] {

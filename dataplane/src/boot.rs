@@ -126,6 +126,12 @@ pub enum BootError {
     /// `REDIS_URL` is no Redis URL.
     #[error("REDIS_URL")]
     Redis(#[source] EndpointError),
+    /// The file that `BERTH_REDIS_URL_FILE` names holds no Redis URL.
+    #[error("BERTH_REDIS_URL_FILE")]
+    RedisFile(#[source] EndpointError),
+    /// Two variables belong together.
+    #[error("{0} and {1} must both be set, or neither")]
+    Pair(&'static str, &'static str),
     /// Two variables exclude each other.
     #[error("{0} and {1} must not both be set")]
     Both(&'static str, &'static str),
@@ -276,16 +282,26 @@ fn redis(environment: &Environment) -> Result<Option<RedisEndpoint>, BootError> 
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => return Err(BootError::Both("REDIS_URL", "BERTH_REDIS_URL_FILE")),
         (Some(url), None) => RedisEndpoint::from_url(url).map_err(BootError::Redis)?,
-        (None, Some(path)) => RedisEndpoint::from_url_file(path.into()),
+        (None, Some(path)) => RedisEndpoint::from_url_file(path.into()).map_err(BootError::RedisFile)?,
     };
     let endpoint = match environment.get("BERTH_REDIS_PASSWORD_FILE") {
         Some(path) => endpoint.with_password_file(path.into()),
         None => endpoint,
     };
-    Ok(Some(match environment.get("BERTH_REDIS_CA_FILE") {
+    let endpoint = match environment.get("BERTH_REDIS_CA_FILE") {
         Some(path) => endpoint.with_ca_file(path.into()),
         None => endpoint,
-    }))
+    };
+    match (
+        environment.get("BERTH_REDIS_CERT_FILE"),
+        environment.get("BERTH_REDIS_KEY_FILE"),
+    ) {
+        (None, None) => Ok(Some(endpoint)),
+        (Some(certificate), Some(key)) => Ok(Some(
+            endpoint.with_client_certificate(certificate.into(), key.into()),
+        )),
+        _ => Err(BootError::Pair("BERTH_REDIS_CERT_FILE", "BERTH_REDIS_KEY_FILE")),
+    }
 }
 
 fn log_level(environment: &Environment) -> Result<LogLevel, BootError> {

@@ -38,6 +38,17 @@ impl Keys {
         format!("{}room:{room}", self.prefix)
     }
 
+    /// Sorted set: client addresses from which connections came, scored by the time at which they may connect as if
+    /// they never had (Unix time in µs).
+    pub fn client_connections(&self) -> String {
+        format!("{}clients:connections", self.prefix)
+    }
+
+    /// The same for messages.
+    pub fn client_messages(&self) -> String {
+        format!("{}clients:messages", self.prefix)
+    }
+
     /// Hash: watched rooms, `ROOM` to the name of the pool that watches it.
     pub fn watched(&self) -> String {
         format!("{}watched", self.prefix)
@@ -65,6 +76,8 @@ mod tests {
         assert_eq!(keys.room(&room), "berth:games/main:{games/main}:room:a:b");
         assert!(keys.instances().starts_with(keys.prefix()));
         assert!(keys.pool("eu").starts_with(keys.prefix()));
+        assert!(keys.client_connections().starts_with(keys.prefix()));
+        assert!(keys.client_messages().starts_with(keys.prefix()));
         assert_eq!(keys.inbox("i1@7"), "berth:games/main:inbox:i1@7");
         let other = Keys::new(&ObjectName::new("games", "main2"));
         assert_ne!(keys.room(&room), other.room(&room));

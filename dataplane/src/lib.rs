@@ -2,6 +2,7 @@
 //!
 //! | module | what a service takes from it |
 //! |---|---|
+//! | [`process`] | the process around a service: ports, signals, drain; [`process::run`] |
 //! | [`boot`] | command line and environment that both services share; instance id; listener ports |
 //! | [`settings`] | one [`settings::Snapshot`] of validated settings, whatever feeds it: API server, file, environment |
 //! | [`secrets`] | [`secrets::SecretStore`]: mounted Secrets, re-read on change; [`secrets::Secret`] never prints itself |
@@ -28,6 +29,7 @@ pub mod ice;
 pub mod keys;
 pub mod match_token;
 pub mod occupancy;
+pub mod process;
 pub mod redis;
 pub mod secrets;
 pub mod settings;

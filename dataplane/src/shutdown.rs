@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -40,6 +40,14 @@ pub struct DrainPlan {
     pub drain_timeout: Duration,
 }
 
+impl DrainPlan {
+    /// For when nothing is served yet.
+    pub const NOTHING_TO_DRAIN: Self = Self {
+        endpoint_delay: Duration::ZERO,
+        drain_timeout: Duration::ZERO,
+    };
+}
+
 /// How a shutdown ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownOutcome {
@@ -59,6 +67,13 @@ pub const ENDPOINT_DELAY: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     shared: Arc<Shared>,
+}
+
+/// SIGTERM and SIGINT. From [`Signals::follow`] on neither ends the process by itself.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 #[derive(Debug)]
@@ -149,20 +164,13 @@ impl Shutdown {
 
     /// Follows SIGTERM and SIGINT: the first begins, the second expires. Once per process.
     pub fn listen_to_signals(&self) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::follow()?;
         let this = self.clone();
         tokio::spawn(async move {
-            let mut next = async || {
-                tokio::select! {
-                    _ = terminate.recv() => "SIGTERM",
-                    _ = interrupt.recv() => "SIGINT",
-                }
-            };
-            let signal = next().await;
+            let signal = signals.next().await;
             info!(signal, "shutting down");
             this.begin();
-            let signal = next().await;
+            let signal = signals.next().await;
             warn!(signal, "second signal: ending at once");
             this.expire();
         });
@@ -201,6 +209,24 @@ impl Shutdown {
             state.phase = state.phase.max(phase);
             state.deadline = state.deadline.or(deadline);
         });
+    }
+}
+
+impl Signals {
+    /// Follows both. Runs inside a tokio runtime.
+    pub fn follow() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one and gives its name. One that came since the last call counts. Cancel-safe.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 

@@ -105,17 +105,10 @@ impl Authority {
             &["req", "-subj", subject, "-newkey", "ec", "-nodes"],
             &[&CURVE[..], &["-keyout", &key, "-out", &request]].concat(),
         )?;
+        // Without a file of serial numbers they are random, and tests may ask for certificates at the same time.
         self.openssl(
             &[
-                "x509",
-                "-req",
-                "-in",
-                &request,
-                "-CA",
-                "ca.crt",
-                "-CAkey",
-                "ca.key",
-                "-CAcreateserial",
+                "x509", "-req", "-in", &request, "-CA", "ca.crt", "-CAkey", "ca.key",
             ],
             &["-days", DAYS, "-extfile", &extensions, "-out", &certificate],
         )
@@ -130,5 +123,26 @@ impl Authority {
         )
         .map(drop)
         .context("certificates of the test cluster (Debian package openssl)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::Authority;
+
+    #[test]
+    fn many_sign_at_the_same_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        thread::scope(|scope| {
+            for number in 0..8 {
+                let authority = &authority;
+                scope.spawn(move || authority.client(&format!("c{number}"), "user", &[]).unwrap());
+            }
+        });
+        // One that two of them write at once is now and then half written.
+        assert!(!authority.file("ca.srl").exists(), "they share a file");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_dataplane::telemetry::Throttle;
+use berth_dataplane::telemetry::{Throttle, field};
 use tracing::info;
 
 use crate::slots::Change;
@@ -27,6 +27,11 @@ pub(crate) fn log(event: &Event) {
         EventKind::EndedByRoomChange => (&ENDED, "match ended: its host went to another room"),
     };
     let Some(suppressed) = throttle.pass() else { return };
-    let matched = event.id.map(tracing::field::display);
-    info!(matched, host = %event.host, room = event.room, suppressed, "{what}");
+    info!(
+        { field::MATCH } = event.id.map(tracing::field::display),
+        { field::HOST } = %event.host,
+        { field::ROOM } = event.room,
+        suppressed,
+        "{what}"
+    );
 }

@@ -7,7 +7,7 @@ use berth_dataplane::ice::ice_servers;
 use berth_dataplane::match_token::{MatchGrant, MatchKeys, Role};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
-use berth_dataplane::telemetry::{Throttle, with_causes};
+use berth_dataplane::telemetry::{Throttle, field, with_causes};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tracing::{error, info, warn};
@@ -121,12 +121,20 @@ impl Matchmaker {
         );
         let registered = self.take(self.store.heartbeat(heartbeat, self.rules(&view)).await);
         match registered.map_err(|error| failed("heartbeat", &error, Refusal::HeartbeatFailed))? {
-            Registered::New => info!(%host, %room, region, "host registered"),
+            Registered::New => {
+                info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
+            }
             Registered::Renewed => {}
             Registered::RoomTaken(other) => {
                 static TAKEN: Throttle = Throttle::new(Duration::from_secs(10));
                 if let Some(suppressed) = TAKEN.pass() {
-                    warn!(%host, %other, %room, suppressed, "host refused: another one is alive in its room");
+                    warn!(
+                        { field::HOST } = %host,
+                        %other,
+                        { field::ROOM } = %room,
+                        suppressed,
+                        "host refused: another one is alive in its room"
+                    );
                 }
                 let issue = Issue::taken("roomId", format!("Host {other} is alive in this room"));
                 return Err(Refusal::Conflict(vec![issue]));
@@ -220,7 +228,14 @@ impl Matchmaker {
     fn answer(&self, view: &MatchmakerView, id: MatchId, grant: &Grant) -> Result<MatchAnswer, Refusal> {
         static GRANTED: Throttle = Throttle::new(events::LOG_INTERVAL);
         if let Some(suppressed) = GRANTED.pass() {
-            info!(matched = %id, host = %grant.host, room = %grant.room, region = grant.region, suppressed, "match granted");
+            info!(
+                { field::MATCH } = %id,
+                { field::HOST } = %grant.host,
+                { field::ROOM } = %grant.room,
+                region = grant.region,
+                suppressed,
+                "match granted"
+            );
         }
         let id = id.to_string();
         let ice = ice_servers(view.turn.as_ref(), &self.secrets, &id, unix_seconds());

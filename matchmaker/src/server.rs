@@ -12,7 +12,7 @@ use berth_dataplane::redis::{BreakerSettings, RedisLink};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::shutdown::{Phase, Shutdown};
-use berth_dataplane::telemetry::Metrics;
+use berth_dataplane::telemetry::{Metrics, field};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -131,7 +131,7 @@ impl Server {
             link,
             shutdown,
         } = self;
-        info!(pool = %matchmaker.settings().pool.name, address = %listener.local_addr(), "matchmaker serves");
+        info!({ field::POOL } = %matchmaker.settings().pool.name, address = %listener.local_addr(), "matchmaker serves");
         let public = listener.serve(router, shutdown.clone(), Phase::Draining);
         tokio::join!(public, look_after(&matchmaker, link.as_ref(), &shutdown));
     }

@@ -30,7 +30,7 @@ pub enum SecretView {
 pub struct KeyFact {
     /// The value has no bytes.
     pub empty: bool,
-    /// Host and port when the value is the URL of a Redis.
+    /// Hosts and ports when the value is the URL of a Redis.
     pub redis_endpoint: Option<String>,
 }
 
@@ -80,7 +80,10 @@ impl fmt::Display for Missing {
             Self::Secret(name) => write!(f, "Secret {name} does not exist"),
             Self::Key(SecretKey { secret, key }) => write!(f, "Secret {secret} has no value under key {key}"),
             Self::RedisUrl(SecretKey { secret, key }) => {
-                write!(f, "Secret {secret} key {key} is not a redis:// or rediss:// URL")
+                write!(
+                    f,
+                    "Secret {secret} key {key} is not a redis[s]://, redis[s]+sentinel:// or redis[s]+cluster:// URL"
+                )
             }
         }
     }
@@ -97,9 +100,9 @@ pub struct Names {
     pub secrets: BTreeSet<String>,
 }
 
-/// What a SignalingCluster names.
+/// What a SignalingCluster names. What its TurnConfig names in turn is that one's.
 pub fn names_of_cluster(resource: &SignalingCluster) -> Names {
-    let mut secrets: BTreeSet<String> = cluster_needs(resource)
+    let mut secrets: BTreeSet<String> = cluster_needs(resource, None)
         .into_iter()
         .map(|need| need.secret)
         .collect();
@@ -150,19 +153,29 @@ pub fn names_of_turn(resource: &TurnConfig) -> Names {
     }
 }
 
-/// Secrets that someone must have made for a SignalingCluster.
-pub fn cluster_needs(resource: &SignalingCluster) -> Vec<SecretNeed> {
-    let mut needs = Vec::new();
-    if let Some(jwt) = &resource.spec.auth.jwt {
-        needs.push(need(&jwt.secret_ref.name, [&jwt.secret_ref.current_key]));
-    }
+/// Secrets that someone must have made for a SignalingCluster, given the TurnConfig that it names.
+pub fn cluster_needs(resource: &SignalingCluster, turn: Option<&TurnSettings>) -> Vec<SecretNeed> {
+    let mut needs = token_needs(resource);
     if let RedisAccess::External { secret, key } = RedisAccess::of(resource) {
         needs.push(SecretNeed {
             redis_url: true,
             ..need(&secret, [&key])
         });
     }
+    needs.extend(turn.map(turn_needs).unwrap_or_default());
     needs
+}
+
+/// Secrets with which tokens of an issuer are checked.
+fn token_needs(resource: &SignalingCluster) -> Vec<SecretNeed> {
+    let Some(jwt) = &resource.spec.auth.jwt else {
+        return Vec::new();
+    };
+    let shared = jwt.secret_ref.as_ref();
+    let authorities = jwt.jwks.as_ref().and_then(|jwks| jwks.ca_secret_ref.as_ref());
+    let shared = shared.map(|secret| need(&secret.name, [&secret.current_key]));
+    let authorities = authorities.map(|secret| need(&secret.name, [&secret.key]));
+    shared.into_iter().chain(authorities).collect()
 }
 
 /// Secrets that a HostPool needs, given what it names.
@@ -213,21 +226,15 @@ pub fn turn_needs(settings: &TurnSettings) -> Vec<SecretNeed> {
         .collect()
 }
 
-/// What the pods of a SignalingCluster mount.
-pub fn cluster_links(resource: &SignalingCluster) -> PodLinks {
+/// What the pods of a SignalingCluster mount, given the TurnConfig that it names.
+pub fn cluster_links(resource: &SignalingCluster, turn: Option<&TurnSettings>) -> PodLinks {
+    let redis = RedisAccess::of(resource);
     let mut secrets = BTreeSet::from([match_key_secret(&resource.name_any()).current.name]);
-    secrets.extend(
-        resource
-            .spec
-            .auth
-            .jwt
-            .as_ref()
-            .map(|jwt| jwt.secret_ref.name.clone()),
-    );
-    PodLinks {
-        redis: RedisAccess::of(resource),
-        secrets,
-    }
+    let named = token_needs(resource)
+        .into_iter()
+        .chain(turn.map(turn_needs).unwrap_or_default());
+    secrets.extend(named.map(|need| need.secret));
+    PodLinks { redis, secrets }
 }
 
 /// What the pods of a HostPool mount.
@@ -343,6 +350,63 @@ mod tests {
             []
         );
         assert_eq!(missing_secrets(&[exists("a")], &seen(SecretView::Exists)), []);
+    }
+
+    /// What is waited for is what is mounted, and beside it what the operator makes.
+    #[test]
+    fn a_cluster_needs_keys_of_tokens_and_what_its_turn_config_needs() {
+        let cluster = |auth: serde_json::Value| -> SignalingCluster {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "berth.dev/v1alpha1",
+                "kind": "SignalingCluster",
+                "metadata": {"name": "main"},
+                "spec": {"publicUrl": "ws://a", "auth": auth, "turnConfigRef": {"name": "turn"}},
+            }))
+            .unwrap()
+        };
+        let turn: TurnConfig = serde_json::from_value(serde_json::json!({
+            "apiVersion": "berth.dev/v1alpha1",
+            "kind": "TurnConfig",
+            "metadata": {"name": "turn"},
+            "spec": {"providers": [{"name": "a", "sharedSecret": {"urls": ["turn:a"], "secretRef": {"name": "coturn"}}}]},
+        }))
+        .unwrap();
+        let turn = turn_settings("turn", Some(&turn)).unwrap();
+        let authorities =
+            serde_json::json!({"url": "https://a", "caSecretRef": {"name": "ca", "key": "ca.crt"}});
+        for (auth, token_secrets) in [
+            (serde_json::json!({}), &[][..]),
+            (serde_json::json!({"mode": "MatchToken"}), &[]),
+            (
+                serde_json::json!({"mode": "Jwt", "jwt": {"secretRef": {"name": "tokens"}}}),
+                &[("tokens", "current")],
+            ),
+            (
+                serde_json::json!({"mode": "Jwt", "jwt": {"jwks": {"url": "https://a"}}}),
+                &[],
+            ),
+            (
+                serde_json::json!({"mode": "Jwt", "jwt": {"jwks": authorities}}),
+                &[("ca", "ca.crt")],
+            ),
+        ] {
+            let cluster = cluster(auth.clone());
+            let mut expected: Vec<_> = token_secrets
+                .iter()
+                .map(|(secret, key)| need(secret, [&(*key).to_owned()]))
+                .collect();
+            assert_eq!(cluster_needs(&cluster, None), expected, "{auth}");
+            expected.push(need("coturn", [&"secret".to_owned()]));
+            let needs = cluster_needs(&cluster, Some(&turn));
+            assert_eq!(needs, expected, "{auth}");
+            let mut mounted = cluster_links(&cluster, Some(&turn)).secrets;
+            assert!(mounted.remove("main-match-key"), "{auth}");
+            assert_eq!(
+                mounted,
+                needs.into_iter().map(|need| need.secret).collect(),
+                "{auth}"
+            );
+        }
     }
 
     #[test]

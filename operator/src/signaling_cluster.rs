@@ -9,7 +9,7 @@ use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::{self, Component};
 use crate::render::{self, ChildId, ChildKind, Owner, RedisAccess};
-use crate::resolve::{self, Missing, SecretView};
+use crate::resolve::{self, SecretView};
 use crate::status::{self, RedisFacts, SignalingClusterFacts, Trouble};
 
 impl Reconcile for SignalingCluster {
@@ -29,20 +29,21 @@ impl Reconcile for SignalingCluster {
         }
 
         let cluster = &context.cluster;
-        let needs = resolve::cluster_needs(resource);
+        let turn = resource.spec.turn_config_ref.as_ref().map(|turn| {
+            let at = ObjectName::new(&name.namespace, &turn.name);
+            resolve::turn_settings(&turn.name, cluster.turn_configs.get(&at).as_deref())
+        });
+        let mut missing = Vec::new();
+        let turn = turn.and_then(|turn| turn.map_err(|gone| missing.push(gone)).ok());
+        let needs = resolve::cluster_needs(resource, turn.as_ref());
         let secrets = cluster
             .secrets
             .look(&context.client, &name.namespace, &needs)
             .await?;
-        let mut missing = resolve::missing_secrets(&needs, &secrets);
-        // Nothing of the TurnConfig is mounted, so the pods need not wait for it.
-        let links = missing.is_empty().then(|| resolve::cluster_links(resource));
-        if let Some(turn) = &resource.spec.turn_config_ref {
-            let at = ObjectName::new(&name.namespace, &turn.name);
-            if cluster.turn_configs.get(&at).is_none() {
-                missing.push(Missing::TurnConfig(turn.name.clone()));
-            }
-        }
+        missing.extend(resolve::missing_secrets(&needs, &secrets));
+        let links = missing
+            .is_empty()
+            .then(|| resolve::cluster_links(resource, turn.as_ref()));
         facts.missing = Some(missing);
         if let RedisAccess::External { secret, key } = RedisAccess::of(resource)
             && let Some(SecretView::Keys(keys)) = secrets.get(&secret)

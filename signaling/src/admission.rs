@@ -1,16 +1,18 @@
-//! Who may connect: everything that can be decided without asking anybody, in the order that clients know.
+//! Who may connect, in the order of refusals that clients know.
+//!
+//! What is decided is pure. Only the keys of tokens may have to be asked for, between [`qualify`] and [`authenticate`].
 
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use berth_crds::settings::{AuthSettings, RoomId, SignalingSettings};
 use berth_dataplane::http::ClientAddress;
-use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::telemetry::Throttle;
 use std::time::Duration;
 use tracing::warn;
 use url::form_urlencoded;
 
-use crate::auth::{self, AuthError, Token};
+use crate::auth::{self, AuthError, AuthResult, Claim, Identity, Keys, Pass, Token};
 use crate::close::Close;
+use crate::core::{Core, unix_seconds};
 use crate::protocol::v2;
 
 /// What a client said about itself when it connected. Owned and small, so that nothing of the request outlives it.
@@ -43,6 +45,10 @@ pub(crate) struct Admitted {
     pub(crate) room: RoomId,
     /// When its token ends the connection, Unix time in seconds.
     pub(crate) ends_at: Option<f64>,
+    /// Who it is, if its token says so.
+    pub(crate) identity: Identity,
+    /// It may take the seat that it has had, and no other.
+    pub(crate) own_seat_only: bool,
 }
 
 impl Hello {
@@ -86,14 +92,52 @@ pub(crate) fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     names.map(str::trim).filter(|name| !name.is_empty())
 }
 
-/// Decides. `circuit_open`: Redis is left alone for the moment. `now`: Unix time in seconds.
-pub(crate) fn admit(
+/// Decides about a connection that may have `room`. `resumes`: it asks for a seat that it has had.
+pub(crate) async fn admit(
+    core: &Core,
     hello: &Hello,
     settings: &SignalingSettings,
-    secrets: &SecretStore,
-    circuit_open: bool,
-    now: f64,
+    room: RoomId,
+    resumes: bool,
 ) -> Result<Admitted, Close> {
+    let keys = core
+        .keyring
+        .find(&core.secrets, settings, hello.token.as_ref())
+        .await;
+    let judged = authenticate(hello, settings, &room, &keys, unix_seconds());
+    if settings.auth != AuthSettings::None {
+        core.auth_metrics.judged(match &judged {
+            Ok(pass) if pass.legacy => AuthResult::Legacy,
+            Ok(_) => AuthResult::Accepted,
+            Err(error) => (*error).into(),
+        });
+    }
+    let (pass, own_seat_only) = match judged {
+        Ok(pass) => (pass, false),
+        Err(error) if resumes && opens_own_seat(error, &settings.auth) => (Pass::default(), true),
+        Err(error) => return Err(refusal(error)),
+    };
+    Ok(Admitted {
+        room,
+        ends_at: pass.ends_at,
+        identity: pass.identity,
+        own_seat_only,
+    })
+}
+
+/// A match token lives for about a minute and has opened the door already: who loses the connection an hour later comes back by
+/// the secret of his seat, as long as the seat is there.
+fn opens_own_seat(error: AuthError, settings: &AuthSettings) -> bool {
+    matches!(settings, AuthSettings::MatchToken { .. })
+        && matches!(error, AuthError::Missing | AuthError::Expired)
+}
+
+/// Everything that can be said without keys. `circuit_open`: Redis is left alone for the moment.
+pub(crate) fn qualify(
+    hello: &Hello,
+    settings: &SignalingSettings,
+    circuit_open: bool,
+) -> Result<RoomId, Close> {
     if circuit_open {
         return Err(Close::ServiceUnavailable);
     }
@@ -112,29 +156,42 @@ pub(crate) fn admit(
     if required.is_some_and(|required| !hello.subprotocols.contains(required)) {
         return Err(Close::SubprotocolRequired);
     }
-    let ends_at = match &settings.auth {
-        AuthSettings::None => None,
-        AuthSettings::Jwt(jwt) => {
-            let token = hello.token.as_ref().ok_or(Close::Unauthorized)?;
-            let claims = auth::check(token, jwt, secrets, now).map_err(unauthorized)?;
-            if !claims.opens(&room) {
-                return Err(Close::Forbidden);
-            }
-            claims.ends_at
-        }
+    Ok(room)
+}
+
+/// Checks the token for `room` with the keys that were found. `now`: Unix time in seconds.
+fn authenticate(
+    hello: &Hello,
+    settings: &SignalingSettings,
+    room: &RoomId,
+    keys: &Keys,
+    now: f64,
+) -> Result<Pass, AuthError> {
+    let claim = Claim {
+        token: hello.token.as_ref(),
+        room,
+        legacy: !hello.speaks_v2(),
     };
-    Ok(Admitted { room, ends_at })
+    auth::check(claim, &settings.auth, keys, now)
 }
 
 /// What is wrong with a token concerns its owner; that there is no key concerns the operator of the server.
-fn unauthorized(error: AuthError) -> Close {
+fn refusal(error: AuthError) -> Close {
     static NO_KEY: Throttle = Throttle::new(Duration::from_secs(30));
     if error == AuthError::NoKey
         && let Some(suppressed) = NO_KEY.pass()
     {
-        warn!(suppressed, "every peer is refused: {error}");
+        warn!(suppressed, "every peer with a token is refused: {error}");
     }
-    Close::Unauthorized
+    match error {
+        AuthError::OtherRoom => Close::Forbidden,
+        AuthError::Missing
+        | AuthError::NoKey
+        | AuthError::UnknownKey
+        | AuthError::Invalid
+        | AuthError::Expired
+        | AuthError::NotYetValid => Close::Unauthorized,
+    }
 }
 
 #[cfg(test)]

@@ -151,6 +151,31 @@ impl Close {
         )
     }
 
+    /// Name in metrics and logs, where somebody without a seat may be closed for this reason: a refusal.
+    pub(crate) fn refusal(self) -> Option<&'static str> {
+        Some(match self {
+            Self::ServiceUnavailable => "service-unavailable",
+            Self::MalformedRequest => "malformed-request",
+            Self::InvalidRoomId => "invalid-room-id",
+            Self::WssRequired => "wss-required",
+            Self::OriginNotAllowed => "origin-not-allowed",
+            Self::SubprotocolRequired => "subprotocol-required",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate-limited",
+            Self::RoomFull | Self::NoSeat => "room-full",
+            Self::HelloExpected => "hello-expected",
+            Self::InternalError => "internal-error",
+            Self::Draining => "draining",
+            Self::Overloaded
+            | Self::TooLarge
+            | Self::NotUtf8
+            | Self::ProtocolError
+            | Self::Replaced
+            | Self::Bye => return None,
+        })
+    }
+
     /// Whether frames of the peer can still be read after this. They cannot after one that was not understood or not
     /// read to its end.
     pub(crate) fn leaves_frames_readable(self) -> bool {

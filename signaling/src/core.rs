@@ -1,15 +1,16 @@
 //! What the parts of a running server share, and how the effects of a room are carried out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_dataplane::occupancy::{Instance, MemberId, Seats};
-use berth_dataplane::redis::RedisLink;
+use berth_dataplane::redis::{Backlog, RedisLink};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::Shutdown;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{AuthMetrics, Keyring};
 use crate::close::Close;
 use crate::conn::{Connections, Delivery};
 use crate::deadlines::{Deadlines, Due};
@@ -27,6 +28,9 @@ pub(crate) struct Core {
     pub(crate) own: Instance,
     pub(crate) settings: Snapshot<SignalingView>,
     pub(crate) secrets: SecretStore,
+    /// Finds the keys of tokens.
+    pub(crate) keyring: Keyring,
+    pub(crate) auth_metrics: Arc<AuthMetrics>,
     pub(crate) seats: Seats,
     /// `None` in one process.
     pub(crate) link: Option<RedisLink>,
@@ -34,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) connections: Arc<Connections>,
     pub(crate) clients: Clients,
     pub(crate) lane: Lane,
+    /// What waits in the inbox, once there is one.
+    pub(crate) inbox: OnceLock<Backlog>,
     pub(crate) seating: Seating,
     pub(crate) lease: Lease,
     pub(crate) deadlines: Deadlines,
@@ -73,6 +79,12 @@ impl Core {
         let effects = change(&mut inner);
         for effect in effects {
             self.carry_out(cell, &inner.conns, source, effect);
+        }
+        // A member that is away has no connection whose end would do it.
+        let deserted = inner.room.is_deserted();
+        drop(inner);
+        if deserted {
+            self.rooms.sweep(cell);
         }
     }
 

@@ -155,6 +155,5 @@ fn is_over(core: &Core, cell: &Arc<RoomCell>, due: Due) {
             departure: Departure::Left,
             told,
         });
-        core.rooms.sweep(cell);
     }
 }

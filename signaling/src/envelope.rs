@@ -1,12 +1,13 @@
 //! What travels between instances: a small binary header and the message, which is forwarded without being read.
 //!
 //! ```text
-//! version u8 | kind u8 | published at, Unix µs u64 | room: length u16, text | body
+//! version u8 | kind u8 | published at, Unix µs u64 | publisher u64 | room: length u16, text | body
 //!
 //! message (1): member 16 bytes | number u64 | addressee | extended u8 | text to the end
 //! joined  (2): seat | how many u16 | seats | resumes u8 | if so: how many u16 | (member 16 bytes | number u64)...
-//! left    (3): member 16 bytes | instance: length u16, text | departure u8 (0 left, 1 drained, 2 away)
-//! replay  (4): member 16 bytes | sender 16 bytes | how many u16 | (number u64 | addressee | extended u8 |
+//! left    (3): member 16 bytes | instance: length u16, text | departure u8 (0 left, 1 drained, 2 away) |
+//!              if away: taken u64
+//! replay  (4): member 16 bytes | sender 16 bytes | instance: length u16, text | taken u64 | how many u16 | (number u64 | addressee | extended u8 |
 //!              text: length u32, text)...
 //! addressee  : u8 (0 all, 1 member, 2 host, 3 player) | if member: 16 bytes
 //! seat       : member 16 bytes | join number u64 | taken u64 | role u8 (0 none, 1 host, 2 player) | away u8 |
@@ -38,6 +39,8 @@ pub struct Envelope {
     pub room: RoomId,
     /// When it was published, Unix time in µs.
     pub published_at: u64,
+    /// [`Instance::short`] of the instance that published it.
+    pub publisher: u64,
     /// What it says.
     pub notice: Notice,
 }
@@ -54,7 +57,7 @@ pub enum EnvelopeError {
 }
 
 /// Writes an envelope.
-pub fn encode(room: &RoomId, published_at: u64, notice: &Notice) -> Vec<u8> {
+pub fn encode(room: &RoomId, (published_at, publisher): (u64, u64), notice: &Notice) -> Vec<u8> {
     let mut out = Vec::with_capacity(size_hint(room, notice));
     out.put_u8(VERSION);
     out.put_u8(match notice {
@@ -64,6 +67,7 @@ pub fn encode(room: &RoomId, published_at: u64, notice: &Notice) -> Vec<u8> {
         Notice::Replay { .. } => REPLAY,
     });
     out.put_u64(published_at);
+    out.put_u64(publisher);
     put_text(&mut out, room.as_str());
     match notice {
         Notice::Message(sent) => {
@@ -95,15 +99,26 @@ pub fn encode(room: &RoomId, published_at: u64, notice: &Notice) -> Vec<u8> {
         } => {
             out.put_slice(member.0.as_bytes());
             put_text(&mut out, instance.token());
-            out.put_u8(match departure {
-                Departure::Left => 0,
-                Departure::Drained => 1,
-                Departure::Away => 2,
-            });
+            match departure {
+                Departure::Left => out.put_u8(0),
+                Departure::Drained => out.put_u8(1),
+                Departure::Away(taken) => {
+                    out.put_u8(2);
+                    out.put_u64(*taken);
+                }
+            }
         }
-        Notice::Replay { to, from, messages } => {
+        Notice::Replay {
+            to,
+            from,
+            instance,
+            taken,
+            messages,
+        } => {
             out.put_slice(to.0.as_bytes());
             out.put_slice(from.0.as_bytes());
+            put_text(&mut out, instance.token());
+            out.put_u64(*taken);
             for sent in put_count(&mut out, messages) {
                 put_head(&mut out, sent);
                 // A message has at most 4 MiB.
@@ -129,6 +144,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Envelope, EnvelopeError> {
 fn read(bytes: &mut Bytes) -> Option<Envelope> {
     let kind = bytes.try_get_u8().ok()?;
     let published_at = bytes.try_get_u64().ok()?;
+    let publisher = bytes.try_get_u64().ok()?;
     let room = RoomId::parse(&text(bytes)?, usize::MAX).ok()?;
     let notice = match kind {
         MESSAGE => {
@@ -156,7 +172,7 @@ fn read(bytes: &mut Bytes) -> Option<Envelope> {
             let departure = match bytes.try_get_u8().ok()? {
                 0 => Departure::Left,
                 1 => Departure::Drained,
-                2 => Departure::Away,
+                2 => Departure::Away(bytes.try_get_u64().ok()?),
                 _ => return None,
             };
             Notice::Left {
@@ -167,18 +183,27 @@ fn read(bytes: &mut Bytes) -> Option<Envelope> {
         }
         REPLAY => {
             let (to, from) = (member(bytes)?, member(bytes)?);
+            let instance = Instance::from_token(&text(bytes)?);
+            let taken = bytes.try_get_u64().ok()?;
             let count = bytes.try_get_u16().ok()?;
             let length = |bytes: &mut Bytes| usize::try_from(bytes.try_get_u32().ok()?).ok();
             let messages = (0..count)
                 .map(|_| read_sent(bytes, from, length))
                 .collect::<Option<_>>()?;
-            Notice::Replay { to, from, messages }
+            Notice::Replay {
+                to,
+                from,
+                instance,
+                taken,
+                messages,
+            }
         }
         _ => return None,
     };
     Some(Envelope {
         room,
         published_at,
+        publisher,
         notice,
     })
 }
@@ -373,25 +398,35 @@ mod tests {
         let departure = prop_oneof![
             Just(Departure::Left),
             Just(Departure::Drained),
-            Just(Departure::Away)
+            any::<u64>().prop_map(Departure::Away)
         ];
         let left = (member(), instance(), departure).prop_map(|(member, instance, departure)| Notice::Left {
             member,
             instance,
             departure,
         });
-        let replay = (member(), member())
-            .prop_flat_map(|(to, from)| (Just(to), Just(from), prop::collection::vec(sent(from), 0..8)))
-            .prop_map(|(to, from, messages)| Notice::Replay { to, from, messages });
+        let replay = (member(), member(), instance(), any::<u64>())
+            .prop_flat_map(|(to, from, instance, taken)| {
+                let messages = prop::collection::vec(sent(from), 0..8);
+                (Just(to), Just(from), Just(instance), Just(taken), messages)
+            })
+            .prop_map(|(to, from, instance, taken, messages)| Notice::Replay {
+                to,
+                from,
+                instance,
+                taken,
+                messages,
+            });
         prop_oneof![message, joined, left, replay]
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(room in "[A-Za-z0-9_:.-]{1,256}", published_at: u64, notice in notice()) {
+        fn what_is_written_is_read(room in "[A-Za-z0-9_:.-]{1,256}", published_at: u64, publisher: u64, notice in notice()) {
             let room = RoomId::parse(&room, 256).unwrap();
-            let bytes = Bytes::from(encode(&room, published_at, &notice));
-            prop_assert_eq!(decode(bytes.clone()), Ok(Envelope { room, published_at, notice: notice.clone() }));
+            let bytes = Bytes::from(encode(&room, (published_at, publisher), &notice));
+            let envelope = Envelope { room, published_at, publisher, notice: notice.clone() };
+            prop_assert_eq!(decode(bytes.clone()), Ok(envelope));
             // One byte less is another message, or nothing.
             let shorter = decode(bytes.slice(..bytes.len() - 1));
             prop_assert!(shorter.is_err() || matches!(notice, Notice::Message(_)));
@@ -401,6 +436,31 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, kind in 0u8..6) {
             let _ = decode(Bytes::from(bytes.clone()));
             let _ = decode(Bytes::from([vec![VERSION, kind], bytes].concat()));
+        }
+    }
+
+    proptest! {
+        /// Damaged bytes are refused, or are what some other notice is written as: no two texts mean the same.
+        #[test]
+        fn damaged_bytes_are_refused_or_mean_something_else(
+            published_at: u64,
+            publisher: u64,
+            notice in notice(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let room = RoomId::parse("r1", 8).unwrap();
+            let mut bytes = encode(&room, (published_at, publisher), &notice);
+            for (at, byte) in &damage {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len() + 1));
+            }
+            if let Ok(Envelope { room, published_at, publisher, notice }) = decode(Bytes::from(bytes.clone())) {
+                prop_assert_eq!(encode(&room, (published_at, publisher), &notice), bytes);
+            }
         }
     }
 

@@ -32,8 +32,9 @@ pub(crate) fn router(core: &Arc<Core>, health: &Health, metrics: Option<&Metrics
     if let Some(metrics) = metrics {
         router = router.merge(metrics_router(metrics));
     }
-    router
-        .fallback(upgrade_required)
+    // A router of its own in front, so that the layer comes before any choice by path or method.
+    Router::new()
+        .fallback_service(router.fallback(upgrade_required))
         .layer(middleware::from_fn_with_state(Arc::clone(core), upgrade_first))
 }
 
@@ -49,7 +50,7 @@ async fn upgrade_required() -> Response {
 /// Takes upgrades out before anything looks at the path.
 async fn upgrade_first(State(core): State<Arc<Core>>, mut request: Request, next: Next) -> Response {
     if !wants_websocket(request.headers()) {
-        return next.run(request).await;
+        return plain(request, next).await;
     }
     let Some(accept) = accept(&request) else {
         return (
@@ -97,6 +98,18 @@ async fn upgrade_first(State(core): State<Arc<Core>>, mut request: Request, next
     core.sessions
         .spawn(session::run(Arc::clone(&core), upgrade, hello, permit));
     response
+}
+
+/// Requests without an upgrade: as the Node services have it, the whole URL counts, so that a query is another URL, and
+/// the method does not.
+async fn plain(mut request: Request, next: Next) -> Response {
+    if request.uri().query().is_some() {
+        return upgrade_required().await;
+    }
+    if request.method() != Method::HEAD {
+        *request.method_mut() = Method::GET;
+    }
+    next.run(request).await
 }
 
 fn wants_websocket(headers: &HeaderMap) -> bool {

@@ -40,6 +40,7 @@ fn receive(core: &Core, bytes: Bytes) {
     let Envelope {
         room,
         published_at,
+        publisher,
         notice,
     } = match envelope::decode(bytes) {
         Ok(envelope) => envelope,
@@ -57,7 +58,7 @@ fn receive(core: &Core, bytes: Bytes) {
     };
     let is_message = matches!(notice, Notice::Message(_));
     core.update(&cell, Source::Elsewhere, |inner| match notice {
-        Notice::Message(sent) => inner.room.remote_message(sent),
+        Notice::Message(sent) => inner.room.remote_message(sent, publisher),
         Notice::Joined {
             seat,
             members,
@@ -68,7 +69,13 @@ fn receive(core: &Core, bytes: Bytes) {
             instance,
             departure,
         } => inner.room.remote_left(member, &instance, departure),
-        Notice::Replay { to, from, messages } => inner.room.replayed(to, from, &messages),
+        Notice::Replay {
+            to,
+            from,
+            instance,
+            taken,
+            messages,
+        } => inner.room.replayed(to, (from, &instance, taken), &messages),
     });
     if is_message {
         let lag = Duration::from_micros(unix_micros().saturating_sub(published_at));

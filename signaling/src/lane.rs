@@ -50,6 +50,8 @@ struct Queue {
     load: Load,
     /// A batch is on its way.
     busy: bool,
+    /// Messages came back since the lane was empty last: what follows them in it must not overtake them.
+    overtakes: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -126,6 +128,11 @@ impl Lane {
         self.queue.lock().load.notices
     }
 
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().load.bytes
+    }
+
     /// Waits until the lane is not full.
     pub(crate) async fn space(&self) {
         self.until(|queue| !queue.load.reaches(FULL)).await;
@@ -158,6 +165,7 @@ impl Lane {
             batch.push(outgoing);
         }
         queue.busy = !batch.is_empty();
+        queue.overtakes &= queue.busy;
         batch
     }
 
@@ -197,15 +205,39 @@ pub(crate) async fn run(core: Arc<Core>, link: RedisLink, keys: Keys) {
     }
 }
 
-/// Publishes one batch and tells the rooms what became of it; whether Redis failed.
+/// Takes messages out whose route has stalled meanwhile: they wait there with those that came back.
+fn without_stalled(core: &Core, batch: Vec<Outgoing>) -> Vec<Outgoing> {
+    if !core.lane.queue.lock().overtakes {
+        return batch;
+    }
+    let mut rest = Vec::with_capacity(batch.len());
+    for outgoing in batch {
+        match outgoing {
+            Outgoing {
+                to,
+                origin: Origin::Room(cell),
+                notice: Notice::Message(sent),
+            } if cell.inner.lock().room.is_stalled(&to) => {
+                core.update(&cell, Source::Here, |inner| {
+                    inner.room.unreached(&to, vec![sent], false)
+                });
+            }
+            outgoing => rest.push(outgoing),
+        }
+    }
+    rest
+}
+
+/// Publishes one batch and tells the rooms what became of it; whether Redis did not take all of it.
 async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing>) -> bool {
-    let now = unix_micros();
+    let batch = without_stalled(core, batch);
+    let (now, publisher) = (unix_micros(), core.own.short());
     let encoded: Vec<(String, Vec<u8>)> = batch
         .iter()
         .map(|outgoing| {
             (
                 keys.inbox(outgoing.to.token()),
-                envelope::encode(outgoing.room(), now, &outgoing.notice),
+                envelope::encode(outgoing.room(), (now, publisher), &outgoing.notice),
             )
         })
         .collect();
@@ -213,25 +245,28 @@ async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing
         .iter()
         .map(|(channel, payload)| Publication { channel, payload })
         .collect();
-    let receivers = link.publish_all(&messages).await.ok();
-    let failed = receivers.is_none();
-    let mut receivers = receivers.unwrap_or_default().into_iter();
+    // What a node of a Redis Cluster did not take says nothing about the others.
+    let mut receivers = link.publish_all(&messages).await.unwrap_or_default().into_iter();
+    let mut failed = false;
     let mut unpublished = Vec::new();
     for outgoing in batch {
-        let reached = receivers.next().unwrap_or(0) > 0;
+        let receivers = receivers.next().flatten();
+        let taken = receivers.is_some();
+        failed |= !taken;
         match (outgoing.origin, outgoing.notice) {
-            (Origin::Room(cell), Notice::Message(sent)) if reached => {
+            (Origin::Room(cell), Notice::Message(sent)) if receivers > Some(0) => {
                 core.metrics.relayed(Path::Remote);
                 core.update(&cell, Source::Here, |inner| {
                     inner.room.published(&outgoing.to, sent.from, sent.number)
                 });
             }
             (Origin::Room(cell), Notice::Message(sent)) => {
+                core.lane.queue.lock().overtakes = true;
                 core.update(&cell, Source::Here, |inner| {
-                    inner.room.unreached(&outgoing.to, vec![sent], !failed)
+                    inner.room.unreached(&outgoing.to, vec![sent], taken)
                 });
             }
-            (origin, notice) if failed => unpublished.push(Outgoing {
+            (origin, notice) if !taken => unpublished.push(Outgoing {
                 to: outgoing.to,
                 origin,
                 notice,

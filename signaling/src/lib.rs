@@ -12,14 +12,15 @@
 //! | [`room`] | the room protocol: a pure state machine, proven by simulation |
 //! | [`envelope`] | the bytes between instances |
 //! | [`close`] | close codes and reasons |
-//! | `admission`, `auth`, `limits` | who may connect and how much it may say: pure, time comes as an argument |
+//! | `admission`, `limits` | who may connect and how much it may say: pure, time comes as an argument |
+//! | `auth` | tokens, and the keys that they are checked with |
 //! | `conn` | a WebSocket shared by its owner and those who deliver to it; pings |
 //! | `session` | the life of one connection |
 //! | `rooms`, `core` | all rooms and their locks; how effects are carried out |
 //! | `lane`, `inbox` | to and from other instances |
 //! | `seating`, `lease`, `deadlines` | what the store is told, when, and what follows from a dead instance or a lost connection |
 //! | `resume_token` | how a peer that speaks v2 proves that a seat is its own |
-//! | `http`, `status`, `metrics`, `drain` | ports, what the server tells of itself, its end |
+//! | `http`, `status`, `metrics`, `events`, `drain` | ports, what the server tells of itself, its end |
 //! | `server`, `process` | the whole: as a part of another program, and as a program |
 //!
 //! What must hold: a message between two sockets of one instance costs no Redis command and needs no Redis; one to
@@ -34,6 +35,7 @@ mod core;
 mod deadlines;
 mod drain;
 pub mod envelope;
+mod events;
 mod http;
 mod inbox;
 mod lane;

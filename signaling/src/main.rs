@@ -5,5 +5,5 @@ use clap::Parser as _;
 
 fn main() -> anyhow::Result<()> {
     berth_dataplane::boot::install_crypto_provider();
-    Args::parse().run()
+    Ok(Args::parse().run()?)
 }

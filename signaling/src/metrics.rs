@@ -1,6 +1,7 @@
 //! Metrics. The names that the Node services had are kept, the others are ours.
 
 mod labels;
+mod live;
 
 use std::sync::Arc;
 
@@ -14,9 +15,10 @@ use prometheus_client::registry::Registry;
 
 use crate::close::Close;
 
-pub(crate) use labels::{
-    CloseLabel, DropLabel, DropReason, JoinLabel, JoinResult, Path, PathLabel, ResumeLabel, ResumeResult,
-};
+use labels::{CloseLabel, DropLabel, JoinLabel, PathLabel, Refusal, RefusalLabel, ResumeLabel, SyncLabel};
+
+pub(crate) use labels::{DropReason, JoinResult, Path, ResumeResult, SyncResult};
+pub(crate) use live::LiveCollector;
 
 /// Upper bounds of the fan-out times in seconds.
 const FANOUT_BUCKETS: [f64; 9] = [
@@ -52,16 +54,20 @@ pub(crate) struct SignalingMetrics {
     pub(crate) drops: Family<DropLabel, Counter>,
     /// Connections closed by the server.
     pub(crate) closes: Family<CloseLabel, Counter>,
+    /// Connections that got no seat.
+    pub(crate) refusals: Family<RefusalLabel, Counter>,
     /// Attempts to join.
     pub(crate) joins: Family<JoinLabel, Counter>,
     /// Time to join, seconds.
     pub(crate) join_seconds: Histogram,
+    /// Attempts to resume.
+    pub(crate) resumes: Family<ResumeLabel, Counter>,
     /// Messages that were kept for a peer that had not come yet.
     pub(crate) early_buffered: Counter,
     /// Seats of dead instances that this one took away.
     pub(crate) seats_reaped: Counter,
-    /// Lost connections that were taken up again.
-    pub(crate) resumes: Family<ResumeLabel, Counter>,
+    /// Rounds in which instances bring the limits of client addresses into line.
+    pub(crate) limit_syncs: Family<SyncLabel, Counter>,
     relayed_local: Counter,
     relayed_remote: Counter,
 }
@@ -70,6 +76,7 @@ impl SignalingMetrics {
     /// Makes the metrics and registers them, with those of the link under the names of the Node services.
     pub(crate) fn register(metrics: &Metrics, link: Option<&RedisLink>) -> Arc<Self> {
         let this = Self::new();
+        this.start_at_zero();
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("signaling");
             this.register_kept(registry);
@@ -108,11 +115,38 @@ impl SignalingMetrics {
             relay_lag_seconds: Histogram::new(REMOTE_BUCKETS),
             drops: Family::default(),
             closes: Family::default(),
+            refusals: Family::default(),
+            resumes: Family::default(),
+            limit_syncs: Family::default(),
             joins: Family::default(),
             join_seconds: Histogram::new(REMOTE_BUCKETS),
             early_buffered: Counter::default(),
             seats_reaped: Counter::default(),
-            resumes: Family::default(),
+        }
+    }
+
+    /// Shows series before their first event, so that their rise is seen.
+    fn start_at_zero(&self) {
+        for reason in DropReason::ALL {
+            drop(self.drops.get_or_create(&DropLabel { reason: *reason }));
+        }
+        for path in Path::ALL {
+            drop(self.relayed.get_or_create(&PathLabel { path: *path }));
+        }
+        for result in JoinResult::ALL {
+            drop(self.joins.get_or_create(&JoinLabel { result: *result }));
+        }
+        for result in ResumeResult::ALL {
+            drop(self.resumes.get_or_create(&ResumeLabel { result: *result }));
+        }
+        for result in SyncResult::ALL {
+            drop(self.limit_syncs.get_or_create(&SyncLabel { result: *result }));
+        }
+        for close in Close::ALL {
+            drop(self.closes.get_or_create(&CloseLabel { code: close.code() }));
+            if let Some(reason) = Refusal::of(close) {
+                drop(self.refusals.get_or_create(&RefusalLabel { reason }));
+            }
         }
     }
 
@@ -155,14 +189,19 @@ impl SignalingMetrics {
         );
         let help = "Connections closed by the server, by close code";
         registry.register("closes", help, self.closes.clone());
+        let help = "Connections that got no seat, by reason";
+        registry.register("refusals", help, self.refusals.clone());
         registry.register("joins", "Attempts to join a room, by result", self.joins.clone());
         registry.register("join_seconds", "Time to join a room", self.join_seconds.clone());
+        let help = "Attempts of a peer to take its old seat again, by result";
+        registry.register("resumes", help, self.resumes.clone());
         let help = "Messages kept for a peer that had not come yet";
         registry.register("early_buffered", help, self.early_buffered.clone());
         let help = "Seats of dead instances taken away by this one";
         registry.register("seats_reaped", help, self.seats_reaped.clone());
-        let help = "Lost connections that were taken up again, by whether their seat was still there";
-        registry.register("resumes", help, self.resumes.clone());
+        let help =
+            "Rounds in which this instance brought the limits of client addresses into line with the others";
+        registry.register("limit_syncs", help, self.limit_syncs.clone());
     }
 
     /// Counts dropped messages.
@@ -204,6 +243,24 @@ impl SignalingMetrics {
             (true, false) => ResumeResult::Expired,
         };
         self.resumes.get_or_create(&ResumeLabel { result }).inc();
+    }
+
+    /// Counts a connection that asked for a seat which is not there, and may have no other.
+    pub(crate) fn resume_refused(&self) {
+        let result = ResumeResult::Unknown;
+        self.resumes.get_or_create(&ResumeLabel { result }).inc();
+    }
+
+    /// Counts a connection that got no seat.
+    pub(crate) fn refused(&self, close: Close) {
+        if let Some(reason) = Refusal::of(close) {
+            self.refusals.get_or_create(&RefusalLabel { reason }).inc();
+        }
+    }
+
+    /// Counts a round in which the limits of client addresses were brought into line.
+    pub(crate) fn limits_synced(&self, result: SyncResult) {
+        self.limit_syncs.get_or_create(&SyncLabel { result }).inc();
     }
 
     /// Counts an attempt to join.

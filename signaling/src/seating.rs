@@ -1,11 +1,13 @@
 //! What this instance tells the store of seats, except for joins: seats given back, seats asserted, questions.
 //!
 //! A seat that could not be given back would be a ghost for as long as this instance lives. So it is tried
-//! until the store took it; a connection that ends costs one entry here and nothing else.
+//! until the store took it; a connection that ends costs one entry here and nothing else. A join or an assertion that was
+//! not answered may still be on its way, and must not take the seat again: after any failure seats are given back *for
+//! good* for a while.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::{Instance, Join, MemberId, OccupancyError, Seat};
@@ -19,6 +21,7 @@ use tracing::debug;
 use crate::close::Close;
 use crate::core::{Core, Source};
 use crate::lane::{Origin, Outgoing};
+use crate::resume_token::may_come_back;
 use crate::room::{Departure, Given, Notice, View};
 use crate::rooms::RoomCell;
 
@@ -26,6 +29,8 @@ use crate::rooms::RoomCell;
 const AT_ONCE: usize = 64;
 /// Pause before a seat is given back again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long after a failure calls from before it may still be on their way.
+const DOUBT: Duration = Duration::from_mins(1);
 
 /// What is still to be told. There is at most one entry per seat given back, one per seat asserted and one per
 /// question, so it is bounded by the connections.
@@ -42,6 +47,8 @@ struct Queue {
     /// Members in `jobs` whose seats are to be asserted.
     asserting: HashSet<MemberId>,
     running: usize,
+    /// When a call failed last.
+    failed_at: Option<Instant>,
 }
 
 pub(crate) enum Job {
@@ -91,6 +98,17 @@ impl Seating {
         }
     }
 
+    /// A call for a seat failed: it may have been done, and may yet be.
+    pub(crate) fn failed(&self, error: &OccupancyError) {
+        // The link itself warns of an outage; a single failure is a detail.
+        debug!(%error, "the store of seats did not answer");
+        self.queue.lock().failed_at = Some(Instant::now());
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.queue.lock().failed_at.is_some_and(|at| at.elapsed() < DOUBT)
+    }
+
     fn take(&self) -> Option<Job> {
         let mut queue = self.queue.lock();
         let job = queue.jobs.pop_front()?;
@@ -138,7 +156,7 @@ async fn perform(core: &Core, job: Job) {
                 .seats
                 .seats(&cell.id)
                 .await
-                .map_err(|error| note(&error))
+                .map_err(|error| core.seating.failed(&error))
                 .ok();
             core.update(&cell, Source::Here, |inner| {
                 inner.room.answer(view, seats.as_deref())
@@ -154,7 +172,13 @@ async fn give_back(
     departure: Departure,
     mut told: SmallVec<[Instance; 1]>,
 ) {
-    match core.seats.leave(&room, member, &core.own).await {
+    // A member that may come back by its secret must not be refused then.
+    let given_back = if core.seating.is_in_doubt() && !may_come_back(member) {
+        core.seats.leave_for_good(&room, member, &core.own).await
+    } else {
+        core.seats.leave(&room, member, &core.own).await
+    };
+    match given_back {
         // It sits at another instance by now, and has not left.
         Ok(left) if !left.had_seat && left.seats.iter().any(|seat| seat.member == member) => {}
         Ok(left) => {
@@ -162,7 +186,7 @@ async fn give_back(
             farewell(core, &room, member, &core.own, departure, told);
         }
         Err(error) => {
-            note(&error);
+            core.seating.failed(&error);
             tokio::time::sleep(RETRY).await;
             core.seating.push(Job::Leave {
                 room,
@@ -180,7 +204,7 @@ async fn note_away(core: &Core, cell: &RoomCell, member: MemberId) {
     if let Some(seat) = seat.filter(|seat| seat.away)
         && let Err(error) = core.seats.set_away(&cell.id, &seat).await
     {
-        note(&error);
+        core.seating.failed(&error);
     }
 }
 
@@ -236,13 +260,7 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
                 effects
             });
             if !present {
-                let job = Job::Leave {
-                    room: cell.id.clone(),
-                    member,
-                    departure: Departure::Left,
-                    told: SmallVec::new(),
-                };
-                core.seating.push(job);
+                core.seating.push(Job::give_back_again(cell, member));
             }
         }
         Ok(Join::Elsewhere) => {
@@ -256,8 +274,27 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
             }
         }
         Err(error) => {
-            note(&error);
-            cell.inner.lock().room.assert_failed(view);
+            core.seating.failed(&error);
+            let present = {
+                let room = &mut cell.inner.lock().room;
+                room.assert_failed(view);
+                room.seat(member).is_some()
+            };
+            if !present {
+                core.seating.push(Job::give_back_again(cell, member));
+            }
+        }
+    }
+}
+
+impl Job {
+    /// A member that has left may have been given its seat once more.
+    fn give_back_again(cell: &RoomCell, member: MemberId) -> Self {
+        Self::Leave {
+            room: cell.id.clone(),
+            member,
+            departure: Departure::Left,
+            told: SmallVec::new(),
         }
     }
 }
@@ -266,9 +303,4 @@ fn begin_assert(cell: &RoomCell, member: MemberId) -> Option<(Seat, View)> {
     let mut inner = cell.inner.lock();
     let seat = inner.room.seat(member)?;
     Some((seat, inner.room.asserting()))
-}
-
-/// The link itself warns of an outage; a single failure is a detail.
-fn note(error: &OccupancyError) {
-    debug!(%error, "the store of seats did not answer");
 }

@@ -18,15 +18,17 @@ use std::time::{Duration, Instant};
 use berth_dataplane::http::{ConnectionIo, ConnectionPermit};
 use berth_dataplane::occupancy::{Claim, Join, OccupancyError};
 use berth_dataplane::redis::RedisError;
+use berth_dataplane::settings::SignalingView;
 use berth_dataplane::shutdown::Phase;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Sleep;
 use tracing::debug;
 
-use crate::admission::{self, Hello};
+use crate::admission::{self, Admitted, Hello};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, Source, unix_seconds};
+use crate::events;
 use crate::limits::{Bucket, Client};
 use crate::metrics::{GaugeGuard, JoinResult};
 use crate::room::Given;
@@ -59,7 +61,7 @@ pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permi
     };
     let registration = core.connections.register(&conn);
     // What only the beginning and the end need is not kept while the connection lives.
-    match Box::pin(enter(&core, &conn, hello)).await {
+    match Box::pin(seat(&core, &conn, hello)).await {
         Ok(session) => session.run().await,
         Err(close) => conn.close(close),
     }
@@ -104,41 +106,92 @@ fn patience(core: &Core) -> Duration {
     left.map_or(FAREWELL, |left| left.mul_f64(0.8).min(FAREWELL))
 }
 
+/// Takes a seat, or tells why there is none.
+async fn seat(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
+    let (room, client) = (hello.room.clone(), hello.client.ip);
+    let session = enter(core, conn, hello).await;
+    match &session {
+        Ok(session) => events::joined(&session.place.cell.id, session.place.member),
+        Err(close) => {
+            core.metrics.refused(*close);
+            events::refused(*close, room.as_deref(), client);
+        }
+    }
+    session
+}
+
 /// Decides about a connection and takes a seat for it.
 async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<Session, Close> {
     if core.shutdown.phase() >= Phase::Draining {
         return Err(Close::Draining);
     }
-    let newcomer = if hello.speaks_v2() {
-        Some(v2::greet(conn, &mut hello).await?)
-    } else {
-        None
-    };
     let settings = core.settings.get();
     let limits = &settings.cluster.rate_limits;
-    let admitted = admission::admit(
-        &hello,
-        &settings.cluster,
-        &core.secrets,
-        core.circuit_open(),
-        unix_seconds(),
-    )?;
-    let started = Instant::now();
-    let client = core.clients.client(hello.client.ip, limits, started);
-    if !client.connect(limits, started) {
-        return Err(Close::RateLimited);
+    let room = admission::qualify(&hello, &settings.cluster, core.circuit_open())?;
+    let hello_ip = hello.client.ip;
+    let client = core.clients.client(hello_ip, limits, Instant::now());
+    let connect = || {
+        let now = Instant::now();
+        if client.connect(limits, now) {
+            return Ok(());
+        }
+        events::over_connection_limit(hello_ip, client.connect_wait(limits, now));
+        Err(Close::RateLimited)
+    };
+    let mut newcomer = None;
+    if hello.speaks_v2() {
+        // Before anything is awaited of a peer that may never say it.
+        connect()?;
+        newcomer = Some(v2::greet(conn, &mut hello).await?);
+    }
+    let resumes = newcomer.as_ref().is_some_and(Newcomer::resumes);
+    let admitted = admission::admit(core, &hello, &settings.cluster, room, resumes).await?;
+    if let Some(newcomer) = &newcomer {
+        newcomer.must_be(&admitted.identity)?;
+    } else {
+        connect()?;
     }
     drop(hello);
+    let (place, ice) = take_seat(core, conn, &settings, newcomer, &admitted).await?;
+    let ends = admitted.ends_at.map(|end| {
+        let left = Duration::try_from_secs_f64((end - unix_seconds()).max(0.0)).unwrap_or(Duration::MAX);
+        Box::pin(tokio::time::sleep(left))
+    });
+    Ok(Session {
+        place,
+        client,
+        messages: Bucket::new(limits.messages_per_client, Instant::now()),
+        source: Source::Here,
+        ends,
+        ice,
+        _gauge: GaugeGuard::new(&core.metrics.active_connections),
+    })
+}
+
+/// Asks the store for a seat. Of a peer that speaks v2, also when its ICE servers are to be sent again.
+async fn take_seat(
+    core: &Arc<Core>,
+    conn: &Arc<Conn>,
+    settings: &SignalingView,
+    newcomer: Option<Newcomer>,
+    admitted: &Admitted,
+) -> Result<(Place, Option<Box<IceRefresh>>), Close> {
+    let started = Instant::now();
     let mut place = Place::new(core, conn, &admitted.room, &settings.cluster, newcomer.as_ref());
     let claim = Claim {
         member: place.member,
         instance: core.own.clone(),
         role: newcomer.as_ref().map(|newcomer| newcomer.role),
     };
-    let capacity = settings.cluster.rooms.capacity;
+    // Whoever has a seat keeps it in a room of any capacity, and nobody else gets one in a room of none.
+    let capacity = if admitted.own_seat_only {
+        0
+    } else {
+        settings.cluster.rooms.capacity
+    };
     let joined = core.seats.join(&admitted.room, &claim, capacity).await;
     core.metrics.join_seconds.observe(started.elapsed().as_secs_f64());
-    let ice = match joined {
+    match joined {
         Ok(Join::Joined {
             join,
             others,
@@ -156,54 +209,51 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
             };
             let hello = newcomer
                 .as_ref()
-                .map(|newcomer| newcomer.hello(core, &settings, &admitted.room, held));
+                .map(|newcomer| newcomer.hello(core, settings, &admitted.room, held));
             core.metrics
                 .resumed(newcomer.as_ref().is_some_and(Newcomer::resumes), held);
+            core.metrics.joined(JoinResult::Joined);
             let (hello, ice) = hello.unzip();
             place.seated(newcomer, hello, given);
-            ice.map(|ice| Box::new(IceRefresh::from(ice)))
+            Ok((place, ice.map(|ice| Box::new(IceRefresh::from(ice)))))
         }
         Ok(Join::Full | Join::Elsewhere) => {
             place.refused();
             core.metrics.joined(JoinResult::Full);
-            return Err(if newcomer.is_some() {
-                Close::NoSeat
-            } else {
-                Close::RoomFull
-            });
+            if admitted.own_seat_only {
+                core.metrics.resume_refused();
+            }
+            Err(match newcomer {
+                _ if admitted.own_seat_only => Close::Unauthorized,
+                Some(_) => Close::NoSeat,
+                None => Close::RoomFull,
+            })
         }
         Err(error) => {
-            debug!(%error, "a join failed");
-            if matches!(&error, OccupancyError::Redis(error) if error.had_no_effect()) {
+            if had_no_effect(&error) {
                 place.refused();
+            } else {
+                core.seating.failed(&error);
             }
-            let unavailable = matches!(error, OccupancyError::Redis(RedisError::Unavailable));
-            core.metrics.joined(if unavailable {
-                JoinResult::Unavailable
-            } else {
-                JoinResult::Failed
-            });
-            return Err(if unavailable {
-                Close::ServiceUnavailable
-            } else {
-                Close::InternalError
-            });
+            let (result, close) = match error {
+                OccupancyError::Redis(RedisError::Unavailable) | OccupancyError::Blank => {
+                    (JoinResult::Unavailable, Close::ServiceUnavailable)
+                }
+                _ => (JoinResult::Failed, Close::InternalError),
+            };
+            core.metrics.joined(result);
+            Err(close)
         }
-    };
-    core.metrics.joined(JoinResult::Joined);
-    let ends = admitted.ends_at.map(|end| {
-        let left = Duration::try_from_secs_f64((end - unix_seconds()).max(0.0)).unwrap_or(Duration::MAX);
-        Box::pin(tokio::time::sleep(left))
-    });
-    Ok(Session {
-        place,
-        client,
-        messages: Bucket::new(limits.messages_per_client, started),
-        source: Source::Here,
-        ends,
-        ice,
-        _gauge: GaugeGuard::new(&core.metrics.active_connections),
-    })
+    }
+}
+
+/// Whether a join that failed has certainly given no seat.
+fn had_no_effect(error: &OccupancyError) -> bool {
+    match error {
+        OccupancyError::Redis(error) => error.had_no_effect(),
+        OccupancyError::Blank => true,
+        OccupancyError::Answer(_) => false,
+    }
 }
 
 impl Session {

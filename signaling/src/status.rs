@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use berth_dataplane::http::Health;
-use berth_dataplane::redis::RedisLink;
+use berth_dataplane::redis::{Backlog, RedisLink};
 use serde_json::{Value, json};
 
 use crate::core::Core;
@@ -22,18 +22,30 @@ pub(crate) fn describe(core: &Arc<Core>, health: &Health) {
             core.upgrade().map_or(Value::Null, |core| describe(&core))
         });
     };
-    section("connections", |core| json!(core.connections.len()));
+    section("connections", |core| {
+        let waiting = core.connections.waiting();
+        json!({
+            "open": waiting.connections,
+            "slowReceivers": waiting.slow,
+            "bufferedBytes": waiting.bytes,
+        })
+    });
     section("rooms", |core| json!(core.rooms.len()));
     section("relay", |core| {
         json!({
             "inbox": core.own.token(),
             "laneNotices": core.lane.len(),
+            "inboxMessages": core.inbox.get().map(Backlog::messages),
             "seatCalls": core.seating.len(),
             "leaseAgeMs": core.lease.age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         })
     });
     section("awaited", |core| json!(core.deadlines.len()));
     section("clients", |core| json!(core.clients.len()));
+    section("auth", |core| {
+        core.keyring
+            .describe(&core.secrets, &core.settings.load().cluster)
+    });
 }
 
 fn unhealthy(link: &RedisLink) -> Option<String> {

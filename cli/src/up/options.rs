@@ -21,7 +21,7 @@ pub struct UpOptions {
     #[arg(long, value_name = "PATH")]
     pub manifests: Option<PathBuf>,
 
-    /// Keep rooms and hosts in this Redis instead, as redis://host:port; `REDIS_URL` does the same
+    /// Keep rooms and hosts in this Redis instead, for example redis://host:port; `REDIS_URL` does the same
     #[arg(long, value_name = "URL", env = "REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
 

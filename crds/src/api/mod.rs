@@ -7,11 +7,13 @@
 // The schema derive puts a public copy of each struct into a function.
 #![allow(unreachable_pub)]
 
+mod auth;
 mod common;
 mod host_pool;
 mod signaling_cluster;
 mod turn_config;
 
+pub use auth::*;
 pub use common::*;
 pub use host_pool::*;
 pub use signaling_cluster::*;

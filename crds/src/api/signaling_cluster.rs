@@ -6,9 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::common::{
-    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, SecretKeyRef,
-    ServiceSpec, quantity,
+    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef, ServiceSpec, quantity,
 };
 
 /// What a team wants of its signaling servers.
@@ -96,7 +96,8 @@ pub struct SignalingClusterSpec {
     /// The Redis that carries rooms across pods: one that Berth runs, or one of yours.
     #[serde(default)]
     pub redis: Redis,
-    /// TurnConfig whose servers signaling announces to peers that speak protocol v2. Reload: hot.
+    /// TurnConfig whose servers signaling announces to peers that speak protocol v2. The Secrets that it names are part of the
+    /// pods. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_config_ref: Option<LocalRef>,
     /// The PodDisruptionBudget of the signaling pods.
@@ -280,66 +281,6 @@ pub struct Security {
     pub trusted_proxy_cidrs: Vec<String>,
 }
 
-/// How peers prove who they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum AuthMode {
-    /// They do not: the room id is all that a peer needs to know.
-    #[default]
-    None,
-    /// By a JSON Web Token (RFC 7519) in the query parameter `token` or as a bearer token.
-    Jwt,
-}
-
-/// Authentication of peers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "(self.mode == 'Jwt') == has(self.jwt)", "message": "jwt must be set when mode is Jwt, and only then", "fieldPath": ".jwt"}
-]))]
-pub struct Auth {
-    /// `None` or `Jwt`. Reload: connection.
-    pub mode: AuthMode,
-    /// How tokens are checked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwt: Option<Jwt>,
-}
-
-/// Signature algorithm of tokens (RFC 7518, section 3.1). The algorithm is pinned: a token that names another is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum JwtAlgorithm {
-    /// HMAC with SHA-256.
-    #[default]
-    HS256,
-    /// HMAC with SHA-384.
-    HS384,
-    /// HMAC with SHA-512.
-    HS512,
-}
-
-/// How tokens are checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Jwt {
-    /// Secret with the shared key. The name of the Secret is part of the pods: naming another restarts them, new
-    /// contents do not. Reload: rolling.
-    pub secret_ref: RotatingSecretRef,
-    /// Signature algorithm. Reload: connection.
-    #[serde(default)]
-    pub algorithm: JwtAlgorithm,
-    /// Required `iss` claim; absent: any. Reload: connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub issuer: Option<String>,
-    /// Required `aud` claim; absent: any. Reload: connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub audience: Option<String>,
-    /// Claim with the list of rooms that the token opens; a token without it opens every room. Reload: connection.
-    #[serde(default = "rooms_claim")]
-    #[schemars(length(min = 1, max = 64))]
-    pub rooms_claim: String,
-}
-
 /// When Redis counts as down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -467,8 +408,12 @@ impl Default for ManagedRedis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalRedis {
-    /// Secret key with the URL, `redis://` or `rediss://` (TLS), user and password included. The name is part of the pods; a new
-    /// URL in the same Secret is taken at the next reconnect. Reload: rolling.
+    /// Secret key with the URL, user and password included: `redis://[user:password@]host[:port][/database]`,
+    /// `redis+sentinel://[user:password@]host[:port][,host[:port]...]/master[/database]` (the servers that Sentinels watch under
+    /// that name; `?sentinel_username=` and `sentinel_password=` where Sentinels ask for a login of their own) or
+    /// `redis+cluster://[user:password@]host[:port][,host[:port]...]` (some nodes of a Redis Cluster); with TLS `rediss://`,
+    /// `rediss+sentinel://`, `rediss+cluster://`. The name is part of the pods; a new URL of the same kind in the same Secret is
+    /// taken at the next reconnect. Reload: rolling.
     pub url_secret_ref: SecretKeyRef,
 }
 
@@ -491,7 +436,7 @@ pub struct SignalingClusterStatus {
     /// Redis, without user or password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `RedisReady`, `ResolvedRefs`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `RedisReady`, `ResolvedRefs`, `SecurityWarnings`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -500,7 +445,7 @@ pub struct SignalingClusterStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RedisStatus {
-    /// Host and port.
+    /// Host and port; of Sentinels or a Redis Cluster those of the URL, separated by commas.
     pub endpoint: String,
     /// Whether it is ready.
     pub ready: bool,
@@ -516,8 +461,4 @@ fn ws_port() -> i32 {
 
 fn health_port() -> i32 {
     8080
-}
-
-fn rooms_claim() -> String {
-    "rooms".into()
 }

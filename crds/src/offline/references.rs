@@ -35,8 +35,9 @@ type Key = (&'static str, &'static str);
 
 /// Where a Secret is named: the field around the reference, the reference, and its keys with their defaults; an empty
 /// default means that the key must be given.
-const SECRETS: [(&str, &str, &[Key]); 5] = [
+const SECRETS: [(&str, &str, &[Key]); 6] = [
     ("jwt", "secretRef", &[("currentKey", "current")]),
+    ("jwks", "caSecretRef", &[("key", "")]),
     ("hostAuth", "secretRef", &[("currentKey", "current")]),
     ("external", "urlSecretRef", &[("key", "")]),
     ("sharedSecret", "secretRef", &[("key", "secret")]),

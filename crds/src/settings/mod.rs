@@ -5,8 +5,10 @@
 //! reports every wrong field at once. What comes out has no invalid state: numbers are in their bounds and in
 //! their unit, texts are parsed.
 
+mod auth;
 mod check;
 mod host_pool;
+mod redis_url;
 mod signaling;
 mod turn;
 mod values;
@@ -14,11 +16,13 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{AuthSettings, JwksSettings, JwtSettings, KeySource};
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, match_key_secret};
+pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{
-    AuthSettings, BreakerSettings, JwtSettings, RateLimitSettings, ResumeSettings, RoomSettings,
-    SecuritySettings, SignalingSettings, WebSocketSettings,
+    BreakerSettings, RateLimitSettings, ResumeSettings, RoomSettings, SecuritySettings, SignalingSettings,
+    WebSocketSettings,
 };
 pub use turn::{ProviderSettings, TurnSettings};
 pub use values::{AllowedOrigins, ObjectName, PublicUrl, RoomId, RoomIdError, SecretPair, SecretRef};

@@ -6,11 +6,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use kube::ResourceExt;
 
+use super::auth::AuthSettings;
 use super::check::{Checker, FieldErrors};
-use super::values::{AllowedOrigins, ObjectName, PublicUrl, SecretPair};
-use crate::api::{
-    Auth, AuthMode, Jwt, JwtAlgorithm, RateLimits, Resume, Rooms, Security, SignalingCluster, WebSocket,
-};
+use super::values::{AllowedOrigins, ObjectName, PublicUrl};
+use crate::api::{RateLimits, Resume, Rooms, Security, SignalingCluster, WebSocket};
 
 /// Settings of the signaling server, from a [`SignalingCluster`].
 #[derive(Clone, Debug, PartialEq)]
@@ -104,30 +103,6 @@ pub struct SecuritySettings {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// How peers prove who they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuthSettings {
-    /// They do not.
-    None,
-    /// By a token.
-    Jwt(JwtSettings),
-}
-
-/// How tokens are checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwtSettings {
-    /// The shared key.
-    pub secret: SecretPair,
-    /// The only accepted algorithm.
-    pub algorithm: JwtAlgorithm,
-    /// Required issuer.
-    pub issuer: Option<String>,
-    /// Required audience.
-    pub audience: Option<String>,
-    /// Claim with the list of rooms.
-    pub rooms_claim: String,
-}
-
 /// When Redis counts as down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -168,7 +143,7 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
                 "must start with wss:// while security.requireWss is true",
             );
         }
-        let auth = auth(&mut check, &spec.auth);
+        let auth = AuthSettings::read(&mut check, &spec.auth);
         let breaker = &spec.circuit_breaker;
         let circuit_breaker = BreakerSettings {
             error_threshold: check.number(
@@ -316,39 +291,6 @@ fn security(check: &mut Checker, spec: &Security) -> SecuritySettings {
         require_wss: spec.require_wss,
         allowed_origins: AllowedOrigins::new(spec.allowed_origins.iter().cloned()),
         trusted_proxies,
-    }
-}
-
-fn auth(check: &mut Checker, spec: &Auth) -> AuthSettings {
-    match (spec.mode, &spec.jwt) {
-        (AuthMode::None, None) => AuthSettings::None,
-        (AuthMode::Jwt, Some(jwt)) => {
-            check.rotating_secret("spec.auth.jwt.secretRef", &jwt.secret_ref);
-            if let Some(issuer) = &jwt.issuer {
-                check.length("spec.auth.jwt.issuer", issuer, 1..=256);
-            }
-            if let Some(audience) = &jwt.audience {
-                check.length("spec.auth.jwt.audience", audience, 1..=256);
-            }
-            check.length("spec.auth.jwt.roomsClaim", &jwt.rooms_claim, 1..=64);
-            AuthSettings::Jwt(jwt.into())
-        }
-        _ => {
-            check.refuse("spec.auth.jwt", "must be set when mode is Jwt, and only then");
-            AuthSettings::None
-        }
-    }
-}
-
-impl From<&Jwt> for JwtSettings {
-    fn from(spec: &Jwt) -> Self {
-        Self {
-            secret: (&spec.secret_ref).into(),
-            algorithm: spec.algorithm,
-            issuer: spec.issuer.clone(),
-            audience: spec.audience.clone(),
-            rooms_claim: spec.rooms_claim.clone(),
-        }
     }
 }
 

@@ -192,16 +192,18 @@ fn what_the_schema_refuses_is_refused_in_files_as_well() {
         spec.auth = Auth {
             mode: AuthMode::Jwt,
             jwt: Some(Jwt {
-                secret_ref: RotatingSecretRef {
+                secret_ref: Some(RotatingSecretRef {
                     name: String::new(),
                     current_key: String::new(),
                     previous_key: "x".repeat(254),
-                },
-                algorithm: JwtAlgorithm::HS256,
+                }),
                 issuer: Some(String::new()),
                 audience: Some(String::new()),
                 rooms_claim: String::new(),
+                leeway_seconds: 301,
+                ..Jwt::default()
             }),
+            legacy_peers: LegacyPeers::Refuse,
         };
     });
     let expected = [
@@ -215,9 +217,169 @@ fn what_the_schema_refuses_is_refused_in_files_as_well() {
         "spec.auth.jwt.issuer",
         "spec.auth.jwt.audience",
         "spec.auth.jwt.roomsClaim",
+        "spec.auth.jwt.leewaySeconds",
     ];
     assert_eq!(paths(result), expected);
     assert!(cluster(|spec| spec.websocket.subprotocol = Some("berth.v2".into())).is_ok());
+}
+
+/// What `spec.auth` makes of this manifest, or the wrong fields.
+fn auth(auth: serde_json::Value) -> Result<AuthSettings, Vec<String>> {
+    cluster(|spec| spec.auth = serde_json::from_value(auth).unwrap())
+        .map(|settings| settings.auth)
+        .map_err(|errors| errors.0.into_iter().map(|error| error.path).collect())
+}
+
+#[test]
+fn the_algorithm_fits_the_key() {
+    use JwtAlgorithm::{ES256, HS256, HS384, HS512, PS256, RS256};
+    let jwt = |rest: serde_json::Value| {
+        let mut jwt = serde_json::json!({"mode": "Jwt", "jwt": rest});
+        let source = match rest.get("jwks") {
+            Some(_) => serde_json::json!({"url": "https://id.example.com/keys"}),
+            None => serde_json::json!({"name": "tokens"}),
+        };
+        let field = if rest.get("jwks").is_some() {
+            "jwks"
+        } else {
+            "secretRef"
+        };
+        jwt["jwt"][field] = source;
+        match auth(jwt) {
+            Ok(AuthSettings::Jwt(jwt)) => Ok(jwt.algorithms),
+            Ok(other) => panic!("{other:?}"),
+            Err(paths) => Err(paths.join(" ")),
+        }
+    };
+    let wrong = |path: &str| Err(format!("spec.auth.jwt.{path}"));
+    for (rest, expected) in [
+        (serde_json::json!({}), Ok(vec![HS256])),
+        (serde_json::json!({"algorithm": "HS384"}), Ok(vec![HS384])),
+        (
+            serde_json::json!({"algorithms": ["HS512", "HS256"]}),
+            Ok(vec![HS512, HS256]),
+        ),
+        (serde_json::json!({"algorithm": "RS256"}), wrong("algorithm")),
+        (
+            serde_json::json!({"algorithms": ["HS256", "ES256"]}),
+            wrong("algorithms"),
+        ),
+        (serde_json::json!({"algorithms": []}), wrong("algorithms")),
+        (
+            serde_json::json!({"algorithm": "HS256", "algorithms": ["HS256"]}),
+            wrong("algorithms"),
+        ),
+        (serde_json::json!({"jwks": 1}), Ok(vec![RS256, PS256, ES256])),
+        (
+            serde_json::json!({"jwks": 1, "algorithm": "ES256"}),
+            Ok(vec![ES256]),
+        ),
+        (
+            serde_json::json!({"jwks": 1, "algorithms": ["RS256", "ES256"]}),
+            Ok(vec![RS256, ES256]),
+        ),
+        (
+            serde_json::json!({"jwks": 1, "algorithm": "HS256"}),
+            wrong("algorithm"),
+        ),
+        (
+            serde_json::json!({"jwks": 1, "algorithms": ["PS256", "HS512"]}),
+            wrong("algorithms"),
+        ),
+    ] {
+        assert_eq!(jwt(rest.clone()), expected, "{rest}");
+    }
+}
+
+#[test]
+fn tokens_are_checked_by_a_secret_or_by_published_keys() {
+    let secret = serde_json::json!({"name": "tokens"});
+    let jwks = serde_json::json!({"url": "https://id.example.com/keys"});
+    let both = serde_json::json!({"mode": "Jwt", "jwt": {"secretRef": secret, "jwks": jwks}});
+    for (wrong, path) in [
+        (both, "spec.auth.jwt"),
+        (serde_json::json!({"mode": "Jwt", "jwt": {}}), "spec.auth.jwt"),
+        (serde_json::json!({"mode": "Jwt"}), "spec.auth.jwt"),
+        (
+            serde_json::json!({"mode": "MatchToken", "jwt": {"secretRef": secret}}),
+            "spec.auth.jwt",
+        ),
+        (
+            serde_json::json!({"legacyPeers": "Allow"}),
+            "spec.auth.legacyPeers",
+        ),
+    ] {
+        assert_eq!(auth(wrong.clone()), Err(vec![path.to_owned()]), "{wrong}");
+    }
+    assert_eq!(
+        auth(serde_json::json!({"mode": "MatchToken", "legacyPeers": "Allow"})),
+        Ok(AuthSettings::MatchToken {
+            legacy_peers: LegacyPeers::Allow
+        })
+    );
+    assert_eq!(
+        auth(serde_json::json!({"mode": "MatchToken"})),
+        Ok(AuthSettings::MatchToken {
+            legacy_peers: LegacyPeers::Refuse
+        })
+    );
+    let Ok(AuthSettings::Jwt(jwt)) = auth(serde_json::json!({"mode": "Jwt", "jwt": {"jwks": jwks}})) else {
+        panic!("not accepted")
+    };
+    let KeySource::Jwks(jwks) = jwt.keys else {
+        panic!("{:?}", jwt.keys)
+    };
+    assert_eq!(
+        (jwt.leeway.as_secs(), jwks.cache.as_secs(), jwks.stale.as_secs()),
+        (60, 300, 3600)
+    );
+}
+
+#[test]
+fn wrong_key_sets_are_named() {
+    let at = |url: &str| auth(serde_json::json!({"mode": "Jwt", "jwt": {"jwks": {"url": url}}}));
+    for wrong in [
+        "",
+        "ftp://a",
+        "HTTPS://a/keys",
+        "https:a",
+        "https://",
+        "https:///keys",
+        "https://user@a/keys",
+        "https://user:word@a/keys",
+        "https://a/keys#here",
+        "https://a b/keys",
+        " https://a/keys",
+        "https://a:65536/keys",
+        &format!("https://a/{}", "x".repeat(1020)),
+    ] {
+        assert_eq!(
+            at(wrong),
+            Err(vec!["spec.auth.jwt.jwks.url".to_owned()]),
+            "{wrong:?}"
+        );
+    }
+    for right in [
+        "http://a",
+        "https://a:8443/keys?format=jwk",
+        "https://[::1]/",
+        "https://a?x=y@z",
+    ] {
+        assert!(at(right).is_ok(), "{right}");
+    }
+    let jwks = serde_json::json!({
+        "url": "https://a", "cacheSeconds": 9, "staleSeconds": 86_401, "caSecretRef": {"name": "", "key": ""}
+    });
+    let expected = [
+        "cacheSeconds",
+        "staleSeconds",
+        "caSecretRef.name",
+        "caSecretRef.key",
+    ];
+    assert_eq!(
+        auth(serde_json::json!({"mode": "Jwt", "jwt": {"jwks": jwks}})),
+        Err(expected.map(|name| format!("spec.auth.jwt.jwks.{name}")).into())
+    );
 }
 
 #[test]

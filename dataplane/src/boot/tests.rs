@@ -118,9 +118,23 @@ fn redis_by_url_or_by_file_and_never_shown() {
         .redis
         .unwrap();
     assert_eq!(endpoint.to_string(), "redis://cache:6379/0");
-    let file = ("BERTH_REDIS_URL_FILE", "/etc/berth/secrets/redis/url");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("url");
+    let file = ("BERTH_REDIS_URL_FILE", path.to_str().unwrap());
+    assert!(refusal(&[], &[file]).starts_with("BERTH_REDIS_URL_FILE: cannot read "));
+    std::fs::write(&path, "http://:hunter2@cache").unwrap();
+    let message = refusal(&[], &[file]);
+    assert!(
+        message.contains("redis[s]://") && !message.contains("hunter2"),
+        "{message}"
+    );
+    std::fs::write(&path, "redis+cluster://:hunter2@cache").unwrap();
     let endpoint = boot(&[], &[file]).unwrap().redis.unwrap();
-    assert_eq!(endpoint.to_string(), "as in /etc/berth/secrets/redis/url");
+    assert_eq!(endpoint.to_string(), format!("as in {}", path.display()));
+    assert_eq!(
+        refusal(&[], &[file, ("BERTH_REDIS_KEY_FILE", "/key")]),
+        "BERTH_REDIS_CERT_FILE and BERTH_REDIS_KEY_FILE must both be set, or neither"
+    );
     assert_eq!(
         refusal(&[], &[file, ("REDIS_URL", "redis://cache")]),
         "REDIS_URL and BERTH_REDIS_URL_FILE must not both be set"

@@ -143,6 +143,41 @@ mod tests {
     }
 
     #[test]
+    fn garbage_is_nobody() {
+        for forwarded_for in [
+            &["unknown"][..],
+            &["198.51.100.1,"],
+            &["198.51.100.1", ""],
+            &["198.51.100.1, for=198.51.100.2"],
+            &["198.51.100.1, 198.51.100.300"],
+            &["198.51.100.1, [2001:db8::1"],
+            &["198.51.100.1, 198.51.100.2:port"],
+            &["198.51.100.1 198.51.100.2"],
+        ] {
+            assert_eq!(find("10.0.0.1", forwarded_for), "10.0.0.1", "{forwarded_for:?}");
+        }
+        // Neither is a line that is no text.
+        let mut lines = headers(&["198.51.100.1"], None);
+        lines.append(
+            X_FORWARDED_FOR,
+            HeaderValue::from_bytes(b"198.51.100.2\xff").unwrap(),
+        );
+        let client = client_address(
+            "10.0.0.1".parse().unwrap(),
+            &lines,
+            &["10.0.0.0/8".parse().unwrap()],
+        );
+        assert_eq!(client.ip.to_string(), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_chain_without_end_is_cut() {
+        let hops = vec!["10.1.1.1"; MAX_HOPS + 10].join(", ");
+        let line = format!("198.51.100.1, {hops}");
+        assert_eq!(find("10.0.0.1", &[&line]), "10.1.1.1");
+    }
+
+    #[test]
     fn mapped_and_ipv6_peers() {
         assert_eq!(find("::ffff:10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
         assert_eq!(find("fd00::1", &["2001:db8::7"]), "2001:db8::7");

@@ -83,10 +83,15 @@ impl MemoryRooms {
             room.seats.retain(|held| held.member != evicted.member);
             reaped.push(evicted);
         }
+        let is_new = room.last == 0;
+        if is_new {
+            // Also where a seat of an earlier life is asserted: numbers given out since must not be given out again.
+            room.last = now_micros().max(state.highest + 1);
+        }
         seat.join = match &held {
             Some(held) => held.join,
             None if seat.join > 0 => seat.join,
-            None if room.last == 0 => now_micros().max(state.highest + 1),
+            None if is_new => room.last,
             None => room.last + 1,
         };
         room.last = room.last.max(seat.join);
@@ -270,5 +275,22 @@ mod tests {
             last = join;
             rooms.leave(&room, member, &here);
         }
+    }
+
+    #[test]
+    fn a_seat_of_an_earlier_life_takes_no_number_twice() {
+        let (rooms, room) = (MemoryRooms::default(), RoomId::parse("r", 64).unwrap());
+        let here = Instance::new("i1", 1);
+        let claim = |member| Claim::new(MemberId(Uuid::from_u128(member)), &here);
+        let joins = |member| match rooms.join(&room, &claim(member), 8) {
+            Join::Joined { join, .. } => join,
+            other => panic!("{other:?}"),
+        };
+        let first = joins(1);
+        rooms.leave(&room, claim(1).member, &here);
+        let second = joins(2);
+        rooms.leave(&room, claim(2).member, &here);
+        rooms.assert(&room, &Seat::new(claim(1).member, here.clone(), first), 8);
+        assert!(joins(3) > second);
     }
 }

@@ -8,6 +8,8 @@
 //! - Each seat has a *join number*. Within the life of a room they are consecutive, and a room that begins anew starts
 //!   above every earlier number (at the clock, in µs). So whoever noted the last number knows afterwards how many have joined
 //!   since, even those who left again.
+//! - A store that came back empty is *blank*: it gives out no new seats, and tells the matchmaker nothing, until the
+//!   instances have had time to assert the seats that they hold.
 //! - A *watched* room puts itself on its pool's list of touched rooms, in the same atomic step in which its members change.
 //!
 //! Two implementations: [`memory`] for one process, [`shared`] on Redis. In Redis every step is one script call;
@@ -46,6 +48,14 @@ impl Instance {
     /// `ID@EPOCH`.
     pub fn token(&self) -> &str {
         &self.0
+    }
+
+    /// A number that tells instances apart where the whole name would be too long (FNV-1a, 64 bits): two of those that share a
+    /// room have the same one about never.
+    pub fn short(&self) -> u64 {
+        self.0.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
     }
 
     /// The id without the epoch.
@@ -198,6 +208,9 @@ pub enum OccupancyError {
     /// Redis did not do it.
     #[error("room store")]
     Redis(#[from] RedisError),
+    /// The store came back empty, and still nobody may be seated.
+    #[error("the room store is empty and waits for those who sit")]
+    Blank,
     /// Redis answered what the script never answers.
     #[error("room store answered {0}")]
     Answer(&'static str),
@@ -252,6 +265,20 @@ impl Seats {
         match self {
             Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
             Self::Shared(rooms) => rooms.leave(room, member, instance).await,
+        }
+    }
+
+    /// The same when the outcome of an earlier call for this member is not known: it may still be under way to the store, and
+    /// finds the room full when it gets there. The member never gets a seat again.
+    pub async fn leave_for_good(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Left, OccupancyError> {
+        match self {
+            Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
+            Self::Shared(rooms) => rooms.leave_for_good(room, member, instance).await,
         }
     }
 

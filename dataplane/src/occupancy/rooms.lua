@@ -9,9 +9,11 @@ local function berth_integer(number)
   return string.format('%.0f', number)
 end
 
--- Whether any instance of the signaling server holds a lease: only then does an empty room mean something.
+-- Whether any instance of the signaling server holds a lease, and the store is not *blank*: only then does an empty room
+-- mean something.
 local function berth_occupancy_known(prefix, now_ms)
   return redis.call('ZCOUNT', prefix .. 'instances', '(' .. berth_integer(now_ms), '+inf') > 0
+    and redis.call('EXISTS', prefix .. 'blank') == 0
 end
 
 -- Whether the lease of an instance lives. While the store is *calm*, because it was away for longer than the leases,

@@ -3,6 +3,11 @@ local function berth_seats_key(prefix, instance)
   return prefix .. 'seats:' .. instance
 end
 
+-- Exists after a member gave its seat back while other calls for it may still be under way.
+local function berth_gone_key(prefix, member)
+  return prefix .. 'gone:' .. member
+end
+
 -- Whether `instance` must take its lease anew. One that lapsed shows that the store, or the way to it, was away: the others
 -- could not renew either and get the length of a lease to say that they live.
 local function berth_lapsed(prefix, instance, now_ms, lease_ms)
@@ -10,6 +15,17 @@ local function berth_lapsed(prefix, instance, now_ms, lease_ms)
   if lease and tonumber(lease) > now_ms then return false end
   if lease and tonumber(lease) > 0 then redis.call('SET', prefix .. 'calm', '1', 'PX', lease_ms) end
   return true
+end
+
+-- A store that came back empty is *blank*: until the instances have had time to assert their seats, a room that is full
+-- looks free. `held`: what an instance knows of its own lease; 0 it never had one, 1 it may have lapsed, 2 it cannot have.
+local function berth_note_loss(prefix, instance, held, blank_ms)
+  if blank_ms == 0 or held == 0 then return end
+  local known = redis.call('ZSCORE', prefix .. 'instances', instance)
+  -- Who lapsed may have been forgotten by the others; that all are unknown is another matter.
+  if held == 2 and not known or held == 1 and redis.call('EXISTS', prefix .. 'instances') == 0 then
+    redis.call('SET', prefix .. 'blank', '1', 'PX', blank_ms, 'NX')
+  end
 end
 
 -- Takes the seat that a member has at `instance` away; whether there was one. One that it has at another instance by now

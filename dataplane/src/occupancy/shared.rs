@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use berth_crds::settings::RoomId;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{Claim, Gone, Instance, Join, Left, MemberId, OccupancyError, Reaped, Renewal, Seat};
@@ -26,6 +27,8 @@ pub const LEASE: Duration = Duration::from_secs(9);
 pub const REASSERT: Duration = Duration::from_mins(20);
 /// How long the state of an occupied room outlives everything that could renew it; three times [`REASSERT`].
 const KEEP: Duration = Duration::from_hours(1);
+/// How long a seat that was given back for good stays so: longer than any call is under way.
+const GONE: Duration = Duration::from_mins(2);
 /// Most seats that one renewal takes away.
 const MOST_REAPED: usize = 256;
 
@@ -37,6 +40,28 @@ pub struct SharedRooms {
     timing: Arc<ArcSwap<Timing>>,
     /// A renewal may have been done without its answer reaching us: what it said is lost.
     unheard: Arc<AtomicBool>,
+    /// See [`SharedRooms::hold_back_after_loss`].
+    holds_back: bool,
+    /// Whose lease was renewed last, and when.
+    renewed: Arc<Mutex<Option<(Instance, Instant)>>>,
+}
+
+/// What a script answered to who wants a seat.
+enum Answer {
+    Join(Join),
+    /// The store is blank for so long.
+    Blank(Duration),
+}
+
+/// What an instance knows of its own lease.
+#[derive(Clone, Copy)]
+enum Held {
+    /// It never had one, or gave it back.
+    Never = 0,
+    /// It may have lapsed.
+    Once = 1,
+    /// It cannot have lapsed.
+    Now = 2,
 }
 
 /// How long things live.
@@ -78,6 +103,38 @@ impl SharedRooms {
             keys: Arc::new(keys),
             timing: Arc::new(ArcSwap::from_pointee(timing)),
             unheard: Arc::default(),
+            holds_back: false,
+            renewed: Arc::default(),
+        }
+    }
+
+    /// Gives out no new seat for two thirds of a lease when the store turns out to have lost its keys (a flush, a restart
+    /// of a Redis without persistence): the rooms that look free may be full, and instances notice only with their
+    /// next renewal. A join waits so long. For whoever serves peers; one instance per `SharedRooms`.
+    #[must_use]
+    pub fn hold_back_after_loss(mut self) -> Self {
+        self.holds_back = true;
+        self
+    }
+
+    fn blank(&self) -> Duration {
+        if self.holds_back {
+            self.timing.load().lease * 2 / 3
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn held(&self, instance: &Instance) -> Held {
+        match &*self.renewed.lock() {
+            Some((renewed, at)) if renewed == instance => {
+                if at.elapsed() < self.timing.load().lease {
+                    Held::Now
+                } else {
+                    Held::Once
+                }
+            }
+            _ => Held::Never,
         }
     }
 
@@ -102,15 +159,39 @@ impl SharedRooms {
             away: false,
             taken: 0,
         };
-        self.seat(room, &seat, capacity).await
+        let mut waited = Duration::ZERO;
+        let mut held = self.held(&seat.instance);
+        loop {
+            match self.seat(room, &seat, capacity, held).await? {
+                Answer::Join(join) => return Ok(join),
+                Answer::Blank(left) => {
+                    waited += left;
+                    if waited > self.timing.load().lease {
+                        return Err(OccupancyError::Blank);
+                    }
+                    tokio::time::sleep(left).await;
+                    // The loss is noted; who waited for it must not note it once more.
+                    held = Held::Never;
+                }
+            }
+        }
     }
 
     /// See [`super::Seats::assert`].
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
-        self.seat(room, seat, capacity).await
+        match self.seat(room, seat, capacity, self.held(&seat.instance)).await? {
+            Answer::Join(join) => Ok(join),
+            Answer::Blank(_) => Err(OccupancyError::Answer("blank to an assertion")),
+        }
     }
 
-    async fn seat(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
+    async fn seat(
+        &self,
+        room: &RoomId,
+        seat: &Seat,
+        capacity: u16,
+        held: Held,
+    ) -> Result<Answer, OccupancyError> {
         let timing = self.timing.load();
         let args = [
             self.keys.prefix().to_owned(),
@@ -125,6 +206,8 @@ impl SharedRooms {
             role(seat).to_owned(),
             away(seat).to_owned(),
             seat.taken.to_string(),
+            (held as u8).to_string(),
+            self.blank().as_millis().to_string(),
         ];
         let answer: Vec<String> = self
             .link
@@ -155,12 +238,33 @@ impl SharedRooms {
         member: MemberId,
         instance: &Instance,
     ) -> Result<Left, OccupancyError> {
+        self.give_back(room, member, instance, Duration::ZERO).await
+    }
+
+    /// See [`super::Seats::leave_for_good`].
+    pub async fn leave_for_good(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+    ) -> Result<Left, OccupancyError> {
+        self.give_back(room, member, instance, GONE).await
+    }
+
+    async fn give_back(
+        &self,
+        room: &RoomId,
+        member: MemberId,
+        instance: &Instance,
+        gone: Duration,
+    ) -> Result<Left, OccupancyError> {
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
             member.to_string(),
             instance.to_string(),
             self.timing.load().room_ttl.as_millis().to_string(),
+            gone.as_millis().to_string(),
         ];
         let answer: Vec<String> = self
             .link
@@ -195,7 +299,10 @@ impl SharedRooms {
             timing.room_ttl.as_millis().to_string(),
             (KEEP + timing.room_ttl).as_millis().to_string(),
             MOST_REAPED.to_string(),
+            (self.held(instance) as u8).to_string(),
+            self.blank().as_millis().to_string(),
         ];
+        let begun = Instant::now();
         let answer: Result<Vec<String>, _> = self
             .link
             .script(&scripts().renew, &[self.keys.instances()], &args)
@@ -204,6 +311,7 @@ impl SharedRooms {
             self.unheard.store(true, Ordering::Relaxed);
         }
         let mut renewal = renewal(&answer?).ok_or(OccupancyError::Answer("a malformed renewal"))?;
+        *self.renewed.lock() = Some((instance.clone(), begun));
         renewal.lost |= self.unheard.swap(false, Ordering::Relaxed);
         Ok(renewal)
     }
@@ -211,6 +319,7 @@ impl SharedRooms {
     /// See [`super::Seats::release`].
     pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
         let args = [self.keys.prefix().to_owned(), instance.to_string()];
+        *self.renewed.lock() = None;
         self.link
             .script::<i64>(&scripts().release, &[self.keys.instances()], &args)
             .await?;
@@ -230,10 +339,16 @@ fn away(seat: &Seat) -> &'static str {
     if seat.away { "a" } else { "" }
 }
 
-fn joined(answer: &[String]) -> Result<Join, OccupancyError> {
+fn joined(answer: &[String]) -> Result<Answer, OccupancyError> {
     let (join, held, moved_from, taken, rest) = match answer {
-        [full] if full == "full" => return Ok(Join::Full),
-        [elsewhere] if elsewhere == "elsewhere" => return Ok(Join::Elsewhere),
+        [full] if full == "full" => return Ok(Answer::Join(Join::Full)),
+        [elsewhere] if elsewhere == "elsewhere" => return Ok(Answer::Join(Join::Elsewhere)),
+        [blank, left] if blank == "blank" => {
+            let left = left
+                .parse()
+                .map_err(|_| OccupancyError::Answer("no time to wait"))?;
+            return Ok(Answer::Blank(Duration::from_millis(left)));
+        }
         [join, held, moved_from, taken, rest @ ..] => (join, held, moved_from, taken, rest),
         _ => return Err(OccupancyError::Answer("nothing to a join")),
     };
@@ -241,7 +356,7 @@ fn joined(answer: &[String]) -> Result<Join, OccupancyError> {
         .parse()
         .map_err(|_| OccupancyError::Answer("no join number"))?;
     let (reaped, others) = reaped(rest).ok_or(OccupancyError::Answer("malformed members"))?;
-    Ok(Join::Joined {
+    Ok(Answer::Join(Join::Joined {
         join,
         others: seats(others)?,
         reaped,
@@ -250,7 +365,7 @@ fn joined(answer: &[String]) -> Result<Join, OccupancyError> {
         taken: taken
             .parse()
             .map_err(|_| OccupancyError::Answer("no number of a connection"))?,
-    })
+    }))
 }
 
 fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {

@@ -49,6 +49,15 @@ impl Default for BreakerSettings {
     }
 }
 
+impl From<berth_crds::settings::BreakerSettings> for BreakerSettings {
+    fn from(settings: berth_crds::settings::BreakerSettings) -> Self {
+        Self {
+            error_threshold: settings.error_threshold,
+            open_for: settings.open,
+        }
+    }
+}
+
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: BreakerSettings) -> Self {

@@ -7,6 +7,8 @@ use super::metrics::ErrorKind;
 
 /// What every version of Redis says after `READONLY`.
 const READ_ONLY: &str = "You can't write against a read only";
+/// What a script hears of a key that has left the node already, while its slot is being moved key by key.
+const NOT_HERE: &str = "Script attempted to access a non local key";
 
 /// Why a Redis call gave no result. `Display` holds no key, no value and no password.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,11 @@ pub enum RedisError {
 impl RedisError {
     /// Whether Redis as a whole is away, as opposed to one command being answered by an error.
     pub fn is_outage(&self) -> bool {
+        self.is_failure_of_server() || self.is_moved()
+    }
+
+    /// The same of one server: one that names another one for a slot is well.
+    pub(super) fn is_failure_of_server(&self) -> bool {
         match self {
             Self::Unavailable | Self::Disconnected | Self::Timeout | Self::Broken(_) => true,
             Self::Type(_) => false,
@@ -45,10 +52,23 @@ impl RedisError {
                             ServerErrorKind::BusyLoading
                                 | ServerErrorKind::ClusterDown
                                 | ServerErrorKind::MasterDown
+                                | ServerErrorKind::Ask
+                                | ServerErrorKind::TryAgain
                         )
                     )
+                    || error.to_string().contains(NOT_HERE)
             }
         }
+    }
+
+    /// Whether one command was not done because another node owns the slot. Of a pipeline, some may have been done.
+    pub(super) fn is_redirect(&self) -> bool {
+        self.is_moved() && matches!(self, Self::Server(error) if error.redirect_node().is_some())
+    }
+
+    /// Whether another node of the cluster owns the slot.
+    pub(super) fn is_moved(&self) -> bool {
+        matches!(self, Self::Server(error) if error.kind() == Kind::Server(ServerErrorKind::Moved))
     }
 
     /// Whether the server takes no writes because it is a replica: after a failover the name stands for another one.
@@ -60,7 +80,10 @@ impl RedisError {
 
     /// Whether the command certainly had no effect, so that it may be repeated.
     pub fn had_no_effect(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Disconnected)
+        match self {
+            Self::Unavailable | Self::Disconnected => true,
+            _ => self.is_redirect(),
+        }
     }
 
     pub(super) fn kind(&self) -> ErrorKind {
@@ -111,6 +134,25 @@ mod tests {
         ] {
             let error = answered(kind, text);
             assert!(error.is_demotion() && error.is_outage(), "{kind:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_elsewhere_or_on_its_way_is_an_outage() {
+        let moved = answered(ServerErrorKind::Moved, "3999 10.0.0.1:6381");
+        assert!(moved.is_outage() && moved.had_no_effect() && !moved.is_failure_of_server());
+        let script =
+            "Script attempted to access a non local key in a cluster node script: f_1, on @user_script:1.";
+        for (kind, text) in [
+            (ServerErrorKind::Ask, "3999 10.0.0.1:6381"),
+            (
+                ServerErrorKind::TryAgain,
+                "Multiple keys request during rehashing of slot",
+            ),
+            (ServerErrorKind::ResponseError, script),
+        ] {
+            let error = answered(kind, text);
+            assert!(error.is_outage() && error.is_failure_of_server(), "{text}");
         }
     }
 

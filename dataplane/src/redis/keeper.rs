@@ -1,29 +1,23 @@
-//! What both connections need to stay up: connect with backoff, pings, the news of a loss.
+//! Keeps one connection: finds the server, connects with backoff, tells of losses.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::redis::AsyncConnectionConfig;
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
-use ::redis::{AsyncConnectionConfig, Cmd, Value};
-use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
+use berth_crds::settings::RedisAddress;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff;
-use super::connect::{EndpointError, RedisEndpoint};
 use super::link::LinkOptions;
+use super::news::News;
+use super::probe::{Demand, Unusable, greet};
+use super::target::{FindError, Follower, Target};
 use crate::telemetry::with_causes;
 
-/// Between two pings.
-const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// Pings in a row without an answer after which a connection is given up. One may be a pause of the server.
-const MISSED_PINGS: u32 = 2;
 /// A connection that lasted this long was a good one: the next loss starts with the shortest wait again.
 const LASTING: Duration = Duration::from_secs(5);
 /// Commands that wait in front of the socket's writer before callers wait.
@@ -33,11 +27,16 @@ const WRITE_BATCH_BYTES: usize = 64 * 1024;
 
 /// Keeps one connection of a link.
 pub(super) struct Keeper {
-    /// `commands` or `subscriptions`, for the log.
+    /// What the connection is for, for the log.
     purpose: &'static str,
-    endpoint: RedisEndpoint,
+    target: Target,
     config: AsyncConnectionConfig,
     news: Arc<News>,
+    demotions: watch::Receiver<u64>,
+    /// The last server turned out to be a replica: the next one must be none.
+    demoted: bool,
+    /// Follows whether the present connection is at the right server.
+    follower: Follower,
     /// When the last connection was made.
     connected_at: Option<Instant>,
     /// Attempts since the last connection that lasted.
@@ -46,60 +45,45 @@ pub(super) struct Keeper {
     refused: bool,
 }
 
-/// What the keepers of a link tell its other parts.
-pub(super) struct News {
-    reconnects: AtomicU64,
-    reconnects_metric: Counter,
-    /// Counts the servers that turned out to be replicas: no connection to them is worth keeping, though they answer.
-    demotions: watch::Sender<u64>,
-    /// Last failure to connect, for `/statusz`.
-    last_error: Mutex<Option<String>>,
-}
-
-/// Set once, when a connection is lost.
-#[derive(Clone, Default)]
-pub(super) struct LostSignal(CancellationToken);
-
-/// Pings of one connection.
-pub(super) struct Pings {
-    interval: Interval,
-    missed: u32,
-}
-
-/// Why a connection that was made is not used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
-    #[error("the server is a replica and takes no writes")]
-    Replica,
-    #[error(transparent)]
-    Redis(#[from] ::redis::RedisError),
+/// A connection that was made.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub(super) connection: MultiplexedConnection,
+    /// Where it leads.
+    pub(super) address: RedisAddress,
+    /// Channels are sharded there.
+    pub(super) sharded: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum ConnectError {
     #[error(transparent)]
-    Endpoint(#[from] EndpointError),
+    Find(#[from] FindError),
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     #[error(transparent)]
     Redis(#[from] ::redis::RedisError),
 }
 
+/// How connections of a link are made.
+pub(super) fn connection_config(options: &LinkOptions) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(options.connect_timeout))
+        .set_response_timeout(Some(options.response_timeout))
+        .set_pipeline_buffer_size(WRITE_QUEUE)
+        .set_write_backpressure_boundary(WRITE_BATCH_BYTES)
+}
+
 impl Keeper {
-    pub(super) fn new(
-        purpose: &'static str,
-        endpoint: RedisEndpoint,
-        options: &LinkOptions,
-        news: Arc<News>,
-    ) -> Self {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.response_timeout))
-            .set_pipeline_buffer_size(WRITE_QUEUE)
-            .set_write_backpressure_boundary(WRITE_BATCH_BYTES);
+    pub(super) fn new(purpose: &'static str, target: Target, options: &LinkOptions, news: Arc<News>) -> Self {
         Self {
             purpose,
-            endpoint,
-            config,
+            follower: target.follow(),
+            target,
+            config: connection_config(options),
+            demotions: news.watch_demotions(),
             news,
+            demoted: false,
             connected_at: None,
             attempts: 0,
             refused: false,
@@ -107,7 +91,7 @@ impl Keeper {
     }
 
     /// Connects, however long it takes.
-    pub(super) async fn connect(&mut self, push: impl AsyncPushSender) -> MultiplexedConnection {
+    pub(super) async fn connect(&mut self, push: impl AsyncPushSender) -> Kept {
         let push = Arc::new(push);
         if self.connected_at.is_some_and(|since| since.elapsed() >= LASTING) {
             self.attempts = 0;
@@ -119,9 +103,9 @@ impl Keeper {
         loop {
             let push = Arc::clone(&push);
             match self.try_connect(move |info| push.send(info)).await {
-                Ok(connection) => {
-                    self.connected();
-                    return connection;
+                Ok(kept) => {
+                    self.connected(&kept);
+                    return kept;
                 }
                 Err(error) => self.failed(&error),
             }
@@ -134,43 +118,68 @@ impl Keeper {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    async fn try_connect(&self, push: impl AsyncPushSender) -> Result<MultiplexedConnection, ConnectError> {
+    async fn try_connect(&mut self, push: impl AsyncPushSender) -> Result<Kept, ConnectError> {
+        self.follower = self.target.follow();
+        let (client, address) = self.target.find().await?;
         let config = self.config.clone().set_push_sender(push);
-        let client = self.endpoint.client().await?;
-        Ok(client
+        let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
-            .await?)
+            .await?;
+        self.demoted |= self.demotions.has_changed().unwrap_or_default();
+        self.demotions.mark_unchanged();
+        let greeting = greet(&mut connection, self.demand()).await?;
+        let by_slots = matches!(self.target, Target::Node(..) | Target::Owner(..));
+        if greeting.cluster && !by_slots {
+            warn!(
+                server = %address,
+                "the server is a node of a Redis Cluster, and only its slots are reached: use redis+cluster:// or \
+                 rediss+cluster://"
+            );
+        }
+        Ok(Kept {
+            connection,
+            address,
+            sharded: by_slots && greeting.sharded,
+        })
     }
 
-    fn connected(&mut self) {
-        *self.news.last_error.lock() = None;
-        if self.connected_at.replace(Instant::now()).is_some() {
-            self.news.reconnects.fetch_add(1, Ordering::Relaxed);
-            self.news.reconnects_metric.inc();
+    /// What is demanded of the server now.
+    pub(super) fn demand(&self) -> Demand {
+        if self.demoted {
+            Demand::Primary
+        } else {
+            self.target.demand()
         }
-        info!(purpose = self.purpose, endpoint = %self.endpoint, "connected to redis");
+    }
+
+    fn connected(&mut self, kept: &Kept) {
+        self.demoted = false;
+        self.news
+            .connected(self.connected_at.replace(Instant::now()).is_some());
+        info!(
+            purpose = self.purpose,
+            endpoint = %self.target,
+            server = %kept.address,
+            "connected to redis"
+        );
     }
 
     /// Warns about the first failure and then each time the number of attempts has doubled.
     fn failed(&mut self, error: &(dyn Error + 'static)) {
         self.refused = true;
+        self.target.doubt();
         let text = with_causes(error);
         let attempts = self.attempts;
         if attempts == 0 || attempts.is_power_of_two() {
             warn!(
                 purpose = self.purpose,
-                endpoint = %self.endpoint,
+                endpoint = %self.target,
                 attempts,
                 error = text,
                 "cannot connect to redis"
             );
         }
-        *self.news.last_error.lock() = Some(text);
-    }
-
-    /// See [`News::demoted`].
-    pub(super) fn news(&self) -> &News {
-        &self.news
+        self.news.failed(text);
     }
 
     /// Whether the server was seen to be away since this was asked last.
@@ -178,97 +187,37 @@ impl Keeper {
         std::mem::take(&mut self.refused)
     }
 
-    /// A connection that was made but does not answer, or not by a server that takes writes.
-    pub(super) fn unusable(&mut self, error: &(dyn Error + 'static)) {
-        self.failed(error);
-    }
-}
-
-impl News {
-    pub(super) fn new(reconnects_metric: Counter) -> Self {
-        Self {
-            reconnects: AtomicU64::new(0),
-            reconnects_metric,
-            demotions: watch::Sender::new(0),
-            last_error: Mutex::new(None),
+    /// The present server has become a replica.
+    pub(super) fn tell_demotion(&mut self) {
+        match &self.target {
+            Target::Url(_) | Target::Master(_) | Target::Sentinel(_) => self.news.demoted(),
+            // Other nodes have not become replicas with it.
+            Target::Node(..) | Target::Owner(..) => self.target.doubt(),
         }
     }
 
-    /// Tells both keepers that the server is a replica now.
-    pub(super) fn demoted(&self) {
-        self.demotions.send_modify(|count| *count += 1);
-    }
-
-    /// Follows [`News::demoted`] from now on.
-    pub(super) fn watch_demotions(&self) -> watch::Receiver<u64> {
-        self.demotions.subscribe()
-    }
-
-    pub(super) fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().clone()
-    }
-}
-
-impl Pings {
-    /// The first ping is due after one interval.
-    pub(super) fn new() -> Self {
-        let mut interval = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { interval, missed: 0 }
-    }
-
-    /// Waits for the next ping and its answer; `false` when the connection must be given up.
-    pub(super) async fn next(&mut self, connection: &mut MultiplexedConnection) -> bool {
-        self.interval.tick().await;
-        match ping(connection).await {
-            Ok(()) => {
-                self.missed = 0;
-                true
-            }
-            Err(error) => {
-                self.missed += 1;
-                self.missed < MISSED_PINGS && !error.is_unrecoverable_error()
-            }
+    /// Commands go over this connection. In a cluster the home of the link decides which server is told as the master.
+    pub(super) fn tell_master(&self, address: &RedisAddress) {
+        if let Target::Url(_) | Target::Master(_) = &self.target {
+            self.news.commands_go_to(address);
         }
     }
 
-    /// Whether the last ping was answered.
-    pub(super) fn answered(&self) -> bool {
-        self.missed == 0
-    }
-}
-
-impl LostSignal {
-    pub(super) fn set(&self) {
-        self.0.cancel();
+    /// What the connection leads to.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
-    pub(super) async fn wait(&self) {
-        self.0.cancelled().await;
+    /// Waits until the connection to `address` should be left: its server is a replica, or another one is the right one.
+    pub(super) async fn superseded(&mut self, address: &RedisAddress) {
+        let Self {
+            follower, demotions, ..
+        } = self;
+        tokio::select! {
+            // Seen again by the next attempt to connect, which must know of it. The link's own news live as long as
+            // this task.
+            _ = demotions.changed() => self.demoted = true,
+            () = follower.left(address) => {}
+        }
     }
-}
-
-/// Whether a server answers, and takes writes as far as is known: one that has just been found to be a replica answers
-/// pings as well, and its name may still stand for it for a while.
-pub(super) async fn check(
-    connection: &mut MultiplexedConnection,
-    must_be_primary: bool,
-) -> Result<(), Unusable> {
-    if !must_be_primary {
-        return Ok(ping(connection).await?);
-    }
-    // HELLO and not ROLE, which many access lists refuse: every connection has to say it for RESP3 anyway.
-    let hello: HashMap<String, Value> = Cmd::new().arg("HELLO").query_async(connection).await?;
-    match hello.get("role") {
-        Some(Value::BulkString(role)) if role != b"master" => Err(Unusable::Replica),
-        _ => Ok(()),
-    }
-}
-
-pub(super) async fn ping(connection: &mut MultiplexedConnection) -> ::redis::RedisResult<()> {
-    Cmd::new().arg("PING").exec_async(connection).await
 }

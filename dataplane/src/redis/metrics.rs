@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use berth_crds::settings::RedisMode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -26,10 +27,21 @@ pub struct RedisMetrics {
     pub command_seconds: Histogram,
     /// Connections made again after a loss.
     pub reconnects: Counter,
+    /// Times that another server became the master.
+    pub master_changes: Counter,
+    /// 1 for the kind of Redis that the link leads to.
+    pub mode: Family<ModeLabels, Gauge>,
     /// Failed calls by kind.
     pub errors: Family<ErrorLabels, Counter>,
     /// Messages thrown away because a subscription's reader was too slow.
     pub lost_messages: Counter<u64, AtomicU64>,
+}
+
+/// Label of [`RedisMetrics::mode`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ModeLabels {
+    /// `standalone`, `sentinel` or `cluster`.
+    pub mode: &'static str,
 }
 
 /// Label of [`RedisMetrics::errors`].
@@ -58,8 +70,8 @@ pub enum ErrorKind {
 
 impl RedisMetrics {
     /// Makes the metrics and registers `berth_redis_up`, `berth_redis_breaker_open`,
-    /// `berth_redis_command_seconds`, `berth_redis_reconnects_total`, `berth_redis_errors_total` and
-    /// `berth_redis_lost_messages_total`.
+    /// `berth_redis_command_seconds`, `berth_redis_reconnects_total`, `berth_redis_master_changes_total`,
+    /// `berth_redis_mode`, `berth_redis_errors_total` and `berth_redis_lost_messages_total`.
     pub fn register(metrics: &Metrics) -> Self {
         let this = Self::unregistered();
         metrics.register(|registry| {
@@ -80,6 +92,16 @@ impl RedisMetrics {
                 this.reconnects.clone(),
             );
             registry.register(
+                "berth_redis_master_changes",
+                "Times that another Redis server became the master",
+                this.master_changes.clone(),
+            );
+            registry.register(
+                "berth_redis_mode",
+                "The kind of Redis that the process was pointed at",
+                this.mode.clone(),
+            );
+            registry.register(
                 "berth_redis_errors",
                 "Failed Redis calls by kind",
                 this.errors.clone(),
@@ -93,17 +115,45 @@ impl RedisMetrics {
         this
     }
 
+    pub(super) fn tell_mode(&self, mode: RedisMode) {
+        let mode = match mode {
+            RedisMode::Standalone => "standalone",
+            RedisMode::Sentinel => "sentinel",
+            RedisMode::Cluster => "cluster",
+        };
+        self.mode.get_or_create(&ModeLabels { mode }).set(1);
+    }
+
     /// Metrics that appear nowhere (tests and tools).
     pub fn unregistered() -> Self {
+        let errors = Family::default();
+        // Shown before the first failure, so that its rise is seen.
+        for kind in ErrorKind::ALL {
+            drop(errors.get_or_create(&ErrorLabels { kind }));
+        }
         Self {
             up: Gauge::default(),
             breaker_open: Gauge::default(),
             command_seconds: Histogram::new(COMMAND_BUCKETS),
             reconnects: Counter::default(),
-            errors: Family::default(),
+            master_changes: Counter::default(),
+            mode: Family::default(),
+            errors,
             lost_messages: Counter::default(),
         }
     }
+}
+
+impl ErrorKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 6] = [
+        Self::Unavailable,
+        Self::Disconnected,
+        Self::Timeout,
+        Self::Broken,
+        Self::Server,
+        Self::Type,
+    ];
 }
 
 impl EncodeLabelValue for ErrorKind {

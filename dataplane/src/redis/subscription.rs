@@ -30,6 +30,10 @@ pub struct Subscription {
     pub(super) subscriber: Arc<Subscriber>,
 }
 
+/// How much waits for the reader of a [`Subscription`]. It may be asked for longer than the subscription lives.
+#[derive(Clone)]
+pub struct Backlog(Arc<Inbox>);
+
 /// The queue between the connection, which must never wait, and one reader.
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -64,6 +68,11 @@ impl Subscription {
         &self.channel
     }
 
+    /// What waits for the reader.
+    pub fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.inbox))
+    }
+
     /// Next event; `None` when the link is gone. Cancel-safe.
     pub async fn next(&mut self) -> Option<SubscriptionEvent> {
         loop {
@@ -88,6 +97,13 @@ impl Subscription {
     /// Whether the server has confirmed the subscription and the connection still stands.
     pub fn is_subscribed(&self) -> bool {
         self.inbox.queue.lock().subscribed
+    }
+}
+
+impl Backlog {
+    /// How many messages wait.
+    pub fn messages(&self) -> usize {
+        self.0.queue.lock().messages.len()
     }
 }
 
@@ -223,17 +239,21 @@ mod tests {
 
     #[test]
     fn full_queue_counts_what_it_loses_and_recovers() {
-        let inbox = Inbox::new(2);
+        let inbox = Arc::new(Inbox::new(2));
+        let backlog = Backlog(Arc::clone(&inbox));
         let kept: Vec<bool> = ["a", "b", "c", "d"]
             .map(|text| inbox.message(Bytes::from_static(text.as_bytes())))
             .into();
         assert_eq!(kept, [true, true, false, false]);
+        assert_eq!(backlog.messages(), 2);
         assert_eq!(
             drain(&inbox),
             [message("a"), message("b"), SubscriptionEvent::Lost(2)]
         );
         assert!(inbox.message(Bytes::from_static(b"e")));
+        assert_eq!(backlog.messages(), 1);
         assert_eq!(drain(&inbox), [message("e")]);
+        assert_eq!(backlog.messages(), 0);
     }
 
     #[test]

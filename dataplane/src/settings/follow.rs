@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::kube::Client;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -136,19 +138,24 @@ impl<V: View> Settings<V> {
                 Self::follow_from_start("file", boot.own.clone(), first, Box::pin(task), metrics)
             }
             SettingsSource::Kube => {
-                let (mut updates, task) = kube::follow(V::OWN, &boot.own).await?;
-                updates.mark_changed();
-                let cache = boot.cache_file.clone().map(Cache::new);
-                Ok(Self::follow(
-                    "kube",
-                    boot.own.clone(),
-                    updates,
-                    Box::pin(task),
-                    cache,
-                    metrics,
-                ))
+                let client = kube::client().await?;
+                Self::watch(client, boot.own.clone(), boot.cache_file.clone(), metrics)
             }
         }
+    }
+
+    /// Watches `own`, whose namespace and name must be known, and what it references at the API server of `client`. The
+    /// file `cache` keeps the last good version for a start while that server is away. Runs inside a tokio runtime.
+    pub fn watch(
+        client: Client,
+        own: Own,
+        cache: Option<PathBuf>,
+        metrics: &Metrics,
+    ) -> Result<Self, SettingsError> {
+        let (mut updates, task) = kube::follow(client, V::OWN, &own)?;
+        updates.mark_changed();
+        let cache = cache.map(Cache::new);
+        Ok(Self::follow("kube", own, updates, Box::pin(task), cache, metrics))
     }
 
     /// Follows any stream of updates: what [`Settings::start`] does with its sources. The stream's sender decides how

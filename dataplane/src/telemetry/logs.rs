@@ -1,10 +1,11 @@
-//! JSON lines on stdout, every line passed through [`redact`].
+//! Lines on stdout (JSON) or stderr, every line passed through [`redact`].
 
 use std::io::{self, Write};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
+use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
 use super::redact::redact;
 
@@ -34,9 +35,7 @@ pub struct UnknownLogLevel;
 
 /// Starts logging for the process: JSON lines, or lines for people if `pretty`. Only the first call counts.
 pub fn init_logs(level: LogLevel, pretty: bool) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(level))
-        .with_writer(Redacting);
+    let builder = lines(filter(level), Redacting(io::stdout));
     let started = if pretty {
         builder.compact().with_target(false).try_init()
     } else {
@@ -48,6 +47,26 @@ pub fn init_logs(level: LogLevel, pretty: bool) {
     };
     // A second service of the process finds the logs already there.
     drop(started);
+}
+
+/// Starts logging for a command whose stdout holds results: lines for people on stderr. `directives` are those of
+/// tracing (`warn,berth=debug`); wrong ones count as `warn`. Only the first call counts.
+pub fn init_diagnostics(directives: &str) {
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let started = lines(filter, Redacting(io::stderr)).try_init();
+    // A second start, as in tests, changes nothing.
+    drop(started);
+}
+
+/// Without colours: their codes would stand between the name of a secret and its value, and hide it from [`redact`].
+fn lines<W>(filter: EnvFilter, writer: W) -> SubscriberBuilder<DefaultFields, Format, EnvFilter, W>
+where
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .with_writer(writer)
 }
 
 /// Libraries tell at `info` what is detail to us, and the Kubernetes client reports as its own errors what we report
@@ -64,15 +83,15 @@ fn filter(level: LogLevel) -> EnvFilter {
     })
 }
 
-/// Makes writers that redact. The formatter gives a whole line per write.
+/// Makes writers that redact what they pass on to the stream. The formatter gives a whole line per write.
 #[derive(Debug, Clone, Copy)]
-struct Redacting;
+struct Redacting<S>(fn() -> S);
 
-impl MakeWriter<'_> for Redacting {
-    type Writer = RedactingWriter<io::Stdout>;
+impl<S: Write> MakeWriter<'_> for Redacting<S> {
+    type Writer = RedactingWriter<S>;
 
     fn make_writer(&self) -> Self::Writer {
-        RedactingWriter(io::stdout())
+        RedactingWriter(self.0())
     }
 }
 
@@ -127,16 +146,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn lines_are_json_and_redacted() {
+    /// What is written of a line with three secrets.
+    fn written<S>(subscriber: impl FnOnce(Captured) -> S) -> String
+    where
+        S: tracing::Subscriber + Send + Sync + 'static,
+    {
         let captured = Captured::default();
-        let writer = captured.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_writer(move || RedactingWriter(writer.clone()))
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber(captured.clone()), || {
             tracing::info!(
                 url = "redis://:hunter2@cache",
                 token = "hunter3",
@@ -144,7 +160,18 @@ mod tests {
                 "refused ?token=hunter4"
             );
         });
-        let line = String::from_utf8(captured.0.lock().clone()).unwrap();
+        String::from_utf8(captured.0.lock().clone()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_json_and_redacted() {
+        let line = written(|captured| {
+            let writer = move || RedactingWriter(captured.clone());
+            lines(EnvFilter::new("info"), writer)
+                .json()
+                .flatten_event(true)
+                .finish()
+        });
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert!(!line.contains("hunter"), "{line}");
         assert_eq!(
@@ -152,6 +179,15 @@ mod tests {
             (&"r1".into(), &"refused ?token=***".into()),
             "{line}"
         );
+    }
+
+    #[test]
+    fn lines_for_people_are_redacted_too() {
+        let line = written(|captured| {
+            let writer = move || RedactingWriter(captured.clone());
+            lines(EnvFilter::new("info"), writer).compact().finish()
+        });
+        assert!(line.contains("room=\"r1\"") && !line.contains("hunter"), "{line}");
     }
 
     #[test]

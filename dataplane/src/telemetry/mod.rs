@@ -1,6 +1,7 @@
 //! What a service tells about itself: logs, metrics; and what it must not tell.
 
 mod causes;
+pub mod field;
 mod logs;
 mod metrics;
 mod process;
@@ -8,7 +9,7 @@ mod redact;
 mod throttle;
 
 pub use causes::with_causes;
-pub use logs::{LogLevel, UnknownLogLevel, init_logs};
+pub use logs::{LogLevel, UnknownLogLevel, init_diagnostics, init_logs};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics};
 pub use redact::{redact, redact_url};
 pub use throttle::Throttle;

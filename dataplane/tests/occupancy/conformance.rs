@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use berth_dataplane::occupancy::{Join, Seat};
-use berth_dataplane::testing::RedisServer;
+use berth_dataplane::testing::{RedisCluster, RedisServer};
 
 use crate::store::{Store, instance, member, members, room};
 
-/// Runs each promise against both stores.
+/// Runs each promise against both stores. On a cluster all in one test: each has a name and so a slot of its own.
 macro_rules! promises {
     ($($name:ident),* $(,)?) => {
         mod in_memory {
@@ -18,6 +18,20 @@ macro_rules! promises {
                 let server = super::RedisServer::start();
                 super::$name(super::Store::shared(&server).await).await;
             })*
+        }
+        #[tokio::test]
+        async fn on_a_cluster() {
+            let cluster = RedisCluster::start();
+            $($name(Store::shared(&cluster).await).await;)*
+            let served = |node: &RedisServer| node.calls("evalsha") > 0;
+            assert!(cluster.nodes().iter().all(served), "not spread over the nodes");
+        }
+        #[tokio::test]
+        async fn for_a_user_with_no_further_rights() {
+            let server = RedisServer::start();
+            $($name(Store::narrow(&server).await).await;)*
+            let log = server.command("ACL LOG");
+            assert!(log.starts_with("*0\r\n"), "{log}");
         }
     };
 }

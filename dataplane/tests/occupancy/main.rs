@@ -9,6 +9,7 @@
 
 mod conformance;
 mod leases;
+mod loss;
 mod model;
 mod resume;
 mod store;

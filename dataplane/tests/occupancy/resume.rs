@@ -2,7 +2,7 @@
 
 use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{Claim, Gone, Instance, Join, MemberId, Seat};
-use berth_dataplane::testing::RedisServer;
+use berth_dataplane::testing::{RedisCluster, RedisServer};
 
 use crate::conformance::promises;
 use crate::store::{Store, instance, member, members, room};

@@ -10,7 +10,7 @@ use berth_dataplane::occupancy::{
     Claim, Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics, Script, cmd};
-use berth_dataplane::testing::RedisServer;
+use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
 use uuid::Uuid;
 
 /// Rooms, as signaling and as a matchmaker see them.
@@ -28,28 +28,66 @@ impl Store {
         }
     }
 
-    /// Rooms on `server` that nobody else uses, whose leases are longer than any test.
-    pub(crate) async fn shared(server: &RedisServer) -> Self {
-        Self::with_lease(server, Duration::from_hours(1)).await
+    /// Rooms on `redis` that nobody else uses, whose leases are longer than any test.
+    pub(crate) async fn shared(redis: &impl TestRedis) -> Self {
+        Self::with_lease(redis, Duration::from_hours(1)).await
+    }
+
+    /// The same for a user who may do what Berth needs and nothing else.
+    pub(crate) async fn narrow(server: &RedisServer) -> Self {
+        let name = next_name();
+        narrow_user([server], &name.namespace, &name.name);
+        let url = server.url().replacen("://", "://berth:narrow@", 1);
+        Self::named(&name, &url, Duration::from_hours(1), false).await
     }
 
     /// The same with leases of this length.
-    pub(crate) async fn with_lease(server: &RedisServer, lease: Duration) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    pub(crate) async fn with_lease(redis: &impl TestRedis, lease: Duration) -> Self {
+        Self::named(&next_name(), &redis.url(), lease, false).await
+    }
+
+    /// The same as a signaling server has it: nobody is seated while the store is blank.
+    pub(crate) async fn holding_back(redis: &impl TestRedis, lease: Duration) -> Self {
+        Self::named(&next_name(), &redis.url(), lease, true).await
+    }
+
+    async fn named(name: &ObjectName, url: &str, lease: Duration, holds_back: bool) -> Self {
         let link = RedisLink::start(
-            RedisEndpoint::from_url(&server.url()).unwrap(),
+            RedisEndpoint::from_url(url).unwrap(),
             LinkOptions::default(),
             RedisMetrics::unregistered(),
         );
         link.wait_healthy().await;
-        let keys = Keys::new(&ObjectName::new("test", format!("store-{number}")));
+        let keys = Keys::new(name);
+        let timing = Timing {
+            lease,
+            room_ttl: Duration::from_hours(1),
+        };
+        let mut rooms = SharedRooms::new(link.clone(), keys.clone(), timing);
+        if holds_back {
+            rooms = rooms.hold_back_after_loss();
+        }
+        Self {
+            seats: Seats::Shared(rooms),
+            redis: Some((link, keys)),
+        }
+    }
+
+    /// A key in Redis.
+    pub(crate) fn key(&self, name: &str) -> String {
+        let (_, keys) = self.redis.as_ref().expect("a store on Redis");
+        format!("{}{name}", keys.prefix())
+    }
+
+    /// Another process on the same keys.
+    pub(crate) fn another(&self, lease: Duration) -> Self {
+        let (link, keys) = self.redis.clone().expect("a store on Redis");
         let timing = Timing {
             lease,
             room_ttl: Duration::from_hours(1),
         };
         Self {
-            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing)),
+            seats: Seats::Shared(SharedRooms::new(link.clone(), keys.clone(), timing).hold_back_after_loss()),
             redis: Some((link, keys)),
         }
     }
@@ -166,6 +204,13 @@ impl Store {
         let script = Script::new(&[LUA_ROOMS, body].join("\n"));
         link.script(&script, keys, args).await.unwrap()
     }
+}
+
+/// A name that no other store has.
+fn next_name() -> ObjectName {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    ObjectName::new("test", format!("store-{number}"))
 }
 
 pub(crate) fn members(seats: &[Seat]) -> Vec<MemberId> {

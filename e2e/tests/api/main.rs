@@ -8,4 +8,5 @@ mod examples;
 mod helm;
 mod operator;
 mod server;
+mod settings;
 mod validate;

@@ -116,6 +116,18 @@ pub(crate) fn one_more_player(story: &Story) -> Result<Value> {
     Ok(report)
 }
 
+/// The first player after an outage: he tries until he is served, as a client does that is told to come back later.
+pub(crate) fn first_player_again(story: &Story) -> Result<Value> {
+    let mut report = Value::Null;
+    until("a player connects", SLOW, || {
+        let player = story.peers.player(&["--frames", "5", "--round-trips", "5"])?;
+        let (code, last) = player.finish(SLOW)?;
+        report = last;
+        Ok(Seen::equal(code, 0))
+    })?;
+    Ok(report)
+}
+
 /// Messages that each signaling pod sent to another one, by pod.
 fn remote_relayed(story: &Story) -> Result<Vec<(String, u64)>> {
     let pods = story.cluster.pods(SIGNALING)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::peers::Peer;
-use crate::play::{POOL, SIGNALING, one_more_player, pool_shows, text};
+use crate::play::{POOL, SIGNALING, first_player_again, one_more_player, pool_shows, text};
 use crate::wait::{Seen, until};
 use crate::{SLOW, Story};
 
@@ -146,8 +146,13 @@ pub(crate) fn lose_redis(story: &Story, hosts: &mut Peer) -> Result<()> {
     );
     // While the first session runs, only the other host may be handed out.
     let mut rooms: HashMap<String, u32> = HashMap::new();
-    for _ in 0..3 {
-        let report = one_more_player(story)?;
+    for number in 0..3 {
+        // The status may be older than the outage, and the services may still be on their way back.
+        let report = if number == 0 {
+            first_player_again(story)?
+        } else {
+            one_more_player(story)?
+        };
         *rooms.entry(text(&report, "roomId")?).or_default() += 1;
         pool_shows(story, "idle 1 again", |hosts| hosts["idle"] == 1)?;
     }

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
-use berth_dataplane::occupancy::{Instance, MemberId};
-use berth_dataplane::testing::{RedisServer, free_port};
+use berth_dataplane::occupancy::{Claim, Instance, MemberId};
+use berth_dataplane::testing::{RedisServer, free_port, kubeconfig_of_nobody};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -118,6 +118,17 @@ async fn runs_from_the_variables_of_the_node_matchmaker() {
         !output.contains("s3cret") && !output.contains("older"),
         "{output}"
     );
+    // By the names that the signaling server's lines have too.
+    let granted = output
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|line| line["message"] == "match granted")
+        .expect("the match is in the log");
+    assert_eq!(
+        (&granted["match"], &granted["room"], &granted["host"]),
+        (&found["matchId"], &json!("r"), &json!("h")),
+        "{granted}"
+    );
     assert!(
         output
             .lines()
@@ -156,7 +167,7 @@ async fn shares_rooms_with_signaling_without_a_setting() {
         "the host is not in its room"
     );
     rooms
-        .join(&room("r"), MemberId(Uuid::new_v4()), &signaling, 2)
+        .join(&room("r"), &Claim::new(MemberId(Uuid::new_v4()), &signaling), 2)
         .await
         .unwrap();
     let found = post("/api/match/find").send(local(port)).await.json();
@@ -196,6 +207,52 @@ async fn a_taken_internal_port_that_nobody_named_is_no_obstacle() {
     let port = free_port();
     let _program = Program::start(&[("PORT", &port.to_string())]);
     answers(local(port)).await;
+}
+
+/// A pod whose API server is away takes its settings from the cache, seconds after its start: until then nothing names
+/// the internal port.
+#[tokio::test]
+async fn settings_that_come_late_name_the_internal_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, kubeconfig) = (folder.path().join("cache"), folder.path().join("kubeconfig"));
+    let internal = free_port();
+    let resource = |kind: &str, name: &str, spec: serde_json::Value| {
+        json!({
+            "apiVersion": "berth.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": "games"},
+            "spec": spec,
+        })
+    };
+    let resources = json!([
+        resource("SignalingCluster", "main", json!({"publicUrl": "ws://localhost"})),
+        resource(
+            "HostPool",
+            "eu",
+            json!({"signalingClusterRef": {"name": "main"}, "internalPort": internal}),
+        ),
+    ]);
+    std::fs::write(&cache, resources.to_string()).unwrap();
+    std::fs::write(&kubeconfig, kubeconfig_of_nobody()).unwrap();
+    let _program = Program::start(&[
+        ("PORT", "0"),
+        ("KUBERNETES_SERVICE_HOST", "127.0.0.1"),
+        ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+        ("BERTH_CACHE_FILE", cache.to_str().unwrap()),
+        ("BERTH_NAMESPACE", "games"),
+        ("BERTH_NAME", "eu"),
+    ]);
+    until("the named port is served", || async {
+        get("/healthz").try_send(local(internal)).await.is_ok()
+    })
+    .await;
+    let status = get("/statusz").send(local(internal)).await.json();
+    assert_eq!(status["settings"]["fromCache"], true, "{status}");
+    // What only a matchmaker shows.
+    until("counts", || async {
+        get("/counts").send(local(internal)).await.status == 200
+    })
+    .await;
 }
 
 #[test]

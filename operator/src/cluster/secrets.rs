@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use berth_crds::settings::ObjectName;
+use berth_crds::settings::{ObjectName, RedisUrl};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 use parking_lot::RwLock;
 use tokio::sync::OnceCell;
-use url::Url;
 
 use crate::client::call;
 use crate::error::CallError;
@@ -140,14 +139,10 @@ fn fact(value: &ByteString) -> KeyFact {
     }
 }
 
-/// Host and port of the URL of a Redis, without user and password.
+/// Hosts and ports of the URL of a Redis, without users and passwords.
 fn redis_endpoint(text: &str) -> Option<String> {
-    let text = text.trim();
-    if !text.starts_with("redis://") && !text.starts_with("rediss://") {
-        return None;
-    }
-    let url = Url::parse(text).ok()?;
-    Some(format!("{}:{}", url.host_str()?, url.port().unwrap_or(6379)))
+    let url: RedisUrl = text.parse().ok()?;
+    Some(url.authority())
 }
 
 #[cfg(test)]
@@ -163,6 +158,14 @@ mod tests {
         assert_eq!(
             redis_endpoint("redis://10.0.0.1").as_deref(),
             Some("10.0.0.1:6379")
+        );
+        assert_eq!(
+            redis_endpoint("rediss+sentinel://user:secret@a,b:7000/main?sentinel_password=secret").as_deref(),
+            Some("a:26379,b:7000")
+        );
+        assert_eq!(
+            redis_endpoint("redis+cluster://:secret@a:7000,b").as_deref(),
+            Some("a:7000,b:6379")
         );
         for wrong in ["", "secret", "https://redis.example", "redis://"] {
             assert_eq!(redis_endpoint(wrong), None, "{wrong}");

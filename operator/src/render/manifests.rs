@@ -46,11 +46,13 @@ pub enum ManifestError {
         /// Why.
         source: RenderError,
     },
-    /// Something that a HostPool names is not among the manifests.
-    #[error("HostPool {pool}: {missing} among the given manifests")]
+    /// Something that a resource names is not among the manifests.
+    #[error("{kind} {name}: {missing} among the given manifests")]
     Missing {
-        /// Name of the HostPool.
-        pool: String,
+        /// Kind of the resource.
+        kind: &'static str,
+        /// Name of the resource.
+        name: String,
         /// What is missing.
         missing: Missing,
     },
@@ -65,7 +67,7 @@ pub fn render_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<V
     let mut objects = Vec::new();
     for manifest in manifests {
         let desired = match manifest {
-            Manifest::SignalingCluster(resource) => cluster(resource, defaults)?,
+            Manifest::SignalingCluster(resource) => cluster(resource, manifests, defaults)?,
             Manifest::HostPool(resource) => pool(resource, manifests, defaults)?,
             Manifest::TurnConfig(resource) => {
                 turn(resource)?;
@@ -79,14 +81,25 @@ pub fn render_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<V
     Ok(objects)
 }
 
-fn cluster(resource: &SignalingCluster, defaults: &Defaults) -> Result<Desired, ManifestError> {
+fn cluster(
+    resource: &SignalingCluster,
+    manifests: &[Manifest],
+    defaults: &Defaults,
+) -> Result<Desired, ManifestError> {
     let (kind, name) = ("SignalingCluster", resource.name_any());
-    SignalingSettings::try_from(resource).map_err(|errors| ManifestError::Invalid {
+    let settings = SignalingSettings::try_from(resource).map_err(|errors| ManifestError::Invalid {
         kind,
         name: name.clone(),
         errors,
     })?;
-    let links = resolve::cluster_links(resource);
+    let turn = named_turn(resource, settings.turn_config.as_deref(), manifests).map_err(|missing| {
+        ManifestError::Missing {
+            kind,
+            name: name.clone(),
+            missing,
+        }
+    })?;
+    let links = resolve::cluster_links(resource, turn.as_ref());
     signaling_cluster(resource, Some(&links), defaults).map_err(|source| ManifestError::Render {
         kind,
         name,
@@ -95,44 +108,52 @@ fn cluster(resource: &SignalingCluster, defaults: &Defaults) -> Result<Desired, 
 }
 
 fn pool(resource: &HostPool, manifests: &[Manifest], defaults: &Defaults) -> Result<Desired, ManifestError> {
-    let pool = resource.name_any();
+    let (kind, name) = ("HostPool", resource.name_any());
     let settings = PoolSettings::try_from(resource).map_err(|errors| ManifestError::Invalid {
-        kind: "HostPool",
-        name: pool.clone(),
+        kind,
+        name: name.clone(),
         errors,
     })?;
     let missing = |missing| ManifestError::Missing {
-        pool: pool.clone(),
+        kind,
+        name: name.clone(),
         missing,
-    };
-    let is = |other: &dyn Fn() -> (Option<String>, String), name: &str| {
-        other() == (resource.namespace(), name.to_owned())
     };
     let cluster = manifests
         .iter()
         .find_map(|manifest| match manifest {
             Manifest::SignalingCluster(other)
-                if is(
-                    &|| (other.namespace(), other.name_any()),
-                    &settings.signaling_cluster,
-                ) =>
+                if is_sibling(resource, other.as_ref(), &settings.signaling_cluster) =>
             {
                 Some(other)
             }
             _ => None,
         })
         .ok_or_else(|| missing(Missing::SignalingCluster(settings.signaling_cluster.clone())))?;
-    let turn = settings.turn_config.as_ref().map(|name| {
-        let found = manifests.iter().find_map(|manifest| match manifest {
-            Manifest::TurnConfig(other) if is(&|| (other.namespace(), other.name_any()), name) => {
-                Some(other.as_ref())
-            }
-            _ => None,
-        });
-        resolve::turn_settings(name, found).map_err(missing)
-    });
-    let links = resolve::pool_links(&settings, cluster, turn.transpose()?.as_ref());
+    let turn = named_turn(resource, settings.turn_config.as_deref(), manifests).map_err(missing)?;
+    let links = resolve::pool_links(&settings, cluster, turn.as_ref());
     Ok(host_pool(resource, Some(&links), defaults))
+}
+
+/// The TurnConfig that `resource` names.
+fn named_turn(
+    resource: &impl ResourceExt,
+    name: Option<&str>,
+    manifests: &[Manifest],
+) -> Result<Option<TurnSettings>, Missing> {
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    let found = manifests.iter().find_map(|manifest| match manifest {
+        Manifest::TurnConfig(other) if is_sibling(resource, other.as_ref(), name) => Some(other.as_ref()),
+        _ => None,
+    });
+    resolve::turn_settings(name, found).map(Some)
+}
+
+/// Whether `other` is the one of this name in the namespace of `resource`.
+fn is_sibling(resource: &impl ResourceExt, other: &impl ResourceExt, name: &str) -> bool {
+    other.namespace() == resource.namespace() && other.name_any() == name
 }
 
 fn turn(resource: &TurnConfig) -> Result<TurnSettings, ManifestError> {

@@ -3,8 +3,8 @@
 use berth_crds::HostPool;
 
 use super::pod::{PodLinks, Program};
-use super::workload::{Surroundings, withheld};
-use super::{Child, Defaults, Desired, GeneratedSecret, Owner, network};
+use super::workload::Surroundings;
+use super::{Child, Defaults, Desired, GeneratedSecret, Owner};
 use crate::names::Component;
 
 /// The end of a matchmaker: requests are short, so this is enough for endpoints to notice and requests to finish.
@@ -29,32 +29,17 @@ pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defau
         replicas: spec.replicas,
         autoscaling: spec.autoscaling.as_ref(),
         pdb: &spec.pdb,
+        network_policy: &spec.network_policy,
         service: &spec.service,
         port_name: "http",
     };
 
-    let mut desired = Desired {
-        children: program.surroundings(&around),
-        autoscaled_floor: spec.autoscaling.as_ref().map(|scaling| scaling.min_replicas),
-        ..Desired::default()
-    };
+    let mut desired = program.desired(&around, links);
     if spec.host_auth.secret_ref.is_none() {
         desired.children.push(Child::Secret(GeneratedSecret {
             metadata: owner.child(Component::Matchmaker, format!("{}-host-secret", owner.name)),
             key: "current",
         }));
-    }
-    if spec.network_policy.enabled {
-        desired.children.push(Child::NetworkPolicy(network::service(
-            &owner,
-            Component::Matchmaker,
-            spec.http_port,
-            spec.internal_port,
-        )));
-    }
-    match links {
-        Some(links) => desired.children.extend(program.workload(&around, links)),
-        None => desired.withheld = withheld(&program.name()),
     }
     desired.in_order()
 }

@@ -13,8 +13,9 @@ use super::pod::selector;
 use crate::names::{self, Component};
 
 /// Policy of a service: the public port is for everyone, the internal one (health, metrics, counts, state) for pods of this
-/// Kubernetes cluster: scrapes come from a namespace that is not known here. What the pods themselves reach (API
-/// server, name service, Redis, key sets) has no addresses that are known here, so nothing is said about it.
+/// Kubernetes cluster: scrapes come from a namespace that is not known here. What the pods themselves reach (API server, name
+/// service, a Redis of yours, the issuer's key set, a TURN provider) has a name at best, of which a policy knows nothing,
+/// and ports that are anybody's. So nothing is said about the way out, and all of it is open.
 pub(super) fn service(
     owner: &Owner,
     component: Component,

@@ -4,7 +4,7 @@ use berth_crds::SignalingCluster;
 use berth_crds::settings::match_key_secret;
 
 use super::pod::{PodLinks, Program};
-use super::workload::{Surroundings, withheld};
+use super::workload::Surroundings;
 use super::{Child, Defaults, Desired, GeneratedSecret, Owner, RedisAccess, RenderError, network, redis};
 use crate::names::Component;
 
@@ -31,27 +31,16 @@ pub fn signaling_cluster(
         replicas: spec.replicas,
         autoscaling: spec.autoscaling.as_ref(),
         pdb: &spec.pdb,
+        network_policy: &spec.network_policy,
         service: &spec.service,
         port_name: "ws",
     };
 
-    let mut desired = Desired {
-        children: program.surroundings(&around),
-        autoscaled_floor: spec.autoscaling.as_ref().map(|scaling| scaling.min_replicas),
-        ..Desired::default()
-    };
+    let mut desired = program.desired(&around, links);
     desired.children.push(Child::Secret(GeneratedSecret {
         metadata: owner.child(Component::Signaling, match_key_secret(&owner.name).current.name),
         key: "current",
     }));
-    if spec.network_policy.enabled {
-        desired.children.push(Child::NetworkPolicy(network::service(
-            &owner,
-            Component::Signaling,
-            spec.ws_port,
-            spec.health_port,
-        )));
-    }
     if let RedisAccess::Managed { .. } = RedisAccess::of(resource) {
         let managed = spec.redis.managed.clone().unwrap_or_default();
         desired
@@ -62,10 +51,6 @@ pub fn signaling_cluster(
                 .children
                 .push(Child::NetworkPolicy(network::redis(&owner)));
         }
-    }
-    match links {
-        Some(links) => desired.children.extend(program.workload(&around, links)),
-        None => desired.withheld = withheld(&program.name()),
     }
     Ok(desired.in_order())
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use berth_crds::api::{Autoscaling, DisruptionBudget, ServiceSpec as ServiceOptions, ServiceType};
+use berth_crds::api::{
+    Autoscaling, DisruptionBudget, NetworkPolicySpec, ServiceSpec as ServiceOptions, ServiceType,
+};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
@@ -14,7 +16,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::{PUBLIC_PORT, PodLinks, Program, filled, selector};
-use super::{Child, ChildId, ChildKind, Desired};
+use super::{Child, ChildId, ChildKind, Desired, network};
 use crate::names;
 
 /// A pod must stay ready this long before the next is replaced: long enough for endpoints to follow.
@@ -25,14 +27,29 @@ pub(super) struct Surroundings<'a> {
     pub(super) replicas: i32,
     pub(super) autoscaling: Option<&'a Autoscaling>,
     pub(super) pdb: &'a DisruptionBudget,
+    pub(super) network_policy: &'a NetworkPolicySpec,
     pub(super) service: &'a ServiceOptions,
     /// Name of the port in the Service.
     pub(super) port_name: &'static str,
 }
 
 impl Program<'_> {
-    /// Identity, Role and binding, Service and disruption budget: all that needs no reference.
-    pub(super) fn surroundings(&self, around: &Surroundings<'_>) -> Vec<Child> {
+    /// What every service becomes; a kind adds what only it has. Without `links` the Deployment is withheld.
+    pub(super) fn desired(&self, around: &Surroundings<'_>, links: Option<&PodLinks>) -> Desired {
+        let mut desired = Desired {
+            children: self.surroundings(around),
+            autoscaled_floor: around.autoscaling.map(|scaling| scaling.min_replicas),
+            ..Desired::default()
+        };
+        match links {
+            Some(links) => desired.children.extend(self.workload(around, links)),
+            None => desired.withheld = withheld(&self.name()),
+        }
+        desired
+    }
+
+    /// Identity, Role and binding, Service, disruption budget and network policy: all that needs no reference.
+    fn surroundings(&self, around: &Surroundings<'_>) -> Vec<Child> {
         let mut children = vec![
             Child::ServiceAccount(self.service_account()),
             Child::Role(self.role()),
@@ -42,11 +59,19 @@ impl Program<'_> {
         if around.pdb.enabled {
             children.push(Child::PodDisruptionBudget(self.disruption_budget(around.pdb)));
         }
+        if around.network_policy.enabled {
+            children.push(Child::NetworkPolicy(network::service(
+                self.owner,
+                self.component,
+                self.public_port,
+                self.internal_port,
+            )));
+        }
         children
     }
 
     /// Deployment and autoscaler.
-    pub(super) fn workload(&self, around: &Surroundings<'_>, links: &PodLinks) -> Vec<Child> {
+    fn workload(&self, around: &Surroundings<'_>, links: &PodLinks) -> Vec<Child> {
         let mut children = vec![Child::Deployment(self.deployment(around, links))];
         children.extend(
             around
@@ -206,7 +231,7 @@ impl Program<'_> {
 }
 
 /// Ids of what [`Program::workload`] may make, for a service whose references are not resolved.
-pub(super) fn withheld(name: &str) -> BTreeSet<ChildId> {
+fn withheld(name: &str) -> BTreeSet<ChildId> {
     [ChildKind::Deployment, ChildKind::HorizontalPodAutoscaler]
         .map(|kind| ChildId::new(kind, name))
         .into()

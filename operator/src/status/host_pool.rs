@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::{Conditions, Truth};
-use super::progress::{self, Progress, Trouble};
+use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
 use crate::names::Component;
@@ -53,21 +53,14 @@ pub fn host_pool(
     now: Timestamp,
 ) -> HostPoolStatus {
     let mut conditions = Conditions::after(&previous.conditions, resource.metadata.generation, now);
-    let mut progress = Progress {
+    let progress = Progress {
         trouble,
         missing: facts.missing.as_deref(),
         ..Progress::default()
     };
-    progress::rollout(
-        facts.rollout.as_ref(),
-        facts.applied.as_deref(),
-        &mut progress,
-        &mut conditions,
-    );
-    progress.tell(&mut conditions);
+    let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
     let (hosts, slots, regions) = counts(previous, &facts.occupation, &mut conditions);
 
-    let rollout = facts.rollout.clone().unwrap_or_default();
     HostPoolStatus {
         observed_generation: resource.metadata.generation,
         replicas: rollout.replicas,

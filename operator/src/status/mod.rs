@@ -10,6 +10,7 @@ mod host_pool;
 mod progress;
 mod reason;
 mod rollout;
+mod security;
 mod signaling_cluster;
 mod turn_config;
 

@@ -86,6 +86,59 @@ impl Progress<'_> {
         }
     }
 
+    /// The same for a kind with a Deployment, whose `rollout` is added to what is waited for, and `Available`. `applied` is
+    /// the hash of what was applied; a rollout of anything else is not the one that counts. Gives the rollout as the
+    /// status shows it.
+    pub(super) fn tell_rollout(
+        mut self,
+        rollout: Option<&Rollout>,
+        applied: Option<&str>,
+        conditions: &mut Conditions<'_>,
+    ) -> Rollout {
+        let seen = rollout.cloned().unwrap_or_default();
+        let current = rollout.is_some() && applied.is_none_or(|hash| hash == seen.hash);
+        if !current {
+            self.waiting.push((
+                Reason::RollingOut,
+                "the Deployment is being made or changed".into(),
+            ));
+        } else if let (Some(stuck), false) = (&seen.stuck, seen.is_complete()) {
+            self.stuck = Some(stuck.clone());
+        } else if !seen.is_complete() {
+            self.waiting.push((
+                Reason::RollingOut,
+                format!(
+                    "{} of {} pods are of the newest version and {} are ready",
+                    seen.updated, seen.desired, seen.ready
+                ),
+            ));
+        }
+        if seen.available > 0 {
+            conditions.set(
+                ConditionType::Available,
+                Truth::True,
+                Reason::PodsAvailable,
+                "at least one pod serves",
+            );
+        } else if rollout.is_some() && seen.desired == 0 {
+            conditions.set(
+                ConditionType::Available,
+                Truth::False,
+                Reason::ScaledToZero,
+                "no pods are wanted",
+            );
+        } else {
+            conditions.set(
+                ConditionType::Available,
+                Truth::False,
+                Reason::NoPodAvailable,
+                "no pod serves",
+            );
+        }
+        self.tell(conditions);
+        seen
+    }
+
     /// Reason, message, and whether it stays so until someone changes something.
     fn judge(&self) -> (Reason, String, bool) {
         if let Some(trouble) = self.trouble {
@@ -108,56 +161,6 @@ impl Progress<'_> {
         let missing = self.missing.unwrap_or_default();
         let texts: Vec<_> = missing.iter().map(ToString::to_string).collect();
         texts.join("; ")
-    }
-}
-
-/// Adds `Available`, and to `progress` what the rollout still waits for. `applied` is the hash of what was applied;
-/// a rollout of anything else is not the one that counts.
-pub(super) fn rollout(
-    rollout: Option<&Rollout>,
-    applied: Option<&str>,
-    progress: &mut Progress<'_>,
-    conditions: &mut Conditions<'_>,
-) {
-    let seen = rollout.cloned().unwrap_or_default();
-    let current = rollout.is_some() && applied.is_none_or(|hash| hash == seen.hash);
-    if !current {
-        progress.waiting.push((
-            Reason::RollingOut,
-            "the Deployment is being made or changed".into(),
-        ));
-    } else if let (Some(stuck), false) = (&seen.stuck, seen.is_complete()) {
-        progress.stuck = Some(stuck.clone());
-    } else if !seen.is_complete() {
-        progress.waiting.push((
-            Reason::RollingOut,
-            format!(
-                "{} of {} pods are of the newest version and {} are ready",
-                seen.updated, seen.desired, seen.ready
-            ),
-        ));
-    }
-    if seen.available > 0 {
-        conditions.set(
-            ConditionType::Available,
-            Truth::True,
-            Reason::PodsAvailable,
-            "at least one pod serves",
-        );
-    } else if rollout.is_some() && seen.desired == 0 {
-        conditions.set(
-            ConditionType::Available,
-            Truth::False,
-            Reason::ScaledToZero,
-            "no pods are wanted",
-        );
-    } else {
-        conditions.set(
-            ConditionType::Available,
-            Truth::False,
-            Reason::NoPodAvailable,
-            "no pod serves",
-        );
     }
 }
 

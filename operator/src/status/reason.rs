@@ -17,6 +17,8 @@ pub enum ConditionType {
     ResolvedRefs,
     /// A player who asks now gets a host. Never part of `Ready`: an empty pool is no broken rollout.
     HostsAvailable,
+    /// The spec allows what should not stay allowed. Never part of `Ready`.
+    SecurityWarnings,
 }
 
 impl ConditionType {
@@ -30,6 +32,7 @@ impl ConditionType {
             Self::RedisReady => "RedisReady",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::HostsAvailable => "HostsAvailable",
+            Self::SecurityWarnings => "SecurityWarnings",
         }
     }
 }
@@ -109,4 +112,10 @@ reasons! {
     NoHosts,
     /// The matchmaker could not be asked for the counts; they are the last that were read.
     CountsUnavailable,
+    /// The spec allows nothing that should not stay allowed.
+    NoWarnings,
+    /// Peers without a match token are let in.
+    LegacyPeersAllowed,
+    /// The issuer's keys come over a connection that anybody on the way can change.
+    KeySetUnprotected,
 }

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::{Conditions, Truth};
-use super::progress::{self, Progress, Trouble};
+use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
+use super::security;
 use crate::names::Component;
 use crate::resolve::Missing;
 
@@ -90,15 +91,9 @@ pub fn signaling_cluster(
     if redis == Truth::False {
         progress.waiting.push((reason, message.into()));
     }
-    progress::rollout(
-        facts.rollout.as_ref(),
-        facts.applied.as_deref(),
-        &mut progress,
-        &mut conditions,
-    );
-    progress.tell(&mut conditions);
+    let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
+    security::tell(&resource.spec.auth, &mut conditions);
 
-    let rollout = facts.rollout.clone().unwrap_or_default();
     SignalingClusterStatus {
         observed_generation: resource.metadata.generation,
         replicas: rollout.replicas,

@@ -213,6 +213,40 @@ fn an_external_redis_is_known_by_the_pods_that_reach_it() {
 }
 
 #[test]
+fn security_is_warned_of_and_readiness_does_not_mind() {
+    let told = |auth: serde_json::Value| {
+        let mut resource = cluster();
+        resource.spec.auth = serde_json::from_value(auth).unwrap();
+        let previous = berth_crds::api::SignalingClusterStatus::default();
+        let status = signaling_cluster(&resource, &previous, &good(), None, at(1));
+        let warned = find(&status.conditions, ConditionType::SecurityWarnings).unwrap();
+        assert_eq!(
+            summary(&status.conditions),
+            ("True False False".to_owned(), "UpToDate".to_owned())
+        );
+        (warned.status.clone(), warned.reason.clone())
+    };
+    let key_set = |url: &str| serde_json::json!({"mode": "Jwt", "jwt": {"jwks": {"url": url}}});
+    for (auth, status, reason) in [
+        (serde_json::json!({}), "False", "NoWarnings"),
+        (serde_json::json!({"mode": "MatchToken"}), "False", "NoWarnings"),
+        (
+            serde_json::json!({"mode": "MatchToken", "legacyPeers": "Allow"}),
+            "True",
+            "LegacyPeersAllowed",
+        ),
+        (key_set("https://id.example.com/keys"), "False", "NoWarnings"),
+        (key_set("http://id.example.com/keys"), "True", "KeySetUnprotected"),
+    ] {
+        assert_eq!(
+            told(auth.clone()),
+            (status.to_owned(), reason.to_owned()),
+            "{auth}"
+        );
+    }
+}
+
+#[test]
 fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
     let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
     pool.metadata.generation = Some(1);

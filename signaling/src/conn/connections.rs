@@ -26,6 +26,17 @@ pub(crate) struct Registration {
     number: usize,
 }
 
+/// What waits for connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// How many connections there are.
+    pub(crate) connections: usize,
+    /// For how many of them something waits.
+    pub(crate) slow: usize,
+    /// How many bytes.
+    pub(crate) bytes: usize,
+}
+
 impl Default for Connections {
     fn default() -> Self {
         Self {
@@ -50,9 +61,18 @@ impl Connections {
         &self.slices[number % SLICES]
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.slices.iter().map(|slice| slice.lock().len()).sum()
+    /// What waits for all of them. It looks at each connection, so it is for who asks now and then.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let mut waiting = Waiting::default();
+        for slice in &self.slices {
+            let conns: Vec<Arc<Conn>> = slice.lock().values().cloned().collect();
+            for bytes in conns.iter().map(|conn| conn.waiting()) {
+                waiting.connections += 1;
+                waiting.slow += usize::from(bytes > 0);
+                waiting.bytes += bytes;
+            }
+        }
+        waiting
     }
 
     /// All of them.

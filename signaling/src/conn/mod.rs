@@ -58,6 +58,10 @@ pub(crate) struct Conn {
     socket: Mutex<Socket>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each asked for alone"
+)]
 struct Socket {
     /// `None` when the connection is gone.
     stream: Option<OwnerIo>,
@@ -179,6 +183,11 @@ impl Conn {
     /// Closes the connection for this reason, unless it is closing already. Its owner is woken.
     pub(crate) fn close(&self, close: Close) {
         self.socket.lock().close(close);
+    }
+
+    /// How many bytes wait until the peer reads.
+    pub(crate) fn waiting(&self) -> usize {
+        self.socket.lock().outgoing.waiting()
     }
 
     /// Why the connection is being or was closed by the server.
@@ -374,6 +383,8 @@ impl Socket {
     /// Drops the connection and wakes its owner.
     fn end(&mut self) {
         if let Some(stream) = self.stream.take() {
+            // Nobody reads it any more.
+            self.outgoing.clear();
             stream.owner().wake_by_ref();
         }
     }

@@ -55,6 +55,16 @@ impl Outgoing {
         !self.waiting.is_empty()
     }
 
+    /// How many bytes wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Throws away what waits.
+    pub(super) fn clear(&mut self) {
+        self.waiting = BytesMut::new();
+    }
+
     /// Allows so many bytes more.
     pub(super) fn widen(&mut self, bytes: usize) {
         self.bound = self.bound.saturating_add(bytes);

@@ -2,146 +2,143 @@
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
-/// Why a message was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum DropReason {
+use crate::close::Close;
+
+/// Values of one label: the enum, its names, and the label set that holds nothing else.
+macro_rules! label {
+    (
+        $(#[$about:meta])*
+        $value:ident as $set:ident { $label:ident }
+        $($(#[$doc:meta])* $variant:ident = $name:literal,)+
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $value {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $value {
+            /// Every value there is.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// As metrics and logs show it.
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl EncodeLabelValue for $value {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                EncodeLabelValue::encode(&self.name(), encoder)
+            }
+        }
+
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub(crate) struct $set {
+            pub(crate) $label: $value,
+        }
+    };
+}
+
+label! {
+    /// Why a message was dropped.
+    DropReason as DropLabel { reason }
     /// More messages than the connection may send.
-    ClientRate,
+    ClientRate = "client-rate",
     /// More messages than the client address may send.
-    IpRate,
+    IpRate = "ip-rate",
     /// More messages than may be sent in the room.
-    RoomRate,
+    RoomRate = "room-rate",
     /// No JSON.
-    NotJson,
+    NotJson = "not-json",
     /// JSON, but no signaling message.
-    Schema,
+    Schema = "schema",
     /// More messages before a second peer than are kept.
-    EarlyFull,
+    EarlyFull = "early-full",
     /// The other instance was not reached and came back too late.
-    Unreachable,
+    Unreachable = "unreachable",
     /// From another instance, of a member that is not in the room.
-    Stranger,
+    Stranger = "stranger",
     /// From another instance, heard already.
-    Stale,
+    Stale = "stale",
     /// From another instance, not understood.
-    Malformed,
+    Malformed = "malformed",
     /// The receiver's connection is closing.
-    Closing,
+    Closing = "closing",
 }
 
-/// Which way a message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Path {
+label! {
+    /// Which way a message went.
+    Path as PathLabel { path }
     /// To a socket of the same instance.
-    Local,
+    Local = "local",
     /// To another instance.
-    Remote,
+    Remote = "remote",
 }
 
-/// How an attempt to join ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum JoinResult {
+label! {
+    /// How an attempt to join ended.
+    JoinResult as JoinLabel { result }
     /// With a seat.
-    Joined,
+    Joined = "joined",
     /// The room was full.
-    Full,
+    Full = "full",
     /// Redis is left alone for the moment.
-    Unavailable,
+    Unavailable = "unavailable",
     /// Redis failed.
-    Failed,
+    Failed = "failed",
 }
 
-/// What became of an attempt to resume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ResumeResult {
-    /// The seat was still there.
-    Resumed,
-    /// It was not: the peer has joined anew under its old id.
-    Expired,
+label! {
+    /// How an attempt to resume ended.
+    ResumeResult as ResumeLabel { result }
+    /// The peer has its old seat.
+    Resumed = "resumed",
+    /// The time to come back was over.
+    Expired = "expired",
+    /// Nobody knows the token.
+    Unknown = "unknown",
 }
 
-/// Label `result` of an attempt to resume.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ResumeLabel {
-    /// What became of it.
-    pub(crate) result: ResumeResult,
+label! {
+    /// What became of a round in which instances bring their limits into line.
+    SyncResult as SyncLabel { result }
+    /// What was taken elsewhere is known.
+    Done = "done",
+    /// Redis failed.
+    Failed = "failed",
+    /// Redis was away, so it was not asked.
+    Skipped = "skipped",
 }
 
-/// Label `reason`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct DropLabel {
-    /// Why.
-    pub(crate) reason: DropReason,
-}
-
-/// Label `path`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct PathLabel {
-    /// Which way.
-    pub(crate) path: Path,
-}
-
-/// Label `result`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct JoinLabel {
-    /// How it ended.
-    pub(crate) result: JoinResult,
-}
-
-/// Label `code`.
+/// Close code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CloseLabel {
-    /// Close code.
     pub(crate) code: u16,
 }
 
-impl EncodeLabelValue for DropReason {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = match self {
-            Self::ClientRate => "client-rate",
-            Self::IpRate => "ip-rate",
-            Self::RoomRate => "room-rate",
-            Self::NotJson => "not-json",
-            Self::Schema => "schema",
-            Self::EarlyFull => "early-full",
-            Self::Unreachable => "unreachable",
-            Self::Stranger => "stranger",
-            Self::Stale => "stale",
-            Self::Malformed => "malformed",
-            Self::Closing => "closing",
-        };
-        EncodeLabelValue::encode(&name, encoder)
+/// Why somebody was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefusalLabel {
+    pub(crate) reason: Refusal,
+}
+
+/// A [`Close`] that refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Refusal(&'static str);
+
+impl Refusal {
+    /// `None` for a reason that only meets who has a seat.
+    pub(crate) fn of(close: Close) -> Option<Self> {
+        close.refusal().map(Self)
     }
 }
 
-impl EncodeLabelValue for Path {
+impl EncodeLabelValue for Refusal {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = match self {
-            Self::Local => "local",
-            Self::Remote => "remote",
-        };
-        EncodeLabelValue::encode(&name, encoder)
-    }
-}
-
-impl EncodeLabelValue for ResumeResult {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = match self {
-            Self::Resumed => "resumed",
-            Self::Expired => "expired",
-        };
-        EncodeLabelValue::encode(&name, encoder)
-    }
-}
-
-impl EncodeLabelValue for JoinResult {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = match self {
-            Self::Joined => "joined",
-            Self::Full => "full",
-            Self::Unavailable => "unavailable",
-            Self::Failed => "failed",
-        };
-        EncodeLabelValue::encode(&name, encoder)
+        EncodeLabelValue::encode(&self.0, encoder)
     }
 }

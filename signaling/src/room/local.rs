@@ -41,11 +41,16 @@ impl Room {
             .as_ref()
             .is_some_and(|unsettled| unsettled.doubtful);
         let resumes = matches!(speech, Speech::V2 { resume: Some(_), .. });
-        let before = self.take_out(member);
-        let was_known = before.is_known() || self.absent.contains(&member);
-        self.learn(view, given.others, &mut effects);
-        self.bury(given.reaped, &mut effects);
+        // What the list says is of the others; this member is not missing.
         self.note(member);
+        let elsewhere = self.take_out_remote(member);
+        self.learn(view, given.others, Some(member), &mut effects);
+        self.bury(given.reaped, &mut effects);
+        self.note_met(given.others, Some(given.join));
+        self.note_unmet(given.join, given.others);
+        self.note(member);
+        let before = self.take_out_local(member).unwrap_or(elsewhere);
+        let was_known = before.is_known() || self.absent.contains(&member);
         let local = self.sit_down(member, speech, given, before);
         let role = local.role();
         self.locals.push(local);
@@ -106,8 +111,9 @@ impl Room {
             .is_some();
         // The list is of the others; this member is not missing.
         self.note(member);
-        self.learn(view, given.others, &mut effects);
+        self.learn(view, given.others, Some(member), &mut effects);
         self.bury(given.reaped, &mut effects);
+        self.note_met(given.others, Some(given.join));
         self.flush_early(&mut effects);
         if present {
             self.announce(member, given.others, None, &mut effects);
@@ -218,7 +224,7 @@ impl Room {
         let Some(local) = self.remove_local(member) else {
             return (effects, SmallVec::new());
         };
-        self.departed(member, local.role(), departure, &mut effects);
+        self.departed(member, local.role(), departure, None, &mut effects);
         (effects, local.told)
     }
 
@@ -227,7 +233,7 @@ impl Room {
         self.record(sent);
         let repeated = self.local(sent.from).and_then(|local| local.v2.as_ref());
         let v1_too = repeated.is_none_or(|v2| sent.number > v2.repeated);
-        self.give(sent, v1_too, effects);
+        self.give(sent, v1_too, true, effects);
         let Self {
             routes,
             remotes,

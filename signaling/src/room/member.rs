@@ -94,6 +94,9 @@ pub(super) struct Remote {
     pub(super) heard: u64,
     /// The store did not list the seat when it was asked; how many retries ago.
     pub(super) missing: Option<u8>,
+    /// Join number of the first member that sat down when the store did not list this one any more. From that one on
+    /// nobody has met it, and nobody that speaks v1 hears of its departure.
+    pub(super) unmet_from: Option<u64>,
 }
 
 impl To {

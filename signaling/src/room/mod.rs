@@ -113,8 +113,8 @@ pub enum Departure {
     Left,
     /// Its instance ends and has told it to connect again: the others hear of it only if it does not come back.
     Drained,
-    /// It keeps its seat: its connection is lost and may come back.
-    Away,
+    /// It keeps its seat: the connection that took it at this time ([`Seat::taken`]) is lost and may come back.
+    Away(u64),
 }
 
 /// What one instance tells another.
@@ -146,6 +146,10 @@ pub enum Notice {
         to: MemberId,
         /// Who said it.
         from: MemberId,
+        /// The instance at which he sits: if he sits at another by now, that one repeats what is missing.
+        instance: Instance,
+        /// When his connection took his seat there.
+        taken: u64,
         /// Everything that is left of it, oldest first.
         messages: Vec<Sent>,
     },
@@ -304,19 +308,17 @@ impl Room {
         self.remotes.iter_mut().find(|remote| remote.member == member)
     }
 
+    /// All members and their join numbers.
+    fn joins(&self) -> impl Iterator<Item = (MemberId, u64)> {
+        let locals = self.locals.iter().map(|local| (local.member, local.join));
+        locals.chain(self.remotes.iter().map(|remote| (remote.member, remote.join)))
+    }
+
     /// Join number of a member.
     fn join_of(&self, member: MemberId) -> Option<u64> {
-        let local = self
-            .locals
-            .iter()
-            .find(|local| local.member == member)
-            .map(|local| local.join);
-        local.or_else(|| {
-            self.remotes
-                .iter()
-                .find(|remote| remote.member == member)
-                .map(|remote| remote.join)
-        })
+        self.joins()
+            .find(|(other, _)| *other == member)
+            .map(|(_, join)| join)
     }
 
     /// Whether anybody is there whom a message is for.
@@ -349,6 +351,8 @@ impl Room {
     }
 }
 
+#[cfg(test)]
+mod resume_simulation;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

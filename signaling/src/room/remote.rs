@@ -17,18 +17,19 @@ impl Room {
             return effects;
         }
         self.note(seat.member);
+        self.note_met(members, None);
         let is_new_here = !self.remotes.iter().any(|remote| remote.instance == seat.instance);
         if self.local(seat.member).is_some() {
             self.moved_away(seat.member, &mut effects);
         }
-        let is_back = known_since.is_some_and(|since| since < seat.taken) && seat.role.is_some();
-        match self
-            .remotes
-            .iter()
-            .position(|remote| remote.member == seat.member)
-        {
-            Some(index) => self.renew_remote(index, seat),
-            None => self.add_remote(seat, is_back, &mut effects),
+        // Older news that it is away may have come after the store had told us that it is back.
+        let seemed_away = self.remote(seat.member).is_some_and(|remote| remote.away) && !seat.away;
+        let is_newer = known_since.is_some_and(|since| since < seat.taken);
+        let is_back = seat.role.is_some() && (is_newer || seemed_away);
+        if !self.renew_remote(seat) {
+            self.note_unmet(seat.join, members);
+            self.add_remote(seat, is_back, &mut effects);
+            self.note_came_later(seat, members, None);
         }
         if is_back {
             self.tell_joined(seat.member, seat.role, true, &mut effects);
@@ -40,7 +41,9 @@ impl Room {
         if let Some(heard) = resume {
             self.replay_for(seat, heard, &mut effects);
         }
-        self.ask_for_missed(Some(&seat.instance), &mut effects);
+        if known_since != Some(seat.taken) {
+            self.ask_for_missed(Some(&seat.instance), &mut effects);
+        }
         self.flush_early(&mut effects);
         if self.contradicts(members) {
             self.ask(&mut effects);
@@ -58,10 +61,10 @@ impl Room {
         })
     }
 
-    /// A known member tells of itself, perhaps from another instance.
-    fn renew_remote(&mut self, index: usize, seat: &Seat) {
-        let Some(remote) = self.remotes.get_mut(index) else {
-            return;
+    /// A member tells of itself, perhaps from another instance; `false` if it is not known.
+    fn renew_remote(&mut self, seat: &Seat) -> bool {
+        let Some(remote) = self.remote(seat.member) else {
+            return false;
         };
         remote.join = seat.join;
         remote.taken = seat.taken;
@@ -69,8 +72,10 @@ impl Room {
         if remote.instance != seat.instance {
             let before = std::mem::replace(&mut remote.instance, seat.instance.clone());
             self.close_route(&before);
+            self.route(&seat.instance);
             self.await_replay(seat.member);
         }
+        true
     }
 
     /// Another instance says that a member is gone.
@@ -90,8 +95,11 @@ impl Room {
             return effects;
         }
         self.note(member);
-        if departure == Departure::Away {
-            let remote = self.remote(member).filter(|remote| !remote.away);
+        if let Departure::Away(taken) = departure {
+            // Not one that is back already, as the store said.
+            let remote = self
+                .remote(member)
+                .filter(|remote| !remote.away && remote.taken <= taken);
             if let Some(role) = remote.map(|remote| {
                 remote.away = true;
                 remote.role
@@ -116,10 +124,11 @@ impl Room {
     }
 
     /// Another instance relays a message of one of its members.
-    pub fn remote_message(&mut self, sent: Sent) -> Effects {
+    /// `publisher`: [`Instance::short`] of that instance.
+    pub fn remote_message(&mut self, sent: Sent, publisher: u64) -> Effects {
         let mut effects = Effects::new();
         if self.remote(sent.from).is_some() {
-            self.accept(&sent, &mut effects);
+            self.accept(&sent, Some(publisher), &mut effects);
         } else if self.local(sent.from).is_none() {
             if !self.unsettled.get_or_insert_default().held.push(sent) {
                 effects.push(Effect::Lost {
@@ -141,7 +150,7 @@ impl Room {
             .is_some_and(|unsettled| unsettled.answered(seats.is_some()));
         match seats {
             Some(seats) => {
-                self.learn(view, seats, &mut effects);
+                self.learn(view, seats, None, &mut effects);
                 self.flush_early(&mut effects);
             }
             None => {
@@ -163,9 +172,9 @@ impl Room {
         effects.extend(self.unsettled.get_or_insert_default().ask().map(Effect::Ask));
     }
 
-    /// Takes over what the store said at `view`, except for members that changed since. The caller flushes early
-    /// messages.
-    pub(super) fn learn(&mut self, view: View, seats: &[Seat], effects: &mut Effects) {
+    /// Takes over what the store said at `view`, except for members that changed since. `own`: a member that has a seat as
+    /// well and is not in the list. The caller flushes early messages.
+    pub(super) fn learn(&mut self, view: View, seats: &[Seat], own: Option<MemberId>, effects: &mut Effects) {
         let changed = self
             .unsettled
             .as_mut()
@@ -173,6 +182,7 @@ impl Room {
             .unwrap_or_default();
         let is_missing =
             |member: MemberId| !changed.contains(&member) && !seats.iter().any(|seat| seat.member == member);
+        self.note_met(seats, None);
         let mut gone: SmallVec<[MemberId; 2]> = SmallVec::new();
         for remote in &mut self.remotes {
             if !is_missing(remote.member) {
@@ -195,17 +205,20 @@ impl Room {
             if self.local(seat.member).is_some() {
                 self.moved_away(seat.member, effects);
             }
-            match self
-                .remotes
-                .iter()
-                .position(|remote| remote.member == seat.member)
-            {
-                Some(index) => {
-                    self.renew_remote(index, seat);
-                    self.tell_joined(seat.member, seat.role, true, effects);
-                }
-                None => self.add_remote(seat, known_since.is_some(), effects),
+            if !self.renew_remote(seat) {
+                self.add_remote(seat, known_since.is_some(), effects);
+                self.note_came_later(seat, seats, own);
             }
+            if known_since.is_some() {
+                self.tell_joined(seat.member, seat.role, true, effects);
+            }
+        }
+        let left_or_back = |seat: &Seat| {
+            changed.contains(&seat.member) && seat.instance != self.own && self.join_of(seat.member).is_none()
+        };
+        if seats.iter().any(left_or_back) {
+            // It left and has its seat, and nothing tells what came first.
+            self.ask(effects);
         }
         let asserted = self
             .locals()
@@ -265,6 +278,7 @@ impl Room {
             away,
             heard: self.former_number(member),
             missing: None,
+            unmet_from: None,
         });
         self.nobody_is_expected(member, effects);
         if !was_here {
@@ -277,7 +291,7 @@ impl Room {
             .map(|unsettled| unsettled.held.take_from(member))
             .unwrap_or_default();
         for sent in held {
-            self.accept(&sent, effects);
+            self.accept(&sent, None, effects);
         }
     }
 
@@ -289,13 +303,14 @@ impl Room {
             instance,
             heard,
             role,
+            unmet_from,
             ..
         } = self.remotes.remove(index);
         self.remember_former(member, heard);
         self.await_no_more(member);
         let waiting = self.close_route(&instance);
         self.turn_early(waiting, effects);
-        self.departed(member, role, departure, effects);
+        self.departed(member, role, departure, unmet_from, effects);
     }
 
     /// Number of the last message of a member that is gone.
@@ -311,15 +326,61 @@ impl Room {
         self.former.push_front((member, number));
     }
 
-    /// Delivers a message of a known remote member.
-    fn accept(&mut self, sent: &Sent, effects: &mut Effects) {
+    /// Somebody joined with this number, and the store listed these. Whoever joined before and is not among them was gone
+    /// by then, though the news of it may still be on its way.
+    pub(super) fn note_unmet(&mut self, join: u64, listed: &[Seat]) {
+        for remote in &mut self.remotes {
+            if remote.join < join && !listed.iter().any(|seat| seat.member == remote.member) {
+                remote.unmet_from = Some(remote.unmet_from.map_or(join, |first| first.min(join)));
+            }
+        }
+    }
+
+    /// The news that a member joined took so long that others joined after it: those that the store did not list together
+    /// with it have not met it. `own`: a member that is together with it and not in the list.
+    fn note_came_later(&mut self, seat: &Seat, listed: &[Seat], own: Option<MemberId>) {
+        let is_listed =
+            |member: MemberId| own == Some(member) || listed.iter().any(|seat| seat.member == member);
+        let first = self
+            .joins()
+            .filter(|(member, join)| *join > seat.join && !is_listed(*member))
+            .map(|(_, join)| join)
+            .min();
+        if let Some(remote) = self.remote(seat.member) {
+            remote.unmet_from = first;
+        }
+    }
+
+    /// A later list has a member again, so those up to the last one in the list have met it: the store had lost the seat,
+    /// or the news were slow. `own`: join number of a member that is in the list as well.
+    pub(super) fn note_met(&mut self, listed: &[Seat], own: Option<u64>) {
+        let Some(last) = listed.iter().map(|seat| seat.join).chain(own).max() else {
+            return;
+        };
+        let next = self
+            .joins()
+            .map(|(_, join)| join)
+            .filter(|join| *join > last)
+            .min();
+        for remote in &mut self.remotes {
+            let is_listed = listed.iter().any(|seat| seat.member == remote.member);
+            if is_listed && remote.unmet_from.is_some_and(|first| first <= last) {
+                remote.unmet_from = next;
+            }
+        }
+    }
+
+    /// Delivers a message of a known remote member. What comes late from an instance where the sender is no more may have
+    /// gaps for a member that came here meanwhile; the sender says it again where he is, to those who may have missed it.
+    fn accept(&mut self, sent: &Sent, publisher: Option<u64>, effects: &mut Effects) {
         let Some(remote) = self.remote(sent.from) else {
             return;
         };
+        let v2_too = publisher.is_none_or(|publisher| publisher == remote.instance.short());
         let is_new = sent.number > remote.heard;
         remote.heard = remote.heard.max(sent.number);
         // A member that speaks v2 may have missed what the others have heard.
-        let taken = self.give(sent, is_new, effects);
+        let taken = self.give(sent, is_new, v2_too, effects);
         if is_new {
             self.remember(sent);
         } else if !taken {

@@ -29,19 +29,24 @@ impl Before {
 }
 
 impl Room {
-    /// Takes out what is known of a member that takes a seat here.
-    pub(super) fn take_out(&mut self, member: MemberId) -> Before {
-        if let Some(index) = self.locals.iter().position(|local| local.member == member) {
-            return Before::Here(Box::new(self.locals.remove(index)));
-        }
-        if let Some(index) = self.remotes.iter().position(|remote| remote.member == member) {
-            let remote = self.remotes.remove(index);
-            self.close_route(&remote.instance);
-            return Before::Elsewhere { heard: remote.heard };
-        }
-        Before::Unknown {
-            heard: self.former_number(member),
-        }
+    /// Takes out a member of another instance that takes a seat here.
+    pub(super) fn take_out_remote(&mut self, member: MemberId) -> Before {
+        let Some(index) = self.remotes.iter().position(|remote| remote.member == member) else {
+            return Before::Unknown {
+                heard: self.former_number(member),
+            };
+        };
+        let remote = self.remotes.remove(index);
+        self.close_route(&remote.instance);
+        // It is here now, and sends again what it has sent lately.
+        self.await_no_more(member);
+        Before::Elsewhere { heard: remote.heard }
+    }
+
+    /// Takes out a local member that takes its seat again.
+    pub(super) fn take_out_local(&mut self, member: MemberId) -> Option<Before> {
+        let index = self.locals.iter().position(|local| local.member == member)?;
+        Some(Before::Here(Box::new(self.locals.remove(index))))
     }
 
     /// The member as it sits here from now on.
@@ -79,6 +84,8 @@ impl Room {
                     v2 = earlier;
                     v2.role = role;
                     v2.attached = true;
+                    // The acknowledgement may not have reached the lost connection.
+                    v2.acked = 0;
                     v2.attachment = v2.attachment.wrapping_add(1);
                 }
             }
@@ -124,7 +131,7 @@ impl Room {
         let Some(local) = self.local_mut(member) else {
             return effects;
         };
-        let role = local.role();
+        let (role, taken) = (local.role(), local.taken);
         let Some(v2) = local.v2.as_mut().filter(|v2| v2.attached) else {
             return effects;
         };
@@ -138,7 +145,7 @@ impl Room {
                 notice: Notice::Left {
                     member,
                     instance: own.clone(),
-                    departure: Departure::Away,
+                    departure: Departure::Away(taken),
                 },
             });
         }
@@ -184,6 +191,8 @@ impl Room {
                 notice: Notice::Replay {
                     to: seat.member,
                     from: local.member,
+                    instance: self.own.clone(),
+                    taken: local.taken,
                     messages,
                 },
             });
@@ -191,8 +200,20 @@ impl Room {
     }
 
     /// Another instance repeats what a local member missed of one of its own.
-    pub fn replayed(&mut self, to: MemberId, from: MemberId, messages: &[Sent]) -> Effects {
+    pub fn replayed(
+        &mut self,
+        to: MemberId,
+        (from, instance, taken): (MemberId, &Instance, u64),
+        messages: &[Sent],
+    ) -> Effects {
         let mut effects = Effects::new();
+        // What an instance has of him where he is no more may have gaps.
+        let sits_there = |remote: &super::Remote| {
+            remote.member == from && remote.instance == *instance && remote.taken <= taken
+        };
+        if !self.remotes.iter().any(sits_there) {
+            return effects;
+        }
         let Some(v2) = self.local_mut(to).and_then(|local| local.v2.as_mut()) else {
             return effects;
         };
@@ -264,7 +285,7 @@ impl Room {
                 notice: Notice::Left {
                     member: local.member,
                     instance: self.own.clone(),
-                    departure: Departure::Away,
+                    departure: Departure::Away(local.taken),
                 },
             });
         }

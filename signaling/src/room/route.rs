@@ -123,6 +123,12 @@ impl Room {
         }
     }
 
+    /// Whether messages to an instance have to wait. Those on the lane too: they must not overtake one that came back.
+    pub fn is_stalled(&self, to: &Instance) -> bool {
+        let route = self.routes.iter().find(|route| route.instance == *to);
+        route.is_some_and(|route| route.stalled)
+    }
+
     /// The lane says: this message reached `to`.
     pub fn published(&mut self, to: &Instance, from: MemberId, number: u64) -> Effects {
         let mut effects = Effects::new();

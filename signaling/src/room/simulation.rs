@@ -1,11 +1,17 @@
 //! A whole cluster as plain data: store, instances, lanes and inboxes, driven by a list of random steps. Every
 //! effect of every room passes [`World::effects`], which checks what must always hold.
+//!
+//! What is modelled of the world outside: the store answers late, in any order, or not at all (done or not); notices
+//! are lost with a subscription, or vanish although Redis counted a receiver; instances die, start, and are cut off for
+//! longer than their lease while their sockets stay; the store loses everything.
 
 mod checks;
+mod departures;
 mod network;
 mod peers;
+mod store;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use berth_dataplane::occupancy::{Instance, Join, MemberId, Seat};
 use proptest::prelude::*;
@@ -14,6 +20,8 @@ use uuid::Uuid;
 use super::*;
 
 const ROOMS: usize = 2;
+/// Most instances that live at a time.
+const MOST_SERVERS: usize = 4;
 
 /// One step; the numbers choose among what is there.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +42,25 @@ enum Step {
     Retry(usize),
     // Faults.
     Kill(usize),
-    /// The leases of the dead end.
+    /// A new instance, or one that died comes back with a new epoch.
+    Start,
+    /// The leases of the dead, and of those that are cut off, end.
     Lapse,
     Reap(usize),
     Unsubscribe(usize),
     Resubscribe(usize),
+    /// Redis drops the next notice of an inbox although it told its sender of a receiver.
+    Vanish(usize),
     /// Publishes, and Redis times out: done or not, the lane does not know.
     TimeOut(usize, bool),
+    /// The store executes a request or not, and does not answer.
+    StoreTimeOut(usize, usize, bool),
+    /// The way between an instance and Redis is cut; its sockets stay.
+    Cut(usize),
+    Heal(usize),
     Flush,
+    /// The store, empty since a flush, gives out seats again.
+    Filled,
 }
 
 #[derive(Debug)]
@@ -58,6 +77,10 @@ enum Answer {
     Left(MemberId, Departure, Vec<Instance>),
     Assert(View, Seat, Join),
     Seats(View, Vec<Seat>),
+    /// The store did not answer.
+    NoJoin(View, MemberId),
+    NoAssert(View),
+    NoSeats(View),
 }
 
 enum Outcome {
@@ -65,10 +88,13 @@ enum Outcome {
     Unreached(usize, Instance, Sent, bool),
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each step changes one of them")]
 struct Server {
     token: Instance,
     alive: bool,
-    /// Dead for longer than its lease.
+    /// Cannot reach Redis, nor Redis it.
+    cut: bool,
+    /// Dead or cut off for longer than its lease.
     lapsed: bool,
     subscribed: bool,
     rooms: Vec<Room>,
@@ -76,8 +102,9 @@ struct Server {
     answers: Vec<(usize, Answer)>,
     lane: VecDeque<(usize, Instance, Notice)>,
     outcomes: VecDeque<Outcome>,
-    inbox: VecDeque<(usize, Notice)>,
+    inbox: VecDeque<(usize, u64, Notice)>,
     graces: Vec<(usize, MemberId)>,
+    retries: u32,
 }
 
 struct Member {
@@ -85,42 +112,70 @@ struct Member {
     server: usize,
     id: MemberId,
     sent: u64,
-    /// Last number heard of each other member.
+    /// Numbers heard of each other member.
     heard: HashMap<MemberId, Vec<u64>>,
+    /// How many messages the others had sent when it got its seat. They were for those who were there then.
+    before: HashMap<MemberId, u64>,
+    /// How many departures it was told of.
+    told: usize,
 }
 
 struct World {
     capacity: usize,
+    /// Last join number and seats of each room.
     store: Vec<(u64, Vec<Seat>)>,
+    /// Members that gave their seats back for good.
+    gone: HashSet<MemberId>,
+    /// The store lost everything, and no new seats are given out until those who sit have asserted theirs.
+    blank: bool,
     servers: Vec<Server>,
     members: BTreeMap<MemberId, Member>,
+    departures: departures::Departures,
+    /// Some instance was cut off or lost its lease: its sockets may be more than the store knows.
+    separated: bool,
+    /// An assertion was not answered: it comes at another time than it should.
+    late_assertion: bool,
     next: u128,
+}
+
+impl Server {
+    fn new(number: usize, epoch: u64) -> Self {
+        let token = Instance::new(&format!("i{number}"), epoch);
+        Self {
+            rooms: (0..ROOMS).map(|_| Room::new(token.clone())).collect(),
+            token,
+            alive: true,
+            cut: false,
+            lapsed: false,
+            subscribed: true,
+            requests: Vec::new(),
+            answers: Vec::new(),
+            lane: VecDeque::new(),
+            outcomes: VecDeque::new(),
+            inbox: VecDeque::new(),
+            graces: Vec::new(),
+            retries: 0,
+        }
+    }
+
+    /// Redis hears it, and it hears Redis.
+    fn is_reachable(&self) -> bool {
+        self.alive && !self.cut
+    }
 }
 
 impl World {
     fn new(servers: usize, capacity: usize) -> Self {
-        let servers = (0..servers).map(|number| {
-            let token = Instance::new(&format!("i{number}"), 1);
-            Server {
-                rooms: (0..ROOMS).map(|_| Room::new(token.clone())).collect(),
-                token,
-                alive: true,
-                lapsed: false,
-                subscribed: true,
-                requests: Vec::new(),
-                answers: Vec::new(),
-                lane: VecDeque::new(),
-                outcomes: VecDeque::new(),
-                inbox: VecDeque::new(),
-                graces: Vec::new(),
-            }
-        });
-        let servers = servers.collect();
         Self {
             capacity,
             store: vec![(0, Vec::new()); ROOMS],
-            servers,
+            gone: HashSet::new(),
+            blank: false,
+            servers: (0..servers).map(|number| Server::new(number, 1)).collect(),
             members: BTreeMap::new(),
+            departures: departures::Departures::default(),
+            separated: false,
+            late_assertion: false,
             next: 1,
         }
     }
@@ -137,30 +192,22 @@ impl World {
             Step::Outcome(server) => self.outcome(server % count),
             Step::Receive(server) => self.receive(server % count),
             Step::Grace(server) => self.grace(server % count),
-            Step::Retry(server) => {
-                for room in 0..ROOMS {
-                    let effects = self.servers[server % count].rooms[room].retry();
-                    self.effects(server % count, room, effects);
-                }
-            }
+            Step::Retry(server) => self.retry(server % count),
             Step::Kill(server) => self.kill(server % count),
+            Step::Start => self.start(),
             Step::Lapse => self.lapse(),
             Step::Reap(server) => self.reap(server % count),
-            Step::Unsubscribe(server) => {
-                self.servers[server % count].subscribed = false;
-                self.servers[server % count].inbox.clear();
-            }
+            Step::Unsubscribe(server) => self.unsubscribe(server % count),
             Step::Resubscribe(server) => self.resubscribe(server % count),
-            Step::TimeOut(server, done) => self.publish(server % count, 1, Some(done)),
-            Step::Flush => {
-                self.read_inboxes();
-                for (_, seats) in &mut self.store {
-                    seats.clear();
-                }
-                for server in 0..count {
-                    self.reassert(server);
-                }
+            Step::Vanish(server) => {
+                self.servers[server % count].inbox.pop_front();
             }
+            Step::TimeOut(server, done) => self.publish(server % count, 1, Some(done)),
+            Step::StoreTimeOut(server, request, done) => self.time_out(server % count, request, done),
+            Step::Cut(server) => self.cut(server % count),
+            Step::Heal(server) => self.heal(server % count),
+            Step::Flush => self.flush(),
+            Step::Filled => self.filled(),
         }
     }
 }
@@ -184,14 +231,20 @@ fn calm() -> impl Strategy<Value = Step> {
 fn stormy() -> impl Strategy<Value = Step> {
     let n = 0usize..24;
     prop_oneof![
-        30 => calm(),
+        40 => calm(),
         1 => n.clone().prop_map(Step::Kill),
+        1 => Just(Step::Start),
         1 => Just(Step::Lapse),
-        1 => n.clone().prop_map(Step::Reap),
+        2 => n.clone().prop_map(Step::Reap),
         1 => n.clone().prop_map(Step::Unsubscribe),
         2 => n.clone().prop_map(Step::Resubscribe),
-        2 => (n, any::<bool>()).prop_map(|(a, done)| Step::TimeOut(a, done)),
+        1 => n.clone().prop_map(Step::Vanish),
+        2 => (n.clone(), any::<bool>()).prop_map(|(a, done)| Step::TimeOut(a, done)),
+        2 => (n.clone(), n.clone(), any::<bool>()).prop_map(|(a, b, done)| Step::StoreTimeOut(a, b, done)),
+        1 => n.clone().prop_map(Step::Cut),
+        2 => n.prop_map(Step::Heal),
         1 => Just(Step::Flush),
+        1 => Just(Step::Filled),
     ]
 }
 
@@ -209,6 +262,7 @@ proptest! {
         world.settle();
         world.check_rest();
         world.check_complete();
+        world.check_departures(true);
         world.check_conversation();
     }
 
@@ -224,6 +278,8 @@ proptest! {
         }
         world.settle();
         world.check_rest();
+        world.check_departures(false);
         world.check_conversation();
+        world.check_emptied();
     }
 }

@@ -51,9 +51,20 @@ impl Room {
         self.tell_v2(member, effects, || say::reconnecting(member, role));
     }
 
-    /// A member is gone for good. Members that speak v1 do not hear who it was.
-    pub(super) fn tell_left(&self, member: MemberId, role: Option<Role>, effects: &mut Effects) {
-        let v1 = self.locals.iter().filter(|local| local.v2.is_none());
+    /// A member is gone for good. Members that speak v1 do not hear who it was, and those that have not met it (`unmet_from`: see
+    /// [`super::Remote`]) hear nothing.
+    pub(super) fn tell_left(
+        &self,
+        member: MemberId,
+        role: Option<Role>,
+        unmet_from: Option<u64>,
+        effects: &mut Effects,
+    ) {
+        let met = |join: u64| unmet_from.is_none_or(|first| join < first);
+        let v1 = self
+            .locals
+            .iter()
+            .filter(|local| local.v2.is_none() && met(local.join));
         effects.extend(v1.map(|local| Effect::PeerDisconnected { to: local.member }));
         self.tell_v2(member, effects, || say::left(member, role));
     }
@@ -80,12 +91,17 @@ impl Room {
         member: MemberId,
         role: Option<Role>,
         departure: Departure,
+        unmet_from: Option<u64>,
         effects: &mut Effects,
     ) {
         match departure {
-            Departure::Left => self.tell_left(member, role, effects),
-            Departure::Away => self.tell_away(member, role, effects),
+            Departure::Left => self.tell_left(member, role, unmet_from, effects),
+            Departure::Away(_) => self.tell_away(member, role, effects),
             Departure::Drained if self.locals.is_empty() => {}
+            // Somebody has come since, before we heard that it is gone.
+            Departure::Drained if unmet_from.is_some() => {
+                self.tell_v2(member, effects, || say::left(member, role));
+            }
             Departure::Drained => {
                 self.tell_away(member, role, effects);
                 self.absent.push(member);
@@ -108,7 +124,7 @@ impl Room {
         let mut effects = Effects::new();
         if let Some(index) = self.absent.iter().position(|absent| *absent == member) {
             self.absent.remove(index);
-            self.tell_left(member, None, &mut effects);
+            self.tell_left(member, None, None, &mut effects);
         }
         effects
     }

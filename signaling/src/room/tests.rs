@@ -130,9 +130,9 @@ fn a_message_is_published_once_per_instance() {
             given(u64::try_from(number).unwrap(), &others),
         );
     }
-    let effects = receiver.remote_message(sent(1, 1, "offer"));
+    let effects = receiver.remote_message(sent(1, 1, "offer"), instance(1).short());
     assert_eq!(effects.as_slice(), [deliver(2, "offer"), deliver(3, "offer")]);
-    let again = receiver.remote_message(sent(1, 1, "offer"));
+    let again = receiver.remote_message(sent(1, 1, "offer"), instance(1).short());
     assert_eq!(
         again.as_slice(),
         [Effect::Lost {
@@ -282,7 +282,7 @@ fn a_store_that_lost_everything_separates_nobody() {
 fn strangers_are_heard_only_when_the_store_knows_them() {
     let mut room = room(&[]);
     for (number, known) in [(2, true), (3, false)] {
-        let effects = room.remote_message(sent(number, 1, "offer"));
+        let effects = room.remote_message(sent(number, 1, "offer"), instance(1).short());
         let [Effect::Ask(view)] = effects.as_slice() else {
             panic!("{effects:?}")
         };
@@ -306,7 +306,7 @@ fn strangers_are_heard_only_when_the_store_knows_them() {
 #[test]
 fn a_question_that_was_not_answered_is_asked_again() {
     let mut room = room(&[]);
-    let effects = room.remote_message(sent(2, 1, "offer"));
+    let effects = room.remote_message(sent(2, 1, "offer"), instance(1).short());
     let [Effect::Ask(view)] = effects.as_slice() else {
         panic!("{effects:?}")
     };
@@ -331,7 +331,10 @@ fn who_sat_down_first_hears_who_joined_after_him() {
         room.remote_joined(&seat(2, 1), &[seat(1, 0), seat(2, 1)], None)
             .is_empty()
     );
-    assert!(room.remote_message(sent(2, 1, "offer")).is_empty());
+    assert!(
+        room.remote_message(sent(2, 1, "offer"), instance(1).short())
+            .is_empty()
+    );
     let effects = room.seated(view, member(1), Speech::V1, given(1, &[]));
     assert_eq!(effects[0], deliver(1, "offer"));
     assert_eq!(

@@ -12,6 +12,7 @@ use super::v2::{HelloDraft, Newcomer};
 use crate::close::Close;
 use crate::conn::Conn;
 use crate::core::{Core, Source};
+use crate::events;
 use crate::room::{Bounds, Departure, Effects, Given, Speech, View};
 use crate::rooms::RoomCell;
 use crate::seating::Job;
@@ -122,6 +123,7 @@ impl Place {
                     effects
                 });
                 if let Some(told) = told {
+                    events::left(&self.cell.id, self.member, self.conn.closed());
                     self.give_back(departure, told);
                 }
             }
@@ -136,6 +138,7 @@ impl Place {
             room.detach(member)
         });
         if kept {
+            events::away(&self.cell.id, self.member);
             self.core.seating.push(Job::Away {
                 cell: Arc::clone(&self.cell),
                 member: self.member,

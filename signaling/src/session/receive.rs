@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::Session;
 use crate::close::Close;
 use crate::core::Core;
+use crate::events;
 use crate::metrics::DropReason;
 use crate::protocol::v1::{self, Verdict};
 use crate::protocol::v2::{self, ErrorCode, Refused, Request, say};
@@ -21,7 +22,8 @@ impl Session {
         let settings = core.settings.load();
         let limits = &settings.cluster.rate_limits;
         if !self.messages.take(limits.messages_per_client, now) {
-            return core.metrics.dropped(DropReason::ClientRate, 1);
+            let wait = self.messages.wait(limits.messages_per_client, now);
+            return self.over_limit(core, DropReason::ClientRate, wait);
         }
         let text = match v1::judge(message) {
             Verdict::Relay(text) => text,
@@ -33,11 +35,13 @@ impl Session {
             }
         };
         if !self.client.message(limits, now) {
-            return core.metrics.dropped(DropReason::IpRate, 1);
+            let wait = self.client.message_wait(limits, now);
+            return self.over_limit(core, DropReason::IpRate, wait);
         }
         let member = self.place.member;
         if !self.relay(core, cell, now, |room| room.message(member, text)) {
-            core.metrics.dropped(DropReason::RoomRate, 1);
+            let wait = cell.inner.lock().messages.wait(limits.messages_per_room, now);
+            self.over_limit(core, DropReason::RoomRate, wait);
         }
     }
 
@@ -82,8 +86,14 @@ impl Session {
         self.place.conn.deliver(&say::refused(refused, None));
     }
 
-    fn too_much(&self, core: &Core, reason: DropReason, request: &Result<Request, Refused>, wait: Duration) {
+    /// A message is dropped; the next one may come after `wait`.
+    fn over_limit(&self, core: &Core, reason: DropReason, wait: Duration) {
         core.metrics.dropped(reason, 1);
+        events::over_limit(reason, &self.place.cell.id, self.place.member, wait);
+    }
+
+    fn too_much(&self, core: &Core, reason: DropReason, request: &Result<Request, Refused>, wait: Duration) {
+        self.over_limit(core, reason, wait);
         let seq = match request {
             Ok(Request::Relay(relay)) => Some(relay.seq),
             Ok(Request::Ping | Request::Bye) => None,

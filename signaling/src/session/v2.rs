@@ -10,7 +10,7 @@ use berth_dataplane::settings::SignalingView;
 use uuid::Uuid;
 
 use crate::admission::Hello;
-use crate::auth::Token;
+use crate::auth::{Identity, Token};
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, unix_seconds};
@@ -68,7 +68,15 @@ pub(super) async fn greet(conn: &Conn, hello: &mut Hello) -> Result<Newcomer, Cl
 
 impl Newcomer {
     pub(super) fn member(&self) -> MemberId {
-        self.token.member()
+        self.token.member(self.role)
+    }
+
+    /// Whether it may be what it says that it is.
+    pub(super) fn must_be(&self, identity: &Identity) -> Result<(), Close> {
+        match identity.role {
+            Some(role) if role != self.role => Err(Close::Forbidden),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it resumes a connection.

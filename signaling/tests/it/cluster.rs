@@ -34,6 +34,7 @@ fn all_calls(redis: &RedisServer) -> u64 {
 async fn quiet_node(redis: &RedisServer, id: &'static str) -> Node {
     let timing = Timing {
         lease: Duration::from_hours(1),
+        limit_sync: Duration::from_hours(1),
         ..NodeOptions::default().timing
     };
     Node::start(NodeOptions {

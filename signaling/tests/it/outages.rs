@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::join_when_free;
 use crate::support::{
     Client, DEADLINE, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, candidate, eventually, get, offer,
+    pause,
 };
 
 /// Talks until the other one answers; what is sent meanwhile may be lost or not.
@@ -75,7 +76,7 @@ async fn a_paused_redis_delays_remote_messages_and_loses_none() {
     let redis = RedisServer::start();
     let (one, two) = (Node::on(&redis, "i1").await, Node::on(&redis, "i2").await);
     let (mut near, mut far) = (Client::join(&one, "r1").await, Client::join(&two, "r1").await);
-    redis.command("CLIENT PAUSE 600 ALL");
+    pause(&redis, 600);
     let texts: Vec<String> = (0..40).map(|number| candidate(&number.to_string())).collect();
     for text in &texts {
         near.send(text.clone()).await;

@@ -1,23 +1,29 @@
 //! The program itself: variables, files, signals.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
+
+use berth_dataplane::testing::{IssuerKey, KeySetServer, free_port, kubeconfig_of_nobody};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::cluster::join_when_free;
-use crate::support::{Client, DEADLINE, Node, PEER_DISCONNECTED, RedisServer, eventually, get, offer};
+use crate::support::{
+    Client, DEADLINE, Node, PEER_DISCONNECTED, RedisServer, Request, eventually, get, offer,
+};
 
 /// A running program. It is killed when this is dropped.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     logs: Lines<BufReader<ChildStdout>>,
-    address: SocketAddr,
-    internal: SocketAddr,
+    pub(crate) address: SocketAddr,
+    pub(crate) internal: SocketAddr,
 }
 
-fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
+pub(crate) fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_berth-signaling"));
     command
         .env_clear()
@@ -33,7 +39,7 @@ fn command(variables: &[(&str, &str)], arguments: &[&str]) -> Command {
 
 impl Program {
     /// Starts on free ports.
-    async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+    pub(crate) async fn start(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let health_port = internal.port().to_string();
         let ports = [("PORT", "0"), ("HEALTH_PORT", &*health_port)];
@@ -52,29 +58,41 @@ impl Program {
         }
     }
 
-    async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the program runs").to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .await
-            .unwrap();
-        assert!(status.success());
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
     }
 
-    async fn ends(&mut self) -> i32 {
-        let status = timeout(DEADLINE, self.child.wait())
-            .await
-            .expect("the program must end")
-            .unwrap();
-        status.code().expect("an exit code")
+    pub(crate) async fn ends(&mut self) -> i32 {
+        ends(&mut self.child).await
+    }
+
+    /// The lines of the log from where they were read to last, after the end.
+    pub(crate) async fn rest_of_logs(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.logs.next_line().await.unwrap() {
+            lines.push(line);
+        }
+        lines
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+async fn signal(child: &Child, name: &str) {
+    let id = child.id().expect("the program runs").to_string();
+    let status = Command::new("kill")
+        .args(["-s", name, &id])
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+}
+
+/// The exit code.
+async fn ends(child: &mut Child) -> i32 {
+    let status = timeout(DEADLINE, child.wait())
+        .await
+        .expect("the program must end")
+        .unwrap();
+    status.code().expect("an exit code")
 }
 
 /// The first log line with this message.
@@ -141,6 +159,82 @@ async fn a_second_signal_ends_at_once() {
     assert_eq!(program.ends().await, 0);
 }
 
+/// A file that whoever reads it waits for.
+fn hanging_file(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, hanging) = (
+        folder.path().join("good.yaml"),
+        folder.path().join("hanging.yaml"),
+    );
+    hanging_file(&hanging);
+
+    // While the first settings are read.
+    let source = format!("file:{}", hanging.display());
+    let mut child = command(&[], &["--settings", &source]).spawn().unwrap();
+    let mut logs = BufReader::new(child.stdout.take().unwrap()).lines();
+    wait_for(&mut logs, "starting").await;
+    signal(&child, "TERM").await;
+    assert_eq!(ends(&mut child).await, 0);
+
+    // While a change is read.
+    std::fs::write(
+        &good,
+        "apiVersion: berth.dev/v1alpha1\nkind: SignalingCluster\nmetadata:\n  name: main\nspec:\n  publicUrl: ws://x\n",
+    )
+    .unwrap();
+    let source = format!("file:{}", good.display());
+    let mut program = Program::start(&[], &["--settings", &source]).await;
+    std::fs::rename(&hanging, &good).unwrap();
+    // It opens as soon as the program reads, and as long as it is open, the program reads on.
+    let mut options = tokio::fs::OpenOptions::new();
+    let opening = options.write(true).open(&good);
+    let _writer = timeout(DEADLINE, opening)
+        .await
+        .expect("the program reads")
+        .unwrap();
+    program.signal("TERM").await;
+    assert_eq!(program.ends().await, 0);
+}
+
+/// A pod whose API server is away takes its settings from the cache, seconds after its start: until then nothing names
+/// the internal port.
+#[tokio::test]
+async fn settings_that_come_late_name_the_internal_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cache, kubeconfig) = (folder.path().join("cache"), folder.path().join("kubeconfig"));
+    let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let resources = json!([{
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": {"name": "main", "namespace": "games"},
+        "spec": {"publicUrl": "ws://localhost", "healthPort": internal.port()},
+    }]);
+    std::fs::write(&cache, resources.to_string()).unwrap();
+    std::fs::write(&kubeconfig, kubeconfig_of_nobody()).unwrap();
+    let program = Program::start(
+        &[
+            ("HEALTH_PORT", ""),
+            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+            ("BERTH_CACHE_FILE", cache.to_str().unwrap()),
+            ("BERTH_NAMESPACE", "games"),
+            ("BERTH_NAME", "main"),
+        ],
+        &["--settings", "kube"],
+    )
+    .await;
+    assert_eq!(get(internal, "/readyz").await, (200, "ready".to_owned()));
+    let (_, status) = get(internal, "/statusz").await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["settings"]["fromCache"], true, "{status}");
+    Client::try_join(program.address, "r1").await.expect("a seat");
+}
+
 #[tokio::test]
 async fn wrong_variables_are_named() {
     for (variables, named) in [
@@ -149,6 +243,32 @@ async fn wrong_variables_are_named() {
         (&[("PORT", "http")], "PORT"),
         (&[("REDIS_URL", "http://:hunter2@x")], "REDIS_URL"),
         (&[("LOG_LEVEL", "loud")], "LOG_LEVEL"),
+        (&[("ENABLE_AUTH", "true")], "JWT_SECRET"),
+        (&[("ENABLE_AUTH", "true"), ("JWKS_URL", "id.example")], "JWKS_URL"),
+        (
+            &[
+                ("ENABLE_AUTH", "true"),
+                ("JWT_JWKS_URL", "http://id.example"),
+                ("JWT_SECRET", "hunter2"),
+            ],
+            "JWT_JWKS_URL",
+        ),
+        (
+            &[
+                ("ENABLE_AUTH", "true"),
+                ("JWKS_URL", "http://id.example"),
+                ("JWKS_CACHE_TTL", "1"),
+            ],
+            "JWKS_CACHE_TTL",
+        ),
+        (
+            &[
+                ("ENABLE_AUTH", "true"),
+                ("JWT_SECRET", "hunter2"),
+                ("JWT_ALG", "none"),
+            ],
+            "JWT_ALG",
+        ),
     ] {
         let (code, output) = run(variables, &[]).await;
         assert_ne!(code, 0, "{variables:?}");
@@ -171,6 +291,33 @@ async fn wrong_variables_are_named() {
             "{output}"
         );
     }
+}
+
+#[tokio::test]
+async fn variables_ask_for_tokens_of_an_issuer() {
+    let key = IssuerKey::rsa("k1");
+    let issuer = KeySetServer::start(&[&key]).await;
+    let program = Program::start(
+        &[
+            ("ENABLE_AUTH", "true"),
+            ("JWT_JWKS_URL", &issuer.url()),
+            ("JWT_ISSUER", "us"),
+            ("JWT_ROOMS_CLAIM", "doors"),
+        ],
+        &[],
+    )
+    .await;
+    let target = |claims: serde_json::Value| format!("/?roomId=r1&token={}", key.token("RS256", &claims));
+    let mut refused = Client::open(program.address, Request::target(&target(json!({"iss": "them"})))).await;
+    assert_eq!(refused.closed().await, (1008, "Unauthorized".to_owned()));
+    let claims = json!({"iss": "us", "doors": ["r2"]});
+    let mut refused = Client::open(program.address, Request::target(&target(claims))).await;
+    assert_eq!(refused.closed().await, (1008, "Forbidden".to_owned()));
+    let claims = json!({"iss": "us", "doors": ["r1"]});
+    let mut peer = Client::open(program.address, Request::target(&target(claims))).await;
+    peer.send("[]").await;
+    peer.hear().await;
+    assert_eq!(issuer.requests(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::support::{Client, Node, NodeOptions, Request, eventually_true};
+use berth_signaling::protocol::v2::ServerMessage;
 use serde_json::Value;
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
@@ -42,6 +43,11 @@ impl Conversation<'_> {
             client.send(said.to_string()).await;
         } else if let Some(expected) = rest.strip_prefix("< ") {
             let heard: Value = serde_json::from_str(&client.hear().await).unwrap();
+            if client.headers.contains_key("sec-websocket-protocol") {
+                // The published types know every field of it.
+                let typed: ServerMessage = serde_json::from_value(heard.clone()).expect("a message of v2");
+                assert_eq!(serde_json::to_value(typed).unwrap(), heard);
+            }
             let expected: Value = serde_json::from_str(expected).unwrap();
             assert!(
                 matches(&expected, &heard, &mut self.names),

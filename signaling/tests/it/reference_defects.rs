@@ -1,6 +1,10 @@
 //! Defects that the Node services have, one test each: none of them is reproduced. What is part of their wire (stripped
 //! fields, refused end-of-candidates, the close code of a full room) is in `protocol` and `refusals` instead.
 
+mod program;
+mod relay;
+mod store;
+
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::AllowedOrigins;
@@ -10,7 +14,7 @@ use crate::cluster::join_when_free;
 use crate::refusals::{require_tokens, token};
 use crate::support::{
     Client, DEADLINE, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, Request, candidate, eventually, get,
-    offer,
+    offer, pause,
 };
 
 /// There: a page whose origin was refused took a seat and was announced when it left.
@@ -42,7 +46,7 @@ async fn an_early_offer_is_not_lost() {
         let room = format!("r{round}");
         let mut host = Client::join(&node, &room).await;
         // Nobody waits for anything here.
-        redis.command("CLIENT PAUSE 20 ALL");
+        pause(&redis, 20);
         let mut player = Client::connect(node.address, &room).await;
         player.send(offer("at once")).await;
         player.send(candidate("at once")).await;
@@ -56,7 +60,7 @@ async fn a_peer_that_closes_while_joining_keeps_no_seat() {
     let redis = RedisServer::start();
     let node = Node::on(&redis, "i1").await;
     for _ in 0..5 {
-        redis.command("CLIENT PAUSE 100 ALL");
+        pause(&redis, 100);
         let gone = Client::connect(node.address, "r1").await;
         drop(gone);
     }
@@ -72,7 +76,7 @@ async fn a_bad_frame_hurts_its_sender_alone() {
     let node = Node::on(&redis, "i1").await;
     let (mut host, mut player) = (Client::join(&node, "r1").await, Client::join(&node, "r1").await);
     for room in ["r2", "not%20a%20room", "r1"] {
-        redis.command("CLIENT PAUSE 30 ALL");
+        pause(&redis, 30);
         let mut attacker = Client::connect(node.address, room).await;
         attacker.send_raw(&[0xff; 64]).await;
         attacker.closed().await;
@@ -285,10 +289,31 @@ async fn gauges_fall() {
         .closed()
         .await;
     node.empties().await;
+    for gauge in [
+        "open_sockets",
+        "slow_receivers",
+        "buffered_bytes",
+        "lane_queue",
+        "lane_queue_bytes",
+        "inbox_queue",
+        "seat_queue",
+    ] {
+        let gauge = format!("signaling_{gauge}");
+        assert!(
+            node.metrics.encode().contains(&format!("\n{gauge} ")),
+            "no {gauge}"
+        );
+        node.metric_becomes(&gauge, 0.0).await;
+    }
     let (_, status) = get(node.internal, "/statusz").await;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["rooms"], 0);
     assert_eq!(
-        (&status["rooms"], &status["relay"]["laneNotices"]),
+        status["connections"],
+        json!({"open": 0, "slowReceivers": 0, "bufferedBytes": 0})
+    );
+    assert_eq!(
+        (&status["relay"]["laneNotices"], &status["relay"]["inboxMessages"]),
         (&json!(0), &json!(0))
     );
 }

@@ -1,8 +1,10 @@
 //! Every refusal: after the upgrade, with its code and reason.
 
+use std::time::Duration;
+
 use berth_crds::api::RotatingSecretRef;
 use berth_crds::settings::{
-    AllowedOrigins, AuthSettings, JwtSettings, RateLimitSettings, SecretPair, SignalingSettings,
+    AllowedOrigins, AuthSettings, JwtSettings, KeySource, RateLimitSettings, SecretPair, SignalingSettings,
 };
 use berth_dataplane::secrets::Secret;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Node, Request};
 
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
@@ -31,13 +33,14 @@ pub(crate) fn require_tokens(node: &Node) {
     let secret = SecretPair::from(&RotatingSecretRef::named("jwt"));
     node.secrets.put(&secret.current, Secret::new("key").unwrap());
     node.change(|settings| {
-        settings.auth = AuthSettings::Jwt(JwtSettings {
-            secret,
-            algorithm: berth_crds::api::JwtAlgorithm::HS256,
+        settings.auth = AuthSettings::Jwt(Box::new(JwtSettings {
+            keys: KeySource::Secret(secret),
+            algorithms: vec![berth_crds::api::JwtAlgorithm::HS256],
             issuer: None,
             audience: None,
             rooms_claim: "rooms".into(),
-        });
+            leeway: Duration::from_mins(1),
+        }));
     });
 }
 
@@ -45,7 +48,7 @@ pub(crate) fn require_tokens(node: &Node) {
 type Case<'a> = (&'a dyn Fn(&mut SignalingSettings), Request, Option<(u16, String)>);
 
 /// A seat is shown by an answer.
-async fn is_seated(node: &Node, mut client: Client) {
+pub(crate) async fn is_seated(node: &Node, mut client: Client) {
     client.send("[]").await;
     assert_eq!(
         client.hear().await,

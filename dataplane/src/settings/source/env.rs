@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use berth_crds::api::{AuthMode, HostPoolSpec, Jwt, JwtAlgorithm, RotatingSecretRef, SignalingClusterSpec};
+use berth_crds::api::{AuthMode, HostPoolSpec, Jwt, RotatingSecretRef, SignalingClusterSpec};
 use berth_crds::settings::{FieldErrors, PoolSettings, SecretRef, SignalingSettings};
 use berth_crds::{HostPool, SignalingCluster};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::settings::bundle::{Bundle, BundleError, Kind};
 
 mod variables;
 
-use variables::{JWT, MATCHMAKER, SIGNALING, Variable, WITHOUT_EFFECT, flag, variable_of};
+use variables::{JWKS_URL, JWT, MATCHMAKER, SIGNALING, Variable, WITHOUT_EFFECT, flag, variable_of};
 
 /// Name of the Secret that stands for secrets in variables; its keys are the names of the variables.
 pub const ENVIRONMENT_SECRET: &str = "environment";
@@ -144,23 +144,36 @@ impl Reader<'_> {
         if !enabled {
             return;
         }
-        if !self.secret("JWT_SECRET") {
-            self.error(
-                "JWT_SECRET",
-                "must be set while ENABLE_AUTH is true: tokens are checked by a shared secret, not by JWKS_URL",
-            );
-        }
+        let shared = self.secret("JWT_SECRET");
         self.secret("JWT_SECRET_PREVIOUS");
+        let published = JWKS_URL
+            .into_iter()
+            .find(|name| self.environment.get(name).is_some());
+        match (shared, published) {
+            (false, None) => self.error(
+                "JWT_SECRET",
+                "this or JWKS_URL must be set while ENABLE_AUTH is true",
+            ),
+            (true, Some(url)) => self.error(
+                url,
+                "must not be set beside JWT_SECRET: tokens are checked by one of the two",
+            ),
+            _ => {}
+        }
+        if published.is_none() && self.environment.get("JWKS_CACHE_TTL").is_some() {
+            self.notes
+                .push("JWKS_CACHE_TTL has no effect without JWKS_URL".to_owned());
+        }
         let mut jwt = Jwt {
-            secret_ref: rotating("JWT_SECRET", "JWT_SECRET_PREVIOUS"),
-            algorithm: JwtAlgorithm::default(),
-            issuer: None,
-            audience: None,
-            rooms_claim: "rooms".to_owned(),
+            secret_ref: shared.then(|| rotating("JWT_SECRET", "JWT_SECRET_PREVIOUS")),
+            ..Jwt::default()
         };
         self.apply(JWT, &mut jwt);
-        spec.auth.mode = AuthMode::Jwt;
-        spec.auth.jwt = Some(jwt);
+        // Otherwise it was told already, in the names of variables.
+        if shared != published.is_some() {
+            spec.auth.mode = AuthMode::Jwt;
+            spec.auth.jwt = Some(jwt);
+        }
     }
 
     fn host_pool(&mut self) -> HostPool {

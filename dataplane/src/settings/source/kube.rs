@@ -47,8 +47,17 @@ struct Watch {
     _task: AbortOnDropHandle<()>,
 }
 
+/// A client of the pod's API server, or of the one that the kubeconfig names.
+pub(in crate::settings) async fn client() -> Result<Client, SettingsError> {
+    let config = Config::infer()
+        .await
+        .map_err(|error| SettingsError::Kubernetes(Box::new(error)))?;
+    Client::try_from(config).map_err(|error| SettingsError::Kubernetes(Box::new(error)))
+}
+
 /// Starts watching and gives the task that collects.
-pub(in crate::settings) async fn follow(
+pub(in crate::settings) fn follow(
+    client: Client,
     kind: Kind,
     own: &Own,
 ) -> Result<(watch::Receiver<Update>, impl Future<Output = ()> + Send + use<>), SettingsError> {
@@ -56,10 +65,6 @@ pub(in crate::settings) async fn follow(
         return Err(SettingsError::Unnamed);
     };
     let own = ResourceKey::new(kind, ObjectName::new(namespace, name));
-    let config = Config::infer()
-        .await
-        .map_err(|error| SettingsError::Kubernetes(Box::new(error)))?;
-    let client = Client::try_from(config).map_err(|error| SettingsError::Kubernetes(Box::new(error)))?;
     let (sender, receiver) = watch::channel(Update::Waiting(format!(
         "waiting for the API server to tell {own}"
     )));

@@ -165,9 +165,19 @@ async fn secrets_of_a_cluster_are_looked_at_too() {
     .await;
     bed.secret("redis", json!({"url": "redis://redis.example"})).await;
     reason(&bed, "SignalingCluster", "main", "TurnConfigNotFound", "").await;
-    // Nothing of a TurnConfig is mounted in signaling pods.
-    bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
     turn_config(&bed).await;
+    // Signaling hands out ICE servers, so its pods mount the Secrets of the TurnConfig.
+    reason(
+        &bed,
+        "SignalingCluster",
+        "main",
+        "SecretNotFound",
+        "Secret coturn does not exist",
+    )
+    .await;
+    let deployments = bed.api("apps/v1", "Deployment");
+    assert!(deployments.get_opt("main-signaling").await.unwrap().is_none());
+    bed.secret("coturn", json!({"secret": "x"})).await;
     bed.wait_condition("SignalingCluster", "main", "Ready", "True")
         .await;
 }

@@ -58,6 +58,7 @@ async fn from_in_progress_to_current_and_never_healthy_too_early() {
         ("Available", "True"),
         ("RedisReady", "True"),
         ("ResolvedRefs", "True"),
+        ("SecurityWarnings", "False"),
     ] {
         assert_eq!(told[kind].0, status, "{kind}");
     }

@@ -143,7 +143,7 @@ impl Served {
         self.seats.renew(&self.instance).await.unwrap();
         for (name, member) in members {
             self.seats
-                .join(&room(name), *member, &self.instance, 64)
+                .join(&room(name), &Claim::new(*member, &self.instance), 64)
                 .await
                 .unwrap();
         }

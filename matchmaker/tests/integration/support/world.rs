@@ -8,7 +8,7 @@ use berth_crds::settings::{ObjectName, RoomId};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{Claim, Instance, Join, MemberId, MemoryRooms, Seats, SharedRooms, Timing};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
-use berth_dataplane::testing::RedisServer;
+use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
 use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
@@ -39,8 +39,19 @@ pub(crate) struct World {
 }
 
 /// Connects to a server and waits until it answers.
-pub(crate) async fn connect(server: &RedisServer) -> RedisLink {
-    let endpoint = RedisEndpoint::from_url(&server.url()).unwrap();
+pub(crate) async fn connect(redis: &impl TestRedis) -> RedisLink {
+    connect_to(&redis.url()).await
+}
+
+/// The same as the user who may do what Berth needs and nothing else.
+pub(crate) async fn connect_narrowly(server: &RedisServer) -> RedisLink {
+    let name = cluster_name();
+    narrow_user([server], &name.namespace, &name.name);
+    connect_to(&server.url().replacen("://", "://berth:narrow@", 1)).await
+}
+
+async fn connect_to(url: &str) -> RedisLink {
+    let endpoint = RedisEndpoint::from_url(url).unwrap();
     let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
     tokio::time::timeout(LONG, link.wait_healthy())
         .await
@@ -48,8 +59,12 @@ pub(crate) async fn connect(server: &RedisServer) -> RedisLink {
     link
 }
 
+fn cluster_name() -> ObjectName {
+    ObjectName::new("games", "main")
+}
+
 pub(crate) fn keys() -> Keys {
-    Keys::new(&ObjectName::new("games", "main"))
+    Keys::new(&cluster_name())
 }
 
 pub(crate) fn shared_rooms(link: &RedisLink, keys: Keys) -> SharedRooms {
@@ -121,33 +136,36 @@ pub(crate) fn pinned(name: &str) -> Request {
 
 impl World {
     pub(crate) async fn new(kind: Kind) -> Self {
-        let clock = Clock::default();
-        let (store, seats, redis): (Arc<dyn HostStore>, _, _) = match kind {
+        match kind {
             Kind::Memory => {
-                let rooms = MemoryRooms::default();
-                (
-                    Arc::new(MemoryStore::new(rooms.clone(), "eu", clock.clone())),
-                    Seats::Memory(rooms),
-                    None,
-                )
+                let (clock, rooms) = (Clock::default(), MemoryRooms::default());
+                let store = Arc::new(MemoryStore::new(rooms.clone(), "eu", clock.clone()));
+                Self::of(store, Seats::Memory(rooms), clock).await
             }
             Kind::Redis => {
                 let server = RedisServer::start();
                 let link = connect(&server).await;
-                let store = RedisStore::new(link.clone(), keys(), "eu", clock.clone());
-                (
-                    Arc::new(store),
-                    Seats::Shared(shared_rooms(&link, keys())),
-                    Some((server, link)),
-                )
+                let mut world = Self::over(&link).await;
+                world.redis = Some((server, link));
+                world
             }
-        };
+        }
+    }
+
+    /// A world on a Redis that others own and have emptied.
+    pub(crate) async fn over(link: &RedisLink) -> Self {
+        let clock = Clock::default();
+        let store = Arc::new(RedisStore::new(link.clone(), keys(), "eu", clock.clone()));
+        Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await
+    }
+
+    async fn of(store: Arc<dyn HostStore>, seats: Seats, clock: Clock) -> Self {
         let world = Self {
             store,
             seats,
             clock,
             rules: rules(),
-            redis,
+            redis: None,
             instance: Instance::new("signaling", 1),
             events: Vec::new(),
         };

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn small_signaling_cluster() {
-    let links = resolve::cluster_links(&small_cluster());
+    let links = resolve::cluster_links(&small_cluster(), None);
     let desired = signaling_cluster(&small_cluster(), Some(&links), &defaults()).unwrap();
     insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
 }
@@ -45,6 +45,18 @@ fn manifests_become_what_the_operator_applies() {
         let values = secret["stringData"].as_object().unwrap();
         assert!(values.values().all(|value| value == GENERATED), "{secret}");
     }
+}
+
+#[test]
+fn a_cluster_without_its_turn_config_is_named() {
+    let cluster = Manifest::SignalingCluster(Box::new(full_cluster()));
+    let error = render_manifests(std::slice::from_ref(&cluster), &defaults()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "SignalingCluster main: TurnConfig turn does not exist among the given manifests"
+    );
+    let both = [cluster, Manifest::TurnConfig(Box::new(turn_config()))];
+    assert!(render_manifests(&both, &defaults()).is_ok());
 }
 
 #[test]

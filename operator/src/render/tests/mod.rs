@@ -30,6 +30,20 @@ fn full_cluster() -> SignalingCluster {
     }))
 }
 
+/// Tokens by published keys of a server with an authority of its own.
+fn jwks_cluster() -> SignalingCluster {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": metadata("main"),
+        "spec": {
+            "publicUrl": "wss://signaling.example.com",
+            "auth": {"mode": "Jwt", "jwt": {"jwks": {
+                "url": "https://id.example.com:8443/keys", "caSecretRef": {"name": "authorities", "key": "ca.crt"}}}},
+        },
+    }))
+}
+
 fn small_cluster() -> SignalingCluster {
     parse(json!({
         "apiVersion": "berth.dev/v1alpha1",
@@ -139,7 +153,14 @@ fn defaults() -> Defaults {
 }
 
 fn cluster(resource: &SignalingCluster) -> Desired {
-    let links = resolve::cluster_links(resource);
+    cluster_with(resource, &turn_config())
+}
+
+/// With this TurnConfig, if the resource names one.
+fn cluster_with(resource: &SignalingCluster, turn: &TurnConfig) -> Desired {
+    let named = resource.spec.turn_config_ref.as_ref();
+    let turn = named.map(|named| resolve::turn_settings(&named.name, Some(turn)).unwrap());
+    let links = resolve::cluster_links(resource, turn.as_ref());
     signaling_cluster(resource, Some(&links), &defaults()).unwrap()
 }
 
@@ -156,6 +177,7 @@ fn everything() -> Vec<Desired> {
         cluster(&small_cluster()),
         cluster(&full_cluster()),
         cluster(&external_cluster()),
+        cluster(&jwks_cluster()),
         pool(&small_pool(), &small_cluster(), None),
         pool(&full_pool(), &full_cluster(), Some(&turn_config())),
         pool(&small_pool(), &external_cluster(), None),

@@ -15,7 +15,7 @@ fn pod_specs(desired: &Desired) -> Vec<Value> {
 #[test]
 fn every_pod_is_restricted() {
     let pods: Vec<_> = everything().iter().flat_map(pod_specs).collect();
-    assert_eq!(pods.len(), 8, "six services and two Redis");
+    assert_eq!(pods.len(), 10, "seven services and three Redis");
     for pod in pods {
         let security = &pod["securityContext"];
         assert_eq!(security["runAsNonRoot"], true);
@@ -85,18 +85,59 @@ fn secrets_are_whole_folders_and_never_variables() {
     }
 }
 
-#[test]
-fn a_pool_mounts_what_it_names() {
-    let desired = pool(&full_pool(), &full_cluster(), Some(&turn_config()));
-    let pod = pod_specs(&desired).remove(0);
-    let secrets: BTreeSet<_> = pod["volumes"]
+/// Secrets that a Deployment's pods mount.
+fn mounted(desired: &Desired, deployment: &str) -> BTreeSet<String> {
+    let deployment = find(desired, ChildKind::Deployment, deployment);
+    deployment["spec"]["template"]["spec"]["volumes"]
         .as_array()
         .unwrap()
         .iter()
         .filter_map(|volume| volume["secret"]["secretName"].as_str().map(str::to_owned))
-        .collect();
+        .collect()
+}
+
+#[test]
+fn a_pool_mounts_what_it_names() {
+    let desired = pool(&full_pool(), &full_cluster(), Some(&turn_config()));
     let expected = ["coturn", "fixed", "hosts", "main-match-key", "main-redis-auth"];
-    assert_eq!(secrets, expected.map(str::to_owned).into());
+    assert_eq!(
+        mounted(&desired, "eu-matchmaker"),
+        expected.map(str::to_owned).into()
+    );
+}
+
+/// Signaling hands out ICE servers too, so it needs the same of the TurnConfig as a matchmaker.
+#[test]
+fn a_cluster_mounts_what_it_and_its_turn_config_name() {
+    let of = |resource: &SignalingCluster| mounted(&cluster(resource), "main-signaling");
+    let expected = [
+        "coturn",
+        "fixed",
+        "jwt.example",
+        "main-match-key",
+        "main-redis-auth",
+    ];
+    assert_eq!(of(&full_cluster()), expected.map(str::to_owned).into());
+    let expected = ["authorities", "main-match-key", "main-redis-auth"];
+    assert_eq!(of(&jwks_cluster()), expected.map(str::to_owned).into());
+    let expected = ["main-match-key", "redis-url"];
+    assert_eq!(of(&external_cluster()), expected.map(str::to_owned).into());
+}
+
+/// Key sets, TURN providers and a Redis of yours have addresses that no policy could name.
+#[test]
+fn services_may_reach_everything() {
+    for (desired, name) in [
+        (cluster(&jwks_cluster()), "main-signaling"),
+        (
+            pool(&full_pool(), &full_cluster(), Some(&turn_config())),
+            "eu-matchmaker",
+        ),
+    ] {
+        let policy = find(&desired, ChildKind::NetworkPolicy, name);
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]), "{name}");
+        assert!(policy["spec"].get("egress").is_none(), "{name}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ fn is_key(path: &str) -> bool {
         "usernameKey",
         "credentialKey",
         "sharedSecret.secretRef.key",
+        "caSecretRef.key",
     ]
     .iter()
     .any(|key| path.ends_with(key))
@@ -27,6 +28,7 @@ fn other(path: &str, schema: &JSONSchemaProps, now: Option<&Value>) -> Value {
         "spec.redis.managed.maxMemory" | "spec.redis.managed.storageSize" => return json!("512Mi"),
         "spec.stunUrls" => return json!(["stun:other.example.com"]),
         "spec.security.trustedProxyCidrs" => return json!(["10.0.0.0/8"]),
+        "spec.auth.jwt.algorithms" => return json!(["HS256"]),
         _ if path.rsplit('.').next() == Some("urls") => return json!(["turn:other.example.com"]),
         _ => {}
     }
@@ -51,6 +53,14 @@ fn other(path: &str, schema: &JSONSchemaProps, now: Option<&Value>) -> Value {
         Some("object") => json!({"cpu": "3"}),
         _ => json!("other"),
     }
+}
+
+/// Another TurnConfig has other Secrets.
+fn turn_of(name: &str) -> TurnConfig {
+    let mut turn = turn_config();
+    let shared = turn.spec.providers[0].shared_secret.as_mut().unwrap();
+    shared.secret_ref.name = format!("secret-of-{name}");
+    turn
 }
 
 /// The place of `path`; `x[]` is the item of the list `x` that has the next part of the path.
@@ -120,8 +130,13 @@ fn check(index: usize, bases: &[Value], render: &dyn Fn(Value) -> Desired) {
 
 #[test]
 fn classes_of_signaling_cluster() {
-    let bases = [full_cluster(), external_cluster()].map(|base| serde_json::to_value(base).unwrap());
-    check(0, &bases, &|value| cluster(&parse(value)));
+    let bases = [full_cluster(), external_cluster(), jwks_cluster()];
+    let bases = bases.map(|base| serde_json::to_value(base).unwrap());
+    check(0, &bases, &|value| {
+        let resource: SignalingCluster = parse(value);
+        let named = resource.spec.turn_config_ref.as_ref();
+        cluster_with(&resource, &turn_of(named.map_or("", |named| &named.name)))
+    });
 }
 
 #[test]
@@ -131,11 +146,7 @@ fn classes_of_host_pool() {
         let mut other = full_cluster();
         let resource: HostPool = parse(value);
         other.metadata.name = Some(resource.spec.signaling_cluster_ref.name.clone());
-        // Another TurnConfig has other Secrets.
-        let mut turn = turn_config();
-        let name = &resource.spec.turn_config_ref.as_ref().unwrap().name;
-        let shared = turn.spec.providers[0].shared_secret.as_mut().unwrap();
-        shared.secret_ref.name = format!("secret-of-{name}");
+        let turn = turn_of(&resource.spec.turn_config_ref.as_ref().unwrap().name);
         pool(&resource, &other, Some(&turn))
     });
 }
@@ -143,7 +154,8 @@ fn classes_of_host_pool() {
 #[test]
 fn classes_of_turn_config() {
     let base = serde_json::to_value(turn_config()).unwrap();
-    check(2, &[base], &|value| {
+    check(2, std::slice::from_ref(&base), &|value| {
         pool(&full_pool(), &full_cluster(), Some(&parse(value)))
     });
+    check(2, &[base], &|value| cluster_with(&full_cluster(), &parse(value)));
 }

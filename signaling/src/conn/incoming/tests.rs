@@ -7,6 +7,8 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
 use super::*;
 
+mod damaged;
+
 const MAX: usize = 300;
 
 /// A masked frame, right or wrong.

@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod oracle;
+
 fn relayed(message: &str) -> String {
     match judge(message.as_bytes()) {
         Verdict::Relay(text) => text.to_string(),

@@ -15,11 +15,28 @@ mod message;
 mod request;
 pub mod say;
 
+use serde_json::{Value, json};
+
 pub use message::{
     Answer, Candidate, ClientHello, ClientMessage, Control, ErrorCode, Offer, Peer, PeerState, Relayed,
     Resume, ServerError, ServerHello, ServerMessage,
 };
 pub use request::{Refused, Relay, Request, read, read_hello};
+
+/// The JSON Schema (draft 2020-12) of both directions: a message is valid if it is one of `ClientMessage` or, from the server, of
+/// `ServerMessage`.
+pub fn schema() -> Value {
+    let mut generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
+    let client = generator.subschema_for::<ClientMessage>();
+    let server = generator.subschema_for::<ServerMessage>();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Berth signaling protocol v2",
+        "description": "What clients (ClientMessage) and the server (ServerMessage) say after the subprotocol berth.v2 was chosen.",
+        "anyOf": [client, server],
+        "$defs": generator.take_definitions(true),
+    })
+}
 
 /// The subprotocol by which a peer chooses this version.
 pub const SUBPROTOCOL: &str = "berth.v2";

@@ -16,6 +16,7 @@ impl World {
                         self.servers[server].rooms[room].locals().any(|local| local == to),
                         "told to a stranger"
                     );
+                    self.members.get_mut(&to).expect("a member").told += 1;
                 }
                 Effect::Publish { to, notice } => {
                     assert_ne!(to, self.servers[server].token, "published to itself");
@@ -51,11 +52,26 @@ impl World {
         heard.push(number);
     }
 
+    /// No more sockets than the room may have; an instance that was cut off keeps those whose seats others took.
+    pub(super) fn check_sockets(&self, room: usize) {
+        let members = self.members.values();
+        let seated = members
+            .filter(|member| member.room == room && self.is_seated(member))
+            .count();
+        assert!(
+            seated <= self.capacity || self.separated || self.late_assertion,
+            "{seated} sockets in a room for {}",
+            self.capacity
+        );
+    }
+
     /// Lets everything that is under way come to its end.
     pub(super) fn settle(&mut self) {
         for server in 0..self.servers.len() {
+            self.heal(server);
             self.resubscribe(server);
         }
+        self.filled();
         self.step(Step::Lapse);
         let mut retries = 0;
         for _ in 0..4000 {
@@ -78,10 +94,15 @@ impl World {
             if busy {
                 continue;
             }
-            if retries > usize::from(PATIENCE) + 2 {
+            if retries > 2 * usize::from(PATIENCE) {
                 return;
             }
             retries += 1;
+            if retries == 2 {
+                for server in 0..self.servers.len() {
+                    self.reassert(server);
+                }
+            }
             for server in 0..self.servers.len() {
                 self.step(Step::Reap(server));
                 self.step(Step::Retry(server));
@@ -92,6 +113,14 @@ impl World {
 
     /// At rest, what the rooms know is what the store says, and who sits together hears each other.
     pub(super) fn check_rest(&mut self) {
+        for member in self.members.values() {
+            let seats = &self.store[member.room].1;
+            assert!(
+                seats.iter().any(|seat| seat.member == member.id),
+                "{:?} has no seat",
+                member.id
+            );
+        }
         for room in 0..ROOMS {
             for seat in self.store[room].1.clone() {
                 let server = self.find(&seat.instance);
@@ -106,6 +135,28 @@ impl World {
                 assert_eq!(known, seated, "room {room} as {} sees it", seat.instance);
                 assert!(state.unsettled.is_none(), "{:?}", state.unsettled);
                 assert!(state.early() == 0 || seated.len() == 1);
+            }
+        }
+    }
+
+    /// When everybody has left, nothing is left of it.
+    pub(super) fn check_emptied(&mut self) {
+        while let Some(id) = self.members.keys().next().copied() {
+            self.leave(id, Departure::Left);
+        }
+        self.settle();
+        for room in 0..ROOMS {
+            assert!(
+                self.store[room].1.is_empty(),
+                "seats without members: {:?}",
+                self.store[room].1
+            );
+            for server in self.servers.iter().filter(|server| server.alive) {
+                let room = &server.rooms[room];
+                assert!(
+                    room.is_deserted() && room.early() == 0 && room.unsettled.is_none(),
+                    "{room:?}"
+                );
             }
         }
     }
@@ -135,7 +186,8 @@ impl World {
     }
 
     /// Without faults nothing is missing. Who came later has been heard from its first message on. In a room of two the
-    /// earlier one has been heard without a gap to its last message, and from the first one on if it was always alone.
+    /// earlier one has been heard from the first one on if it was always alone. If it was not, what it said to those who
+    /// were there before may be heard or not, and what it said since has been heard without a gap to the last message.
     pub(super) fn check_complete(&self) {
         for room in 0..ROOMS {
             let seats = &self.store[room].1;
@@ -148,14 +200,18 @@ impl World {
                 }
                 let sent = self.members[&from.member].sent;
                 let empty = Vec::new();
-                let heard = self.members[&to.member].heard.get(&from.member).unwrap_or(&empty);
-                let mut first = heard.first().copied().unwrap_or(sent + 1);
-                if from.join > to.join || (from.join == 1 && self.store[room].0 == 2) {
-                    first = 1;
-                } else if self.capacity > 2 {
-                    continue;
+                let hearer = &self.members[&to.member];
+                let mut heard = hearer.heard.get(&from.member).unwrap_or(&empty).clone();
+                let mut first = 1;
+                if from.join < to.join && (from.join > 1 || self.store[room].0 > 2) {
+                    if self.capacity > 2 {
+                        continue;
+                    }
+                    let before = hearer.before.get(&from.member).copied().unwrap_or(0);
+                    heard.retain(|number| *number > before);
+                    first = heard.first().copied().unwrap_or(sent + 1);
                 }
-                assert_eq!(*heard, (first..=sent).collect::<Vec<_>>(), "{from:?} to {to:?}");
+                assert_eq!(heard, (first..=sent).collect::<Vec<_>>(), "{from:?} to {to:?}");
             }
         }
     }

@@ -16,15 +16,12 @@ impl World {
         told.dedup();
         let server = &mut self.servers[server];
         for to in told.into_iter().filter(|to| *to != server.token) {
-            server.lane.push_back((
-                room,
-                to,
-                Notice::Left {
-                    member,
-                    instance: instance.clone(),
-                    departure,
-                },
-            ));
+            let notice = Notice::Left {
+                member,
+                instance: instance.clone(),
+                departure,
+            };
+            server.lane.push_back((room, to, notice));
         }
     }
 
@@ -38,17 +35,26 @@ impl World {
     /// Publishes up to `most` notices; `timeout`: Redis did it or not, and did not answer.
     pub(super) fn publish(&mut self, server: usize, most: usize, timeout: Option<bool>) {
         // One batch is on its way at a time.
-        if !self.servers[server].outcomes.is_empty() {
+        if !self.servers[server].alive || !self.servers[server].outcomes.is_empty() {
             return;
         }
+        let timeout = if self.servers[server].cut {
+            Some(false)
+        } else {
+            timeout
+        };
         for _ in 0..most {
             let Some((room, to, notice)) = self.servers[server].lane.pop_front() else {
                 return;
             };
             let target = self.find(&to);
             let listens = self.servers[target].alive && self.servers[target].subscribed;
-            if listens && timeout != Some(false) {
-                self.servers[target].inbox.push_back((room, notice.clone()));
+            // Redis believes in the subscription of an instance that is cut off, until it notices.
+            if listens && !self.servers[target].cut && timeout != Some(false) {
+                let publisher = self.servers[server].token.short();
+                self.servers[target]
+                    .inbox
+                    .push_back((room, publisher, notice.clone()));
             }
             let failed = timeout.is_some();
             let outcome = match notice {
@@ -82,7 +88,7 @@ impl World {
     }
 
     pub(super) fn receive(&mut self, server: usize) {
-        let Some((room, notice)) = self.servers[server].inbox.pop_front() else {
+        let Some((room, publisher, notice)) = self.servers[server].inbox.pop_front() else {
             return;
         };
         let state = &mut self.servers[server].rooms[room];
@@ -90,7 +96,7 @@ impl World {
             return;
         }
         let effects = match notice {
-            Notice::Message(sent) => state.remote_message(sent),
+            Notice::Message(sent) => state.remote_message(sent, publisher),
             Notice::Joined {
                 seat,
                 members,
@@ -101,7 +107,13 @@ impl World {
                 instance,
                 departure,
             } => state.remote_left(member, &instance, departure),
-            Notice::Replay { to, from, messages } => state.replayed(to, from, &messages),
+            Notice::Replay {
+                to,
+                from,
+                instance,
+                taken,
+                messages,
+            } => state.replayed(to, (from, &instance, taken), &messages),
         };
         self.effects(server, room, effects);
     }
@@ -114,11 +126,27 @@ impl World {
         self.effects(server, room, effects);
     }
 
+    /// The third of a lease has passed, so after three of them an assertion that can reach the store has reached it.
+    pub(super) fn retry(&mut self, server: usize) {
+        self.servers[server].retries += 1;
+        if self.servers[server].retries.is_multiple_of(3) {
+            self.assert_all();
+        }
+        for room in 0..ROOMS {
+            let effects = self.servers[server].rooms[room].retry();
+            self.effects(server, room, effects);
+        }
+    }
+
     pub(super) fn kill(&mut self, server: usize) {
         let alive = self.servers.iter().filter(|server| server.alive).count();
         if alive < 2 {
             return;
         }
+        if !self.servers[server].alive {
+            return;
+        }
+        self.killed(server);
         let dead = &mut self.servers[server];
         dead.alive = false;
         dead.lane.clear();
@@ -130,83 +158,46 @@ impl World {
         self.members.retain(|_, member| member.server != server);
     }
 
-    /// Everything that was published is read. What a dead instance said is not heard after its seats are gone: a lease is
-    /// longer than any delivery.
-    pub(super) fn read_inboxes(&mut self) {
-        for server in 0..self.servers.len() {
-            while !self.servers[server].inbox.is_empty() {
-                self.receive(server);
-            }
+    /// A new instance, under the name of one that died if there is one.
+    pub(super) fn start(&mut self) {
+        let alive = self.servers.iter().filter(|server| server.alive).count();
+        if alive < MOST_SERVERS && self.servers.len() < 3 * MOST_SERVERS {
+            let number = self
+                .servers
+                .iter()
+                .position(|server| !server.alive)
+                .unwrap_or(alive);
+            let epoch = self.servers.len() as u64;
+            self.servers.push(Server::new(number, epoch + 1));
         }
     }
 
-    /// The leases of the dead end.
-    pub(super) fn lapse(&mut self) {
-        self.read_inboxes();
-        for server in &mut self.servers {
-            server.lapsed = !server.alive;
+    pub(super) fn cut(&mut self, server: usize) {
+        if self.servers[server].is_reachable() {
+            self.servers[server].cut = true;
+            self.separated = true;
+            self.cut_off(server);
         }
     }
 
-    /// Dead instances whose lease has ended.
-    pub(super) fn lapsed(&self) -> Vec<Instance> {
-        self.servers
-            .iter()
-            .filter(|server| server.lapsed)
-            .map(|server| server.token.clone())
-            .collect()
-    }
-
-    /// Seats whose instances live, as far as the store knows.
-    pub(super) fn living(&self, room: usize) -> Vec<Seat> {
-        let lapsed = self.lapsed();
-        self.store[room]
-            .1
-            .iter()
-            .filter(|seat| !lapsed.contains(&seat.instance))
-            .cloned()
-            .collect()
-    }
-
-    /// `server` renews its lease and takes the seats of the dead away.
-    pub(super) fn reap(&mut self, server: usize) {
-        if !self.servers[server].alive {
+    /// Both connections to Redis are made again, and the lease is renewed.
+    pub(super) fn heal(&mut self, server: usize) {
+        if !self.servers[server].cut {
             return;
         }
-        let dead = self.lapsed();
-        for room in 0..ROOMS {
-            let gone: Vec<Seat> = self.store[room]
-                .1
-                .extract_if(.., |seat| dead.contains(&seat.instance))
-                .collect();
-            let left: Vec<Instance> = self.store[room]
-                .1
-                .iter()
-                .map(|seat| seat.instance.clone())
-                .collect();
-            for seat in gone {
-                if !self.servers[server].rooms[room].is_deserted() {
-                    let effects = self.servers[server].rooms[room].remote_left(
-                        seat.member,
-                        &seat.instance,
-                        Departure::Left,
-                    );
-                    self.effects(server, room, effects);
-                }
-                self.farewell(
-                    server,
-                    room,
-                    seat.member,
-                    &seat.instance,
-                    Departure::Left,
-                    left.clone(),
-                );
-            }
-        }
+        self.servers[server].cut = false;
+        self.returned(server);
+        self.servers[server].subscribed = true;
+        self.reassert(server);
+    }
+
+    pub(super) fn unsubscribe(&mut self, server: usize) {
+        self.servers[server].subscribed = false;
+        self.servers[server].inbox.clear();
     }
 
     pub(super) fn resubscribe(&mut self, server: usize) {
-        if self.servers[server].alive && !self.servers[server].subscribed {
+        if self.servers[server].is_reachable() && !self.servers[server].subscribed {
             self.servers[server].subscribed = true;
             self.reassert(server);
         }

@@ -1,4 +1,4 @@
-//! What peers do, and the store.
+//! What peers do, and what their instances do with the answers of the store.
 
 use super::*;
 
@@ -18,6 +18,8 @@ impl World {
                 id,
                 sent: 0,
                 heard: HashMap::new(),
+                before: HashMap::new(),
+                told: 0,
             },
         );
         self.servers[server]
@@ -64,84 +66,12 @@ impl World {
 
     pub(super) fn leave(&mut self, id: MemberId, departure: Departure) {
         let Member { server, room, .. } = self.members.remove(&id).unwrap();
+        self.hung_up(server, room, departure);
         let (effects, told) = self.servers[server].rooms[room].leave(id, departure);
         self.effects(server, room, effects);
         self.servers[server]
             .requests
             .push((room, Request::Leave(id, departure, told.to_vec())));
-    }
-
-    pub(super) fn execute(&mut self, server: usize, number: usize) {
-        let requests = &mut self.servers[server].requests;
-        let Some(index) = number.checked_rem(requests.len()) else {
-            return;
-        };
-        let (room, request) = requests.remove(index);
-        let token = self.servers[server].token.clone();
-        let answer = match request {
-            Request::Join(view, member) => Answer::Join(view, member, self.seat(room, member, token, None)),
-            Request::Assert(view, seat) => {
-                let join = self.seat(room, seat.member, token, Some(seat.join));
-                Answer::Assert(view, seat, join)
-            }
-            Request::Leave(member, departure, mut told) => {
-                self.store[room].1.retain(|seat| seat.member != member);
-                told.extend(self.living(room).into_iter().map(|seat| seat.instance));
-                Answer::Left(member, departure, told)
-            }
-            Request::Seats(view) => Answer::Seats(view, self.living(room)),
-        };
-        self.servers[server].answers.push((room, answer));
-        assert!(
-            self.store[room].1.len() <= self.capacity,
-            "more members than the room may have"
-        );
-    }
-
-    pub(super) fn seat(
-        &mut self,
-        room: usize,
-        member: MemberId,
-        instance: Instance,
-        earlier: Option<u64>,
-    ) -> Join {
-        let lapsed = self.lapsed();
-        let (last, seats) = &mut self.store[room];
-        let living = seats
-            .iter()
-            .filter(|seat| seat.member != member && !lapsed.contains(&seat.instance));
-        if living.count() >= self.capacity {
-            return Join::Full;
-        }
-        let reaped = seats
-            .extract_if(.., |seat| lapsed.contains(&seat.instance))
-            .map(|seat| Gone {
-                member: seat.member,
-                instance: seat.instance,
-            })
-            .collect();
-        let others: Vec<Seat> = seats
-            .iter()
-            .filter(|seat| seat.member != member)
-            .cloned()
-            .collect();
-        let held = seats
-            .iter()
-            .find(|seat| seat.member == member)
-            .map(|seat| seat.join);
-        let join = held.or(earlier).unwrap_or(*last + 1);
-        *last = join.max(*last);
-        if held.is_none() {
-            seats.push(Seat::new(member, instance, join));
-        }
-        Join::Joined {
-            join,
-            others,
-            reaped,
-            held: held.is_some(),
-            moved_from: None,
-            taken: 0,
-        }
     }
 
     pub(super) fn take_answer(&mut self, server: usize, number: usize) {
@@ -213,7 +143,22 @@ impl World {
                 Effects::new()
             }
             Answer::Seats(view, seats) => state.answer(view, Some(&seats)),
+            Answer::NoSeats(view) => state.answer(view, None),
+            Answer::NoAssert(view) => {
+                state.assert_failed(view);
+                Effects::new()
+            }
+            Answer::NoJoin(view, member) => {
+                // The store may have given a seat, so it is given back.
+                state.turned_away(view);
+                self.members.remove(&member);
+                self.servers[server]
+                    .requests
+                    .push((room, Request::Leave(member, Departure::Left, Vec::new())));
+                Effects::new()
+            }
         };
         self.effects(server, room, effects);
+        self.check_sockets(room);
     }
 }

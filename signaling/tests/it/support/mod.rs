@@ -2,6 +2,8 @@
 
 mod client;
 mod node;
+mod proxy;
+pub(crate) mod v2;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) use berth_dataplane::testing::RedisServer;
 pub(crate) use client::{Client, Request, get};
 pub(crate) use node::{Node, NodeOptions};
+pub(crate) use proxy::{Network, Proxy};
 
 /// Longest wait for something that must happen; only a failure reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -35,6 +38,34 @@ pub(crate) async fn eventually_true(what: &str, mut check: impl FnMut() -> bool)
         async move { happened }
     })
     .await;
+}
+
+/// Lets Redis answer nobody for a while. Returns at once, in the middle of it.
+pub(crate) fn pause(redis: &RedisServer, milliseconds: u32) {
+    let begun = begin(redis, &format!("CLIENT PAUSE {milliseconds} ALL"));
+    let mut answer = [0; 5];
+    std::io::Read::read_exact(&mut &begun, &mut answer).unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+/// Lets the process of Redis sleep for a while; the server must have been started with [`DEBUG_COMMANDS`].
+pub(crate) fn hang(redis: &RedisServer, milliseconds: u32) {
+    // It answers when it wakes up; until then the connection must stay.
+    let sleeping = begin(
+        redis,
+        &format!("DEBUG SLEEP {}", f64::from(milliseconds) / 1000.0),
+    );
+    std::thread::spawn(move || std::io::Read::read(&mut &sleeping, &mut [0; 64]));
+}
+
+/// Arguments for [`RedisServer::start_with`].
+pub(crate) const DEBUG_COMMANDS: [&str; 2] = ["--enable-debug-command", "yes"];
+
+/// Sends an inline command and does not wait for the answer.
+fn begin(redis: &RedisServer, line: &str) -> std::net::TcpStream {
+    let stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, redis.port())).unwrap();
+    std::io::Write::write_all(&mut &stream, format!("{line}\r\n").as_bytes()).unwrap();
+    stream
 }
 
 /// An offer with this text in it.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use berth_crds::SignalingCluster;
 use berth_crds::api::SignalingClusterSpec;
-use berth_crds::settings::SignalingSettings;
+use berth_crds::settings::{ObjectName, ProviderSettings, SecretRef, SignalingSettings, TurnSettings};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
 use berth_dataplane::occupancy::MemoryRooms;
 use berth_dataplane::redis::{BreakerSettings, LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
-use berth_dataplane::secrets::SecretStore;
+use berth_dataplane::secrets::{Secret, SecretStore};
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::{DrainPlan, Phase, Shutdown, ShutdownOutcome};
 use berth_dataplane::telemetry::Metrics;
@@ -52,7 +52,11 @@ impl Default for NodeOptions {
         spec.rate_limits.messages_per_room = 1_000_000;
         let timing = Timing {
             lease: Duration::from_secs(2),
+            limit_sync: Duration::from_millis(100),
             drained_grace: Duration::from_secs(1),
+            // Only a hang reaches it.
+            key_set_fetch: DEADLINE,
+            ..Timing::default()
         };
         Self {
             id: "i1",
@@ -154,10 +158,36 @@ impl Node {
             .unwrap()
     }
 
+    /// Puts a changed resource in force.
+    pub(crate) fn apply(&self, spec: SignalingClusterSpec) {
+        self.settings.replace(settings(spec));
+    }
+
     /// Changes the settings in force.
     pub(crate) fn change(&self, change: impl FnOnce(&mut SignalingSettings)) {
         let mut view = SignalingView::clone(&self.settings.get());
         change(&mut view.cluster);
+        self.settings.replace(view);
+    }
+
+    /// Gives the node a TurnConfig: this server, with credentials that live so long.
+    pub(crate) fn turn(&self, url: &str, credential_ttl: Duration) {
+        let secret = SecretRef {
+            name: "turn".to_owned(),
+            key: "secret".to_owned(),
+        };
+        self.secrets.put(&secret, Secret::new("north").unwrap());
+        let mut view = SignalingView::clone(&self.settings.get());
+        view.turn = Some(TurnSettings {
+            name: ObjectName::new("default", "turn"),
+            generation: 1,
+            stun_urls: Vec::new(),
+            providers: vec![ProviderSettings::SharedSecret {
+                urls: vec![url.to_owned()],
+                secret,
+            }],
+            credential_ttl,
+        });
         self.settings.replace(view);
     }
 

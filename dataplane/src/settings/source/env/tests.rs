@@ -4,7 +4,8 @@ use crate::settings::view::{MatchmakerView, SignalingView, View};
 
 use std::time::Duration;
 
-use berth_crds::settings::AuthSettings;
+use berth_crds::api::JwtAlgorithm;
+use berth_crds::settings::{AuthSettings, KeySource, SecretPair};
 use proptest::prelude::*;
 
 fn read(kind: Kind, variables: &[(&str, &str)]) -> Result<EnvironmentSettings, EnvironmentError> {
@@ -106,20 +107,22 @@ fn every_variable_reaches_its_setting() {
         panic!("no JWT")
     };
     assert_eq!(
-        (jwt.algorithm, jwt.rooms_claim.as_str()),
-        (JwtAlgorithm::HS512, "doors")
+        (jwt.algorithms.as_slice(), jwt.rooms_claim.as_str()),
+        (&[JwtAlgorithm::HS512][..], "doors")
     );
     assert_eq!(
         (jwt.issuer.as_deref(), jwt.audience.as_deref()),
         (Some("me"), Some("you"))
     );
-    assert_eq!(
-        jwt.secret.current,
-        SecretRef {
-            name: "environment".into(),
-            key: "JWT_SECRET".into()
-        }
-    );
+    let secret = |key: &str| SecretRef {
+        name: "environment".into(),
+        key: key.into(),
+    };
+    let pair = SecretPair {
+        current: secret("JWT_SECRET"),
+        previous: secret("JWT_SECRET_PREVIOUS"),
+    };
+    assert_eq!(jwt.keys, KeySource::Secret(pair));
 
     let pool = view::<MatchmakerView>(&[("INTERNAL_PORT", "4002")]).pool;
     assert_eq!(pool.internal_port, 4002);
@@ -182,15 +185,46 @@ fn wrong_values_name_variable_and_range() {
 #[test]
 fn authentication_needs_its_secret_and_known_algorithm() {
     let on = ("ENABLE_AUTH", "true");
-    let refused = refusals(
-        Kind::SignalingCluster,
-        &[on, ("JWKS_URL", "https://a"), ("JWT_ALG", "RS256")],
-    );
-    assert!(
-        refused[0].starts_with("JWT_SECRET: must be set while ENABLE_AUTH is true"),
-        "{refused:?}"
-    );
-    assert_eq!(refused[1], "JWT_ALG: must be HS256, HS384 or HS512, is \"RS256\"");
+    let (secret, url) = (("JWT_SECRET", "s"), ("JWKS_URL", "https://id.example/keys"));
+    let unfit = "HS256, HS384 and HS512 need a shared secret (secretRef); RS256, PS256 and ES256 need published keys (jwks)";
+    for (variables, expected) in [
+        (
+            &[on][..],
+            "JWT_SECRET: this or JWKS_URL must be set while ENABLE_AUTH is true",
+        ),
+        (
+            &[on, secret, url],
+            "JWKS_URL: must not be set beside JWT_SECRET: tokens are checked by one of the two",
+        ),
+        (
+            &[on, secret, ("JWT_JWKS_URL", "https://id.example/keys")],
+            "JWT_JWKS_URL: must not be set beside JWT_SECRET: tokens are checked by one of the two",
+        ),
+        (
+            &[on, ("JWT_JWKS_URL", "id.example")],
+            "JWT_JWKS_URL: must be a URL such as https://id.example.com/keys, of http or https, without user, password and fragment",
+        ),
+        (
+            &[on, url, ("JWKS_CACHE_TTL", "9999")],
+            "JWKS_CACHE_TTL: must be from 10000 to 86400000 (milliseconds), is 9999",
+        ),
+        (
+            &[on, url, ("JWKS_CACHE_TTL", "5m")],
+            "JWKS_CACHE_TTL: must be a whole number, is \"5m\"",
+        ),
+        (
+            &[on, secret, ("JWT_ALG", "none")],
+            "JWT_ALG: must be of HS256, HS384, HS512, RS256, PS256, ES256, is \"none\"",
+        ),
+        (&[on, secret, ("JWT_ALG", "RS256")], &format!("JWT_ALG: {unfit}")),
+        (&[on, url, ("JWT_ALG", "HS256")], &format!("JWT_ALG: {unfit}")),
+    ] {
+        assert_eq!(
+            refusals(Kind::SignalingCluster, variables),
+            [expected],
+            "{variables:?}"
+        );
+    }
     assert_eq!(
         signaling(&[("ENABLE_AUTH", "false"), ("JWT_SECRET", "s")]).auth,
         AuthSettings::None
@@ -223,6 +257,42 @@ fn host_secret_of_everybody_is_for_laptops() {
 }
 
 #[test]
+fn published_keys_come_by_either_spelling() {
+    let jwt = |variables: &[(&str, &str)]| {
+        let on = [("ENABLE_AUTH", "true")];
+        let AuthSettings::Jwt(jwt) = signaling(&[&on[..], variables].concat()).auth else {
+            panic!("no JWT")
+        };
+        let KeySource::Jwks(jwks) = jwt.keys else {
+            panic!("{:?}", jwt.keys)
+        };
+        (jwks.url.to_string(), jwks.cache.as_secs(), jwt.algorithms)
+    };
+    let all = vec![JwtAlgorithm::RS256, JwtAlgorithm::PS256, JwtAlgorithm::ES256];
+    for name in ["JWKS_URL", "JWT_JWKS_URL"] {
+        let url = "https://id.example/keys";
+        assert_eq!(jwt(&[(name, url)]), (url.to_owned(), 300, all.clone()));
+        let set = [
+            (name, url),
+            ("JWKS_CACHE_TTL", "60001"),
+            ("JWT_ALG", "ES256, RS256"),
+        ];
+        let some = vec![JwtAlgorithm::ES256, JwtAlgorithm::RS256];
+        assert_eq!(jwt(&set), (url.to_owned(), 61, some));
+    }
+    let notes = |variables: &[(&str, &str)]| read(Kind::SignalingCluster, variables).unwrap().notes;
+    let (on, secret, ttl) = (
+        ("ENABLE_AUTH", "true"),
+        ("JWT_SECRET", "s"),
+        ("JWKS_CACHE_TTL", "60000"),
+    );
+    assert_eq!(
+        notes(&[on, secret, ttl]),
+        ["JWKS_CACHE_TTL has no effect without JWKS_URL"]
+    );
+}
+
+#[test]
 fn tls_is_believed_from_platform_proxies_unless_told_otherwise() {
     let settings = signaling(&[("REQUIRE_WSS", "true")]);
     let trusts = |ip: &str| {
@@ -236,6 +306,16 @@ fn tls_is_believed_from_platform_proxies_unless_told_otherwise() {
     assert!(!trusts("203.0.113.9") && !trusts("2001:db8::1"));
     assert!(settings.public_url.is_secure());
     assert!(signaling(&[]).security.trusted_proxies.is_empty());
+    // It is told, and only where it was decided here.
+    let notes = |variables: &[(&str, &str)]| read(Kind::SignalingCluster, variables).unwrap().notes;
+    assert_eq!(
+        notes(&[("REQUIRE_WSS", "true")]),
+        ["REQUIRE_WSS without TRUSTED_PROXY_CIDRS: proxies in private networks are trusted"]
+    );
+    let told = [("REQUIRE_WSS", "true"), ("TRUSTED_PROXY_CIDRS", "192.0.2.7")];
+    assert!(notes(&told).is_empty() && notes(&[]).is_empty());
+    let proxies = signaling(&told).security.trusted_proxies;
+    assert_eq!(proxies, ["192.0.2.7/32".parse().unwrap()]);
 }
 
 #[test]

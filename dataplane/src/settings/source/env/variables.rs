@@ -1,6 +1,6 @@
 //! Which variable sets which field.
 
-use berth_crds::api::{HostPoolSpec, Jwt, SignalingClusterSpec};
+use berth_crds::api::{HostPoolSpec, Jwks, Jwt, SignalingClusterSpec};
 use serde_json::Value;
 
 use crate::boot::Environment;
@@ -108,6 +108,12 @@ pub(super) const SIGNALING: &[Variable<SignalingClusterSpec>] = &[
 
 /// Variables that count only with `ENABLE_AUTH=true`.
 pub(super) const JWT: &[Variable<Jwt>] = &[
+    // Before what else is said of it.
+    variable(&JWKS_URL, "spec.auth.jwt.jwks.url", |jwt, text| {
+        jwt.jwks = Some(Jwks::at(text));
+        Ok(())
+    }),
+    variable(&["JWKS_CACHE_TTL"], "spec.auth.jwt.jwks.cacheSeconds", cache_ttl),
     variable(&["JWT_ISSUER"], "spec.auth.jwt.issuer", |jwt, text| {
         jwt.issuer = Some(text.to_owned());
         Ok(())
@@ -116,7 +122,7 @@ pub(super) const JWT: &[Variable<Jwt>] = &[
         jwt.audience = Some(text.to_owned());
         Ok(())
     }),
-    variable(&["JWT_ALG"], "spec.auth.jwt.algorithm", algorithm),
+    variable(&["JWT_ALG"], "spec.auth.jwt.algorithm", algorithms),
     variable(
         &["ROOMS_CLAIM", "JWT_ROOMS_CLAIM"],
         "spec.auth.jwt.roomsClaim",
@@ -133,15 +139,15 @@ pub(super) const MATCHMAKER: &[Variable<HostPoolSpec>] =
     })];
 
 /// Variables of the Node services that have no effect here.
-pub(super) const WITHOUT_EFFECT: [&str; 7] = [
+pub(super) const WITHOUT_EFFECT: [&str; 4] = [
     "METERED_DOMAIN",
     "METERED_API_KEY",
     "TURN_EXPIRY_SECONDS",
-    "JWKS_URL",
-    "JWT_JWKS_URL",
-    "JWKS_CACHE_TTL",
     "SHUTDOWN_CLOSE_CODE",
 ];
+
+/// Spellings of the variable with the address of the issuer's keys.
+pub(super) const JWKS_URL: [&str; 2] = ["JWKS_URL", "JWT_JWKS_URL"];
 
 const fn variable<S>(
     names: &'static [&'static str],
@@ -204,8 +210,27 @@ fn drain(spec: &mut SignalingClusterSpec, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn algorithm(jwt: &mut Jwt, text: &str) -> Result<(), String> {
-    jwt.algorithm = serde_json::from_value(Value::String(text.to_owned()))
-        .map_err(|_| format!("must be HS256, HS384 or HS512, is {text:?}"))?;
+/// The resource has seconds; a part of one counts as a whole one.
+fn cache_ttl(jwt: &mut Jwt, text: &str) -> Result<(), String> {
+    let mut milliseconds = 0;
+    number(text, &mut milliseconds)?;
+    // The bounds of the field, in the unit of the variable.
+    if !(10_000..=86_400_000).contains(&milliseconds) {
+        return Err(format!(
+            "must be from 10000 to 86400000 (milliseconds), is {text}"
+        ));
+    }
+    if let Some(jwks) = &mut jwt.jwks {
+        jwks.cache_seconds = milliseconds.saturating_add(999).div_euclid(1000);
+    }
+    Ok(())
+}
+
+/// One algorithm, or several separated by commas.
+fn algorithms(jwt: &mut Jwt, text: &str) -> Result<(), String> {
+    let names: Vec<Value> = list(text).into_iter().map(Value::String).collect();
+    let algorithms = serde_json::from_value(Value::Array(names))
+        .map_err(|_| format!("must be of HS256, HS384, HS512, RS256, PS256, ES256, is {text:?}"))?;
+    jwt.algorithms = Some(algorithms);
     Ok(())
 }

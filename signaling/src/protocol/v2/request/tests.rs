@@ -169,6 +169,15 @@ fn message() -> impl Strategy<Value = ClientMessage> {
     ]
 }
 
+/// A message as its receiver gets it.
+fn heard<T: Clone>(sent: &Relayed<T>, from: MemberId) -> Relayed<T> {
+    Relayed {
+        from: Some(from.to_string()),
+        to: None,
+        ..sent.clone()
+    }
+}
+
 proptest! {
     /// The fast reader and the published types agree, and what is relayed says what was sent.
     #[test]
@@ -179,9 +188,6 @@ proptest! {
         let from = MemberId(Uuid::from_u128(from));
         let said: ServerMessage =
             serde_json::from_str(&say::relayed(from, relay.seq, &relay.text)).unwrap();
-        fn heard<T: Clone>(sent: &Relayed<T>, from: MemberId) -> Relayed<T> {
-            Relayed { from: Some(from.to_string()), to: None, ..sent.clone() }
-        }
         let expected = match &message {
             ClientMessage::Offer(sent) => ServerMessage::Offer(heard(sent, from)),
             ClientMessage::Candidate(sent) => ServerMessage::Candidate(heard(sent, from)),

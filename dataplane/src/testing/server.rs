@@ -1,16 +1,13 @@
-//! A Redis server of a test's own. Only with the feature `testing`.
-
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot have its server must fail loudly"
-)]
+//! One `redis-server` process: a server, a node of a cluster, or a Sentinel.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 /// Longest wait for a server to answer; only a hang reaches it.
 const START_DEADLINE: Duration = Duration::from_mins(1);
@@ -23,7 +20,12 @@ pub struct RedisServer {
     process: Option<Child>,
     port: u16,
     arguments: Vec<String>,
+    /// Where it runs and keeps its files, which outlive a restart.
+    folder: TempDir,
 }
+
+/// Arguments of a server that keeps nothing.
+const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
 impl RedisServer {
     /// Starts a server and waits until it answers.
@@ -33,12 +35,25 @@ impl RedisServer {
 
     /// The same with further arguments, for example `["--requirepass", "x"]`.
     pub fn start_with(arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Self::launch(|_, _| {
+            FORGETFUL
+                .iter()
+                .chain(arguments)
+                .map(|argument| (*argument).to_owned())
+                .collect()
+        })
+    }
+
+    /// Starts the program with arguments that depend on its port and its folder. The port is a free one.
+    pub(super) fn launch(arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         for _ in 0..PORT_ATTEMPTS {
+            let port = free_port();
+            let folder = TempDir::new().expect("a temporary folder can be made");
             let mut server = Self {
                 process: None,
-                port: free_port(),
-                arguments: arguments.clone(),
+                port,
+                arguments: arguments(port, folder.path()),
+                folder,
             };
             if server.try_start() {
                 return server;
@@ -70,7 +85,8 @@ impl RedisServer {
     pub fn restart_with(&mut self, arguments: &[&str]) {
         self.kill();
         if !arguments.is_empty() {
-            self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            let arguments = FORGETFUL.iter().chain(arguments);
+            self.arguments = arguments.map(|argument| (*argument).to_owned()).collect();
         }
         let deadline = Instant::now() + START_DEADLINE;
         while !self.try_start() {
@@ -114,7 +130,7 @@ impl RedisServer {
         self.try_command(line).expect("redis-server must answer")
     }
 
-    fn try_command(&self, line: &str) -> std::io::Result<String> {
+    pub(super) fn try_command(&self, line: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))?;
         stream.set_read_timeout(Some(START_DEADLINE))?;
         let password = self
@@ -122,9 +138,23 @@ impl RedisServer {
             .map(|password| format!("AUTH {password}\r\n"))
             .unwrap_or_default();
         stream.write_all(format!("{password}{line}\r\nQUIT\r\n").as_bytes())?;
+        // A Sentinel knows no QUIT before Redis 7.2.
+        if self.arguments.iter().any(|argument| argument == "--sentinel") {
+            stream.shutdown(Shutdown::Write)?;
+        }
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
+    }
+
+    /// Calls of a command so far, as `INFO commandstats` counts them.
+    pub fn calls(&self, command: &str) -> u64 {
+        let stats = self.command("INFO commandstats");
+        let prefix = format!("cmdstat_{command}:calls=");
+        stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok())
+            .unwrap_or(0)
     }
 
     fn password(&self) -> Option<&str> {
@@ -138,18 +168,9 @@ impl RedisServer {
     /// `false` if somebody else has the port.
     fn try_start(&mut self) -> bool {
         let process = Command::new("redis-server")
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--port",
-                &self.port.to_string(),
-            ])
             .args(&self.arguments)
-            .current_dir(std::env::temp_dir())
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
+            .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,0 +1,54 @@
+//! What tests start, make or pretend: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), keys of a
+//! token issuer, an API server that is away. Only with the feature `testing`.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot have its server must fail loudly"
+)]
+
+mod acl;
+mod cluster;
+mod issuer;
+mod key_set_server;
+mod kubeconfig;
+mod sentinel;
+mod server;
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub use acl::narrow_user;
+pub use cluster::RedisCluster;
+pub use issuer::IssuerKey;
+pub use key_set_server::KeySetServer;
+pub use kubeconfig::kubeconfig_of_nobody;
+pub use sentinel::{RedisSentinels, SentinelOptions};
+pub use server::{RedisServer, free_port};
+
+/// Longest wait for something that must happen; only a hang reaches it.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// A Redis that a link can be pointed at.
+pub trait TestRedis {
+    /// Address for `REDIS_URL`.
+    fn url(&self) -> String;
+}
+
+impl TestRedis for RedisServer {
+    fn url(&self) -> String {
+        Self::url(self)
+    }
+}
+
+/// Waits until `check` gives something.
+fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < end, "never: {what}");
+        sleep(Duration::from_millis(20));
+    }
+}

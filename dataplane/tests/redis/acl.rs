@@ -1,0 +1,92 @@
+//! A user that may do what Berth needs and nothing else, on each kind of Redis. What the stores need beyond that is
+//! proven by their own suites, which run as this user too.
+
+use berth_dataplane::redis::{RedisLink, Script, SubscriptionEvent, cmd};
+use berth_dataplane::testing::{
+    RedisCluster, RedisSentinels, RedisServer, SentinelOptions, TestRedis, narrow_user,
+};
+
+use crate::support::{link, message, next, set, until};
+
+/// Who is logged in.
+struct As<'a, R>(&'a R);
+
+impl<R: TestRedis> TestRedis for As<'_, R> {
+    fn url(&self) -> String {
+        self.0.url().replacen("://", "://berth:narrow@", 1)
+    }
+}
+
+async fn does_its_work(link: &RedisLink) {
+    let script = Script::new("return redis.call('HSET', KEYS[1], 'a', '1')");
+    let key = "berth:games/main:{games/main}:room:a";
+    assert_eq!(link.script::<i64>(&script, &[key], &[""; 0]).await.unwrap(), 1);
+    let channel = "berth:games/main:inbox:i1";
+    let mut inbox = link.subscribe(channel, 10);
+    assert_eq!(next(&mut inbox).await, SubscriptionEvent::Subscribed);
+    assert_eq!(link.publish(channel, b"x").await.unwrap(), 1);
+    assert_eq!(next(&mut inbox).await, message("x"));
+    drop(inbox);
+}
+
+fn nothing_was_refused(servers: &[&RedisServer]) {
+    for server in servers {
+        let log = server.command("ACL LOG");
+        assert!(log.starts_with("*0\r\n"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn one_server() {
+    let server = RedisServer::start();
+    narrow_user([&server], "games", "main");
+    let link = link(&As(&server)).await;
+    does_its_work(&link).await;
+    until("unsubscribed", || {
+        server.command("PUBSUB CHANNELS").starts_with("*0")
+    })
+    .await;
+    nothing_was_refused(&[&server]);
+
+    // What is not Berth's, or another SignalingCluster's.
+    for other in ["other", "berth:games/main2:x", "berth:games/mai"] {
+        assert!(set(&link, other, "1").await.is_err(), "{other}");
+        assert!(link.publish(other, b"x").await.is_err(), "{other}");
+    }
+    for command in ["FLUSHALL", "CONFIG", "KEYS", "EVAL"] {
+        let refused = link
+            .command::<()>(cmd(command).arg("berth:games/main:x").arg("0"))
+            .await;
+        assert!(refused.is_err(), "{command}");
+    }
+    assert!(link.healthy(), "refusals are no outage");
+}
+
+#[tokio::test]
+async fn a_cluster() {
+    let cluster = RedisCluster::start();
+    narrow_user(cluster.nodes(), "games", "main");
+    let link = link(&As(&cluster)).await;
+    does_its_work(&link).await;
+    assert_eq!(cluster.calls("spublish"), 1);
+    let servers: Vec<&RedisServer> = cluster.nodes().iter().collect();
+    nothing_was_refused(&servers);
+}
+
+#[tokio::test]
+async fn servers_behind_sentinels() {
+    let sentinels = RedisSentinels::start_with(1, &SentinelOptions::default());
+    let servers = [sentinels.server(0), sentinels.server(1)];
+    narrow_user(servers, "games", "main");
+    let link = link(&As(&sentinels)).await;
+    does_its_work(&link).await;
+    // The other one knows the user as well.
+    sentinels.fail_over();
+    let port = servers[1].port().to_string();
+    until("the other one is the master", || {
+        let master = link.health().master;
+        master.is_some_and(|master| master.ends_with(&port)) && link.healthy()
+    })
+    .await;
+    nothing_was_refused(&servers);
+}

@@ -1,0 +1,102 @@
+//! What happens to peers, as lines of the log. Rooms and members by the names that all programs share ([`field`]); the
+//! address of a client at `debug` alone.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use berth_crds::settings::RoomId;
+use berth_dataplane::occupancy::MemberId;
+use berth_dataplane::telemetry::{Throttle, field};
+use tracing::{debug, info};
+
+use crate::close::Close;
+use crate::metrics::DropReason;
+
+/// At most one line of each kind in this time: a busy server has hundreds of joins a second, and metrics count them all.
+const LOG_INTERVAL: Duration = Duration::from_millis(20);
+/// The same for what one client alone can bring about, of each reason.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest room id that any settings allow.
+const MOST_ROOM_ID: usize = 256;
+
+/// A peer has its seat.
+pub(crate) fn joined(room: &RoomId, member: MemberId) {
+    static JOINED: Throttle = Throttle::new(LOG_INTERVAL);
+    if let Some(suppressed) = JOINED.pass() {
+        info!({ field::ROOM } = %room, { field::MEMBER } = %member, suppressed, "peer joined");
+    }
+}
+
+/// A peer gave its seat back. `close`: why the server closed its connection, if it did.
+pub(crate) fn left(room: &RoomId, member: MemberId, close: Option<Close>) {
+    static LEFT: Throttle = Throttle::new(LOG_INTERVAL);
+    if let Some(suppressed) = LEFT.pass() {
+        info!(
+            { field::ROOM } = %room,
+            { field::MEMBER } = %member,
+            code = close.map(Close::code),
+            reason = close.map(Close::reason),
+            suppressed,
+            "peer left"
+        );
+    }
+}
+
+/// The connection of a peer is lost; its seat waits for it.
+pub(crate) fn away(room: &RoomId, member: MemberId) {
+    static AWAY: Throttle = Throttle::new(LOG_INTERVAL);
+    if let Some(suppressed) = AWAY.pass() {
+        info!({ field::ROOM } = %room, { field::MEMBER } = %member, suppressed, "peer lost its connection");
+    }
+}
+
+/// Somebody got no seat. `room`: as asked for, whatever it is.
+pub(crate) fn refused(close: Close, room: Option<&str>, client: IpAddr) {
+    static REFUSED: [Throttle; Close::ALL.len()] =
+        [const { Throttle::new(REFUSAL_INTERVAL) }; Close::ALL.len()];
+    // Nobody writes into the log what he likes.
+    let room = room.and_then(|room| RoomId::parse(room, MOST_ROOM_ID).ok());
+    let room = room.as_ref().map(tracing::field::display);
+    let reason = close.refusal().unwrap_or_default();
+    debug!({ field::ROOM } = room, { field::CLIENT_IP } = %client, reason, "refused a peer");
+    let throttle = Close::ALL
+        .iter()
+        .position(|other| *other == close)
+        .and_then(|index| REFUSED.get(index));
+    if let Some(suppressed) = throttle.and_then(Throttle::pass) {
+        info!(
+            { field::ROOM } = room,
+            code = close.code(),
+            reason,
+            suppressed,
+            "peer refused"
+        );
+    }
+}
+
+/// A client connects more often than it may; its next attempt may come after `wait`.
+pub(crate) fn over_connection_limit(client: IpAddr, wait: Duration) {
+    debug!({ field::CLIENT_IP } = %client, ?wait, "too many connections of one client");
+}
+
+/// A message was dropped because of a limit; the next one may come after `wait`.
+pub(crate) fn over_limit(reason: DropReason, room: &RoomId, member: MemberId, wait: Duration) {
+    static CLIENT: Throttle = Throttle::new(REFUSAL_INTERVAL);
+    static IP: Throttle = Throttle::new(REFUSAL_INTERVAL);
+    static ROOM: Throttle = Throttle::new(REFUSAL_INTERVAL);
+    let throttle = match reason {
+        DropReason::ClientRate => &CLIENT,
+        DropReason::IpRate => &IP,
+        _ => &ROOM,
+    };
+    if let Some(suppressed) = throttle.pass() {
+        info!(
+            { field::ROOM } = %room,
+            { field::MEMBER } = %member,
+            reason = reason.name(),
+            ?wait,
+            suppressed,
+            "messages are dropped: over a rate limit"
+        );
+    }
+}
