@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use berth_bench::process::Cores;
-use berth_bench::report::Table;
+use berth_bench::report::{Row, Table};
 use berth_bench::signaling::{Figure, Plan, Programs, run};
 
 fn tables(figures: &[Figure]) -> Vec<Table> {
@@ -33,7 +33,7 @@ fn tables(figures: &[Figure]) -> Vec<Table> {
 
 /// The only sample of each row in a column.
 fn column(table: &Table, name: &str) -> Vec<f64> {
-    let value = |row: &berth_bench::report::Row| table.cell(&row.label, name).unwrap().median();
+    let value = |row: &Row| table.cell(&row.label, name).unwrap().median();
     table.rows.iter().map(value).collect()
 }
 

@@ -81,6 +81,14 @@ impl Servers {
         Ok(Self::new(vec![instance], None))
     }
 
+    /// So many bare relays that know nothing of each other.
+    pub(crate) fn bare(count: usize, programs: &Programs, cores: &Cores) -> anyhow::Result<Self> {
+        let started: anyhow::Result<Vec<Instance>> = (0..count)
+            .map(|_| start(|| start_bare(programs, cores)))
+            .collect();
+        Ok(Self::new(started?, None))
+    }
+
     /// So many instances of Berth on a Redis of their own.
     pub(crate) fn cluster(instances: usize, programs: &Programs, cores: &Cores) -> anyhow::Result<Self> {
         let redis = Redis::start(cores.load)?;

@@ -17,8 +17,18 @@ pub(in crate::signaling) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Tab
     Ok(vec![paced(bench)?, saturated(bench)?])
 }
 
+/// A run of each round, for each number of instances.
+struct Fixed {
+    /// Members of a room on different instances.
+    remote: Vec<Vec<Counted<Paced>>>,
+    /// As many bare relays.
+    control: Vec<Vec<Paced>>,
+    /// Two instances, both members of a room on the same one.
+    local: Vec<Counted<Paced>>,
+}
+
 /// The same rate over ever more instances.
-fn paced(bench: &Bench<'_>) -> anyhow::Result<Table> {
+fn fixed(bench: &Bench<'_>) -> anyhow::Result<Fixed> {
     let plan = bench.plan;
     let load = FixedRate {
         kind: CANDIDATE,
@@ -26,69 +36,96 @@ fn paced(bench: &Bench<'_>) -> anyhow::Result<Table> {
         warm_up: plan.warm_up,
         duration: plan.duration,
     };
-    let mut runs: Vec<Vec<Counted<Paced>>> = plan.instances.iter().map(|_| Vec::new()).collect();
-    let mut local = Vec::new();
+    let run = |fleet: &mut Fleet, servers: &Servers| load.run(fleet, || servers.meter());
+    let mut fixed = Fixed {
+        remote: plan.instances.iter().map(|_| Vec::new()).collect(),
+        control: plan.instances.iter().map(|_| Vec::new()).collect(),
+        local: Vec::new(),
+    };
     for round in 0..plan.rounds {
         progress("remote relay at a fixed rate", round, plan.rounds);
-        for (instances, runs) in plan.instances.iter().zip(&mut runs) {
-            let stage = bench.cluster(*instances)?;
-            runs.push(counted(stage, |fleet, servers| {
-                load.run(fleet, || servers.meter())
-            })?);
+        for (index, instances) in plan.instances.iter().enumerate() {
+            fixed.remote[index].push(counted(bench.cluster(*instances)?, run)?);
+            let servers = Servers::bare(*instances, bench.programs, bench.cores)?;
+            let mut fleet = bench.open(&servers.together())?;
+            fixed.control[index].push(run(&mut fleet, &servers)?);
         }
         let servers = Servers::cluster(2, bench.programs, bench.cores)?;
         let fleet = bench.open(&servers.together())?;
         servers.settle()?;
-        let stage = Stage { servers, fleet };
-        local.push(counted(stage, |fleet, servers| {
-            load.run(fleet, || servers.meter())
-        })?);
+        fixed.local.push(counted(Stage { servers, fleet }, run)?);
     }
-    let mut table = Table::new(
-        format!(
-            "Remote relay over Redis, {:.0} msgs/s over all instances",
-            plan.remote_rate
-        ),
-        &[
-            &[
-                "CPU µs / msg",
-                "by that of the first row",
-                "Redis CPU µs / msg",
-                "PUBLISH / msg",
-                "other commands",
-                "msgs",
-            ],
-            &LATENCY[..],
-            &["not arrived"],
-        ]
-        .concat(),
+    Ok(fixed)
+}
+
+fn paced(bench: &Bench<'_>) -> anyhow::Result<Table> {
+    let Fixed {
+        remote,
+        control,
+        local,
+    } = fixed(bench)?;
+    let mut columns = vec!["CPU µs / msg", "rise", "rise by the control's"];
+    columns.extend(["Redis CPU µs / msg", "PUBLISH / msg", "other commands", "msgs"]);
+    columns.extend(LATENCY);
+    columns.push("not arrived");
+    let rate = bench.plan.remote_rate;
+    let title = format!("Remote relay over Redis, {rate:.0} msgs/s over all instances");
+    let mut table = Table::new(title, &columns);
+
+    let of_remote = |runs: &Vec<Counted<Paced>>| Samples::of(runs, |counted| counted.run.server_micros());
+    let of_control = |runs: &Vec<Paced>| Samples::of(runs, Paced::server_micros);
+    let rise = rises(&remote.iter().map(of_remote).collect::<Vec<_>>());
+    let control_rise = rises(&control.iter().map(of_control).collect::<Vec<_>>());
+    for (index, instances) in bench.plan.instances.iter().enumerate() {
+        let rise = [rise[index].clone(), rise[index].by(&control_rise[index])];
+        table.row(format!("{instances} instances"), commanded(&remote[index], rise));
+    }
+    table.row(
+        "2 instances, each room on one",
+        commanded(&local, Default::default()),
     );
-    let cpu = |runs: &[Counted<Paced>]| Samples::of(runs, |counted| counted.run.server_micros());
-    let first = runs.first().map(|runs| cpu(runs)).unwrap_or_default();
-    let rows = plan.instances.iter().map(|count| format!("{count} instances"));
-    for (label, runs) in rows
-        .zip(&runs)
-        .chain([("2 instances, each room on one".to_owned(), &local)])
-    {
-        let mut cells = vec![
-            cpu(runs),
-            cpu(runs).by(&first),
-            Samples::of(runs, |counted| counted.run.redis_micros()),
-            Samples::of(runs, |counted| publish_per(counted, counted.run.sent)),
-            Samples::of(runs, |counted| counted.commands.beside("publish") as f64),
-            Samples::of(runs, |counted| counted.run.sent as f64),
-        ];
-        let paced: Vec<Paced> = runs.iter().map(|counted| counted.run.clone()).collect();
-        cells.extend(latency(&paced));
-        cells.push(Samples::of(&paced, |run| (run.sent - run.arrived) as f64));
-        table.row(label, cells);
+    for (index, instances) in bench.plan.instances.iter().enumerate() {
+        let mut cells = vec![of_control(&control[index]), control_rise[index].clone()];
+        cells.resize(6, Samples::default());
+        cells.extend(told(&control[index]));
+        table.row(format!("control: {instances} bare relays"), cells);
     }
     table.notes.push(
-        "CPU: of all instances together, without Redis. PUBLISH and other commands: by Redis' own statistics, from the first message \
-         to the last one, warm-up included; the other commands are renewals of leases."
+        "CPU: of all instances together, without Redis. Rise: by the row of the fewest instances. Control: as many bare relays \
+         under the same load, without Redis and without a word between them. Their rise is what it costs that more processes share \
+         a core; what is left of Berth's is its own. PUBLISH and other commands: by Redis' own statistics, from the first message to \
+         the last one, warm-up included; the other commands, those inside scripts included, are renewals of leases."
             .to_owned(),
     );
     Ok(table)
+}
+
+/// Each by the first of them.
+fn rises(all: &[Samples]) -> Vec<Samples> {
+    let first = all.first().cloned().unwrap_or_default();
+    all.iter().map(|samples| samples.by(&first)).collect()
+}
+
+/// Cost, commands, messages and latency.
+fn commanded(runs: &[Counted<Paced>], rise: [Samples; 2]) -> Vec<Samples> {
+    let mut cells = vec![Samples::of(runs, |counted| counted.run.server_micros())];
+    cells.extend(rise);
+    cells.extend([
+        Samples::of(runs, |counted| counted.run.redis_micros()),
+        Samples::of(runs, |counted| publish_per(counted, counted.run.sent)),
+        Samples::of(runs, |counted| counted.commands.beside("publish") as f64),
+    ]);
+    let paced: Vec<Paced> = runs.iter().map(|counted| counted.run.clone()).collect();
+    cells.extend(told(&paced));
+    cells
+}
+
+/// Messages, latency, and what is missing.
+fn told(runs: &[Paced]) -> Vec<Samples> {
+    let mut cells = vec![Samples::of(runs, |run| run.sent as f64)];
+    cells.extend(latency(runs));
+    cells.push(Samples::of(runs, |run| (run.sent - run.arrived) as f64));
+    cells
 }
 
 /// As much as the instances can do on their core.

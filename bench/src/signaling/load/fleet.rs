@@ -8,7 +8,9 @@ use anyhow::{Context as _, bail};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::time::Timespec;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use super::script::{Kind, script};
 use super::socket::{Heard, Socket};
@@ -17,6 +19,8 @@ use super::socket::{Heard, Socket};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Read at a time.
 const READ_BYTES: usize = 128 * 1024;
+/// From here on a wait may be a millisecond too long.
+const COARSE: Duration = Duration::from_millis(5);
 /// Sockets that are looked at before the caller gets its turn.
 const EVENTS: usize = 256;
 /// Handshakes under way at once: fewer than the backlog of a listener has room for.
@@ -27,6 +31,7 @@ const SOURCES: usize = 200;
 /// Many client sockets.
 pub(crate) struct Fleet {
     epoll: OwnedFd,
+    timer: OwnedFd,
     sockets: Vec<Option<Socket>>,
     /// Places without a socket.
     free: Vec<usize>,
@@ -51,8 +56,21 @@ impl<F: Fn(usize, usize) -> SocketAddr> Addresses for F {
 impl Fleet {
     /// No socket yet.
     pub(crate) fn new() -> anyhow::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        // Edge-triggered: each alarm is an event, and need not be read. No socket has this number.
+        epoll::add(
+            &epoll,
+            &timer,
+            EventData::new_u64(u64::MAX),
+            EventFlags::IN | EventFlags::ET,
+        )?;
         Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            epoll,
+            timer,
             sockets: Vec::new(),
             free: Vec::new(),
             connected: 0,
@@ -73,7 +91,7 @@ impl Fleet {
                 fleet.connect(addresses.address(room, begun % 2), &format!("r{room}"))?;
                 begun += 1;
             }
-            fleet.turn(Some(Duration::from_millis(100)), |_, _, heard| {
+            fleet.turn(Duration::from_millis(100), |_, _, heard| {
                 opened += usize::from(heard.opened);
                 Ok(())
             })?;
@@ -138,12 +156,16 @@ impl Fleet {
     /// Waits at most `timeout`, and reads what has come. `heard` may use the socket that it is called for.
     pub(crate) fn turn(
         &mut self,
-        timeout: Option<Duration>,
+        timeout: Duration,
         mut heard: impl FnMut(usize, &mut Socket, Heard) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let timeout = timeout.map(Timespec::try_from).transpose()?;
+        let fine = !timeout.is_zero() && timeout < COARSE;
+        if fine {
+            self.alarm(timeout)?;
+        }
+        let timeout = Timespec::try_from(if fine { COARSE } else { timeout })?;
         self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error).context("cannot wait for sockets"),
         }
@@ -162,6 +184,16 @@ impl Fleet {
                 heard(index, socket, what)?;
             }
         }
+        Ok(())
+    }
+
+    /// Ends the next wait after so long. The queue's own timeout counts milliseconds.
+    fn alarm(&self, after: Duration) -> anyhow::Result<()> {
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec::try_from(after)?,
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
 
@@ -189,7 +221,7 @@ impl Fleet {
             let mut missing = 2 * these.len();
             let end = Instant::now() + DEADLINE;
             while missing > 0 {
-                self.turn(Some(Duration::from_millis(100)), |index, socket, heard| {
+                self.turn(Duration::from_millis(100), |index, socket, heard| {
                     missing = missing.saturating_sub(heard.messages);
                     if heard.messages > 0 && index % 2 == 1 {
                         socket.say(heard.messages, &mut scratch)?;

@@ -162,17 +162,16 @@ impl<A: Addresses> Run<'_, A> {
 
     fn turn(&mut self) -> anyhow::Result<()> {
         let mut news = Vec::new();
-        self.fleet
-            .turn(Some(Duration::from_millis(10)), |socket, _, heard| {
-                news.push(News {
-                    socket,
-                    opened: heard.opened,
-                    messages: heard.messages,
-                    ended: heard.ended,
-                    at: heard.at,
-                });
-                Ok(())
-            })?;
+        self.fleet.turn(Duration::from_millis(10), |socket, _, heard| {
+            news.push(News {
+                socket,
+                opened: heard.opened,
+                messages: heard.messages,
+                ended: heard.ended,
+                at: heard.at,
+            });
+            Ok(())
+        })?;
         news.into_iter().try_for_each(|news| self.follow(&news))
     }
 

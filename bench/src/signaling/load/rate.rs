@@ -12,7 +12,7 @@ use super::script::Kind;
 use crate::process::{Cost, Meter};
 
 /// The load does not sleep through the last bit before a message is due: a sleep ends late.
-const SPIN: Duration = Duration::from_micros(100);
+const SPIN: Duration = Duration::from_micros(30);
 /// Messages that are sent before what came is read.
 const BURST: usize = 32;
 /// A server that is so far behind does not keep up.
@@ -180,7 +180,7 @@ impl Run {
     }
 
     fn read(&mut self, fleet: &mut Fleet, timeout: Duration) -> anyhow::Result<()> {
-        fleet.turn(Some(timeout), |index, _, heard| {
+        fleet.turn(timeout, |index, _, heard| {
             for _ in 0..heard.messages {
                 let Some(due) = self.under_way[index].pop_front() else {
                     bail!("a message that nobody sent");

@@ -88,7 +88,7 @@ impl Tally {
         let mut scratch = Vec::new();
         let end = Instant::now() + duration;
         while Instant::now() < end {
-            fleet.turn(Some(Duration::from_millis(10)), |_, socket, heard| {
+            fleet.turn(Duration::from_millis(10), |_, socket, heard| {
                 if heard.messages > 0 {
                     self.arrived += heard.messages as u64;
                     self.sent += heard.messages as u64;
@@ -104,7 +104,7 @@ impl Tally {
     fn land(&mut self, fleet: &mut Fleet) -> anyhow::Result<()> {
         let end = Instant::now() + DEADLINE;
         while self.arrived < self.sent {
-            fleet.turn(Some(Duration::from_millis(100)), |_, _, heard| {
+            fleet.turn(Duration::from_millis(100), |_, _, heard| {
                 self.arrived += heard.messages as u64;
                 Ok(())
             })?;
