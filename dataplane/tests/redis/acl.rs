@@ -1,6 +1,9 @@
 //! A user that may do what Berth needs and nothing else, on each kind of Redis. What the stores need beyond that is
 //! proven by their own suites, which run as this user too.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use berth_dataplane::redis::{RedisLink, Script, SubscriptionEvent, cmd};
 use berth_dataplane::testing::{
     RedisCluster, RedisSentinels, RedisServer, SentinelOptions, TestRedis, narrow_sentinel_user, narrow_user,
@@ -100,4 +103,42 @@ async fn servers_behind_sentinels() {
     until("the news of switches are subscribed", news).await;
     nothing_was_refused(&servers);
     nothing_was_refused(&sentinels.sentinels().iter().collect::<Vec<_>>());
+}
+
+/// The commands that scripts of the whole workspace call.
+fn commands_of_scripts(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            commands_of_scripts(&path, found);
+        } else if name.ends_with(".lua") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for call in text.split("redis.call('").skip(1) {
+                let (command, _) = call.split_once('\'').unwrap();
+                found.insert(command.to_lowercase());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rules_name_every_command_of_every_script() {
+    let server = RedisServer::start();
+    narrow_user([&server], "games", "main");
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut commands = BTreeSet::new();
+    commands_of_scripts(workspace, &mut commands);
+    assert!(
+        commands.contains("zadd") && commands.contains("time"),
+        "{commands:?}"
+    );
+    let rules = server.command("ACL GETUSER berth");
+    for command in commands {
+        let rule = format!("+{command}");
+        assert!(
+            rules.split_whitespace().any(|word| word == rule),
+            "{rule} is missing"
+        );
+    }
 }

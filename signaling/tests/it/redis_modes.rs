@@ -6,7 +6,7 @@ use berth_dataplane::testing::{RedisCluster, RedisSentinels, TestRedis, narrow_u
 use berth_signaling::Timing;
 use serde_json::Value;
 
-use crate::support::{Client, Node, NodeOptions, RedisServer, candidate, get, offer};
+use crate::support::{Client, Node, NodeOptions, RedisServer, candidate, eventually_true, get, offer};
 
 /// Messages of each peer in a conversation.
 const LENGTH: usize = 50;
@@ -16,6 +16,7 @@ const LEASE: Duration = Duration::from_secs(9);
 async fn node(redis: &impl TestRedis, id: &'static str, lease: Duration) -> Node {
     let timing = Timing {
         lease,
+        limit_sync: lease,
         ..NodeOptions::default().timing
     };
     Node::start(NodeOptions {
@@ -56,7 +57,7 @@ async fn inbox(node: &Node) -> String {
 #[tokio::test]
 async fn a_remote_message_is_one_command_in_the_whole_cluster() {
     let cluster = RedisCluster::start();
-    // Their leases need no renewal during the test.
+    // Neither their leases nor their limits need Redis during the test.
     let (one, two) = (
         node(&cluster, "i1", Duration::from_hours(1)).await,
         node(&cluster, "i2", Duration::from_hours(1)).await,
@@ -159,6 +160,13 @@ async fn a_user_with_no_further_rights_is_enough() {
     let (one, mut two) = (Node::start(options("i1")).await, Node::start(options("i2")).await);
     let (mut host, mut player) = (Client::join(&one, "r1").await, Client::join(&two, "r1").await);
     talk(&mut host, &mut player, "word").await;
+    for node in [&one, &two] {
+        eventually_true("limits were told", || {
+            node.metric("signaling_limit_syncs_total{result=\"done\"}") > 0.5
+        })
+        .await;
+        assert!(node.metric("signaling_limit_syncs_total{result=\"failed\"}") < 0.5);
+    }
     player.leave().await;
     drop(host);
     two.drain().await;
