@@ -112,7 +112,7 @@ fn commands_of_scripts(folder: &Path, found: &mut BTreeSet<String>) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && !name.starts_with('.') && name != "target" {
             commands_of_scripts(&path, found);
-        } else if name.ends_with(".lua") {
+        } else if path.extension().is_some_and(|extension| extension == "lua") {
             let text = std::fs::read_to_string(&path).unwrap();
             for call in text.split("redis.call('").skip(1) {
                 let (command, _) = call.split_once('\'').unwrap();

@@ -223,8 +223,8 @@ impl Room {
         if !self.remotes.iter().any(sits_there) {
             return effects;
         }
-        let asker = self.local_mut(to).filter(|local| local.taken == asked);
-        let Some(v2) = asker.and_then(|local| local.v2.as_mut()) else {
+        let resumes = self.local_mut(to).filter(|local| local.taken == asked);
+        let Some(v2) = resumes.and_then(|local| local.v2.as_mut()) else {
             return effects;
         };
         v2.awaits.retain(|sender| *sender != from);
