@@ -32,6 +32,8 @@ mod conn;
 mod core;
 mod drain;
 pub mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod grace;
 mod http;
 mod inbox;

@@ -17,13 +17,12 @@ impl Room {
         }
         self.note(seat.member);
         self.note_met(members, None);
-        match self.remote(seat.member) {
-            Some(remote) => remote.join = seat.join,
-            None => {
-                self.note_unmet(seat.join, members);
-                self.add_remote(seat, &mut effects);
-                self.note_came_later(seat, members, None);
-            }
+        if let Some(remote) = self.remote(seat.member) {
+            remote.join = seat.join;
+        } else {
+            self.note_unmet(seat.join, members);
+            self.add_remote(seat, &mut effects);
+            self.note_came_later(seat, members, None);
         }
         self.route(&seat.instance).revive(&mut effects);
         self.flush_early(&mut effects);

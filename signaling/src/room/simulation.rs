@@ -88,6 +88,10 @@ enum Outcome {
     Unreached(usize, Instance, Sent, bool),
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one thing that can be wrong"
+)]
 struct Server {
     token: Instance,
     alive: bool,

@@ -20,4 +20,5 @@ mod protocol_order;
 mod reference_defects;
 mod refusals;
 mod relay;
+mod soak;
 mod support;

@@ -143,10 +143,10 @@ impl Peer {
                     self.state.lock().seated = true;
                 }
                 Some(Ok(Message::Text(text))) => self.hear(&text, life, &mut last),
-                Some(Ok(Message::Close(_))) | Some(Err(_)) | None if self.shared.is_dead(instance) => {
+                Some(Ok(Message::Close(_)) | Err(_)) | None if self.shared.is_dead(instance) => {
                     return End::Died;
                 }
-                Some(Ok(Message::Close(_))) | Some(Err(_)) | None if !seated => return End::Refused,
+                Some(Ok(Message::Close(_)) | Err(_)) | None if !seated => return End::Refused,
                 Some(Ok(Message::Close(frame))) => {
                     self.violation(&format!("was closed: {frame:?}"));
                     return End::Refused;

@@ -5,10 +5,18 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
-/// `None`: no JSON. `Some(None)`: no signaling message. Else what is relayed.
-fn plain(message: &[u8]) -> Option<Option<Value>> {
-    let value: Value = serde_json::from_slice(message).ok()?;
-    Some(relay(&value))
+#[derive(Debug, PartialEq)]
+enum Judged {
+    NotJson,
+    NoMessage,
+    Relayed(Value),
+}
+
+fn plain(message: &[u8]) -> Judged {
+    match serde_json::from_slice(message) {
+        Ok(value) => relay(&value).map_or(Judged::NoMessage, Judged::Relayed),
+        Err(_) => Judged::NotJson,
+    }
 }
 
 fn relay(value: &Value) -> Option<Value> {
@@ -41,13 +49,13 @@ fn relay(value: &Value) -> Option<Value> {
     Some(out)
 }
 
-fn judged(message: &[u8]) -> Option<Option<Value>> {
+fn judged(message: &[u8]) -> Judged {
     match judge(message) {
-        Verdict::NotJson => None,
-        Verdict::SchemaError => Some(None),
-        Verdict::Relay(text) => Some(Some(
-            serde_json::from_str(&text).expect("what is relayed is JSON"),
-        )),
+        Verdict::NotJson => Judged::NotJson,
+        Verdict::SchemaError => Judged::NoMessage,
+        Verdict::Relay(text) => {
+            Judged::Relayed(serde_json::from_str(&text).expect("what is relayed is JSON"))
+        }
     }
 }
 
