@@ -36,6 +36,8 @@ mod deadlines;
 mod drain;
 pub mod envelope;
 mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod inbox;
 mod lane;

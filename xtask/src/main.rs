@@ -33,8 +33,9 @@ struct Arguments {
 enum Command {
     /// Pass all tests.
     Test(test::Arguments),
-    /// Run what is too long for `test`: tests marked as ignored, and the audit of dependencies.
-    Soak,
+    /// Run what is too long for `test`: rooms that come and go for minutes, tests marked as ignored, and the audit of
+    /// dependencies.
+    Soak(soak::Arguments),
     /// Write the files that are generated from the types, or check them.
     Generate(generate::Arguments),
     /// Build the container image from `Dockerfile`.
@@ -51,7 +52,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
-        Command::Soak => soak::run(),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),

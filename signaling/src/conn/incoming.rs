@@ -204,5 +204,32 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
 }
 
+/// Everything that is heard in these chunks, to the close, the end or the first error, as text.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn hear<'a>(max: usize, chunks: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+    let (mut incoming, mut heard) = (Incoming::new(max), Vec::new());
+    for chunk in chunks {
+        incoming.push(chunk);
+        loop {
+            match incoming.next() {
+                Ok(Some(received)) => {
+                    heard.push(format!("{received:?}"));
+                    if matches!(received, Received::Close(_)) {
+                        return heard;
+                    }
+                }
+                Ok(None) => break,
+                Err(close) => {
+                    heard.push(format!("{close:?}"));
+                    return heard;
+                }
+            }
+        }
+        let held = incoming.bytes.len();
+        assert!(held <= max + 14 + chunk.len(), "{held} bytes are held");
+    }
+    heard
+}
+
 #[cfg(test)]
 mod tests;

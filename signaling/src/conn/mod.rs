@@ -42,6 +42,8 @@ use io::OwnerIo;
 use outgoing::{Outgoing, Sent};
 
 pub(crate) use connections::Connections;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use incoming::hear;
 
 /// Read at a time.
 const READ_BYTES: usize = 16 * 1024;

@@ -14,11 +14,11 @@ mod storm;
 use std::time::Duration;
 
 use crate::support::Network;
-use field::Field;
-use storm::Fault;
+pub(crate) use field::Field;
+pub(crate) use storm::Fault;
 
 /// Longer than anything below lasts, on any machine: seats end with their instances alone.
-const LEASE: Duration = Duration::from_secs(12);
+pub(crate) const LEASE: Duration = Duration::from_secs(12);
 const SHORT: Duration = Duration::from_millis(700);
 
 /// The rooms of a field get through this, once and again.

@@ -29,4 +29,5 @@ mod relay;
 mod resume;
 mod settings;
 mod slow;
+mod soak;
 mod support;

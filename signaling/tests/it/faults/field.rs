@@ -1,5 +1,6 @@
 //! Instances, rooms and the network between them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use tokio::task::JoinHandle;
 use super::peer::{Peer, Shared, intrude};
 use super::storm::Fault;
 use crate::support::{
-    DEBUG_COMMANDS, Network, Node, NodeOptions, Proxy, RedisServer, eventually, get, hang, pause,
+    Client, DEBUG_COMMANDS, Network, Node, NodeOptions, PEER_DISCONNECTED, Proxy, RedisServer, candidate,
+    eventually, get, hang, offer, pause,
 };
 
 /// Longest wait for everybody to hear everybody again; only a failure reaches it.
@@ -69,10 +71,11 @@ impl Field {
     }
 
     async fn add(&mut self) {
-        const IDS: [&str; 8] = ["i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8"];
+        // A few bytes for each instance that ever lived.
+        let id: &'static str = Box::leak(format!("i{}", self.nodes.len() + 1).into_boxed_str());
         let network = Proxy::to(&self.redis).await;
         let node = Node::start(NodeOptions {
-            id: IDS[self.nodes.len()],
+            id,
             redis: Some(network.url()),
             timing: Timing {
                 lease: self.lease,
@@ -181,6 +184,26 @@ impl Field {
         futures::future::join_all(attempts).await;
     }
 
+    /// Rooms that come and go: two members on any two instances, ten messages each way, and some say goodbye.
+    pub(crate) async fn churn(&self, turn: usize, rooms: usize) {
+        let addresses: Vec<_> = self.living().map(|node| node.address).collect();
+        let sessions = (0..rooms).map(|number| {
+            let (one, two) = (
+                addresses[number % addresses.len()],
+                addresses[(number / 2) % addresses.len()],
+            );
+            tokio::spawn(session(
+                one,
+                two,
+                format!("churn-{turn}-{number}"),
+                number % 2 == 0,
+            ))
+        });
+        for session in sessions.collect::<Vec<_>>() {
+            session.await.expect("a session");
+        }
+    }
+
     /// Waits until everybody has heard what the other one in its room says now.
     pub(crate) async fn all_talk(&self) {
         let round = self.shared.round.fetch_add(1, Ordering::Relaxed) + 1;
@@ -280,6 +303,23 @@ impl Field {
 
 /// Names in Redis begin so.
 pub(crate) const PREFIX: &str = "berth:default/default:{default/default}:";
+
+/// One session from its join to its end.
+async fn session(one: SocketAddr, two: SocketAddr, room: String, says_goodbye: bool) {
+    let mut host = eventually("a seat", || Client::try_join(one, &room)).await;
+    let mut player = eventually("a seat", || Client::try_join(two, &room)).await;
+    for number in 0..10 {
+        player.send(offer(&number.to_string())).await;
+        assert_eq!(host.hear().await, offer(&number.to_string()));
+        host.send(candidate(&number.to_string())).await;
+        assert_eq!(player.hear().await, candidate(&number.to_string()));
+    }
+    if says_goodbye {
+        player.leave().await;
+        assert_eq!(host.hear().await, PEER_DISCONNECTED);
+        host.leave().await;
+    }
+}
 
 /// Who in a room has not heard the other one in this round.
 fn silent(room: &[Arc<Peer>; CAPACITY], round: u64) -> Option<String> {
