@@ -43,7 +43,7 @@ pub fn message(bytes: &[u8]) {
 pub fn notice(bytes: &[u8]) {
     if let Ok(read) = envelope::decode(Bytes::copy_from_slice(bytes)) {
         assert_eq!(
-            envelope::encode(&read.room, read.published_at, &read.notice),
+            envelope::encode(&read.room, (read.published_at, read.publisher), &read.notice),
             bytes
         );
     }

@@ -27,10 +27,18 @@ pub(super) struct Running {
 impl Running {
     /// Starts the commands; the first that fails ends them. What they print on either output is shown.
     pub(super) fn start(commands: &str, environment: &[(&str, OsString)]) -> Result<Self> {
-        let mut bash = Command::new("bash");
-        bash.args(["-euo", "pipefail", "-c", &format!("exec 2>&1\n{commands}")])
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(workspace::root());
+        // A shell cannot trap what was ignored when it was started, as it is for jobs in the background.
+        let mut bash = Command::new("env");
+        bash.args([
+            "--default-signal=INT",
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            &format!("exec 2>&1\n{commands}"),
+        ])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(workspace::root());
         let mut shell = bash.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = shell.stdout.take().context("no output")?;
         let (sender, output) = mpsc::sync_channel(LINES);

@@ -153,31 +153,26 @@ async fn secrets_of_a_cluster_are_looked_at_too() {
         }),
     )
     .await;
-    reason(&bed, "SignalingCluster", "main", "SecretNotFound", "").await;
-    bed.secret("jwt", json!({"current": "x"})).await;
-    reason(
-        &bed,
-        "SignalingCluster",
-        "main",
-        "RedisUrlInvalid",
-        "Secret redis key url",
+    let told = async |why, message| reason(&bed, "SignalingCluster", "main", why, message).await;
+    told(
+        "TurnConfigNotFound",
+        "TurnConfig turn does not exist; Secret jwt does not exist; Secret redis key url is not",
     )
     .await;
-    bed.secret("redis", json!({"url": "redis://redis.example"})).await;
-    reason(&bed, "SignalingCluster", "main", "TurnConfigNotFound", "").await;
     turn_config(&bed).await;
     // Signaling hands out ICE servers, so its pods mount the Secrets of the TurnConfig.
-    reason(
-        &bed,
-        "SignalingCluster",
-        "main",
+    told(
         "SecretNotFound",
-        "Secret coturn does not exist",
+        "Secret coturn does not exist; Secret jwt does not exist; Secret redis key url is not",
     )
     .await;
+    bed.secret("coturn", json!({"secret": "x"})).await;
+    told("SecretNotFound", "Secret jwt does not exist").await;
+    bed.secret("jwt", json!({"current": "x"})).await;
+    told("RedisUrlInvalid", "Secret redis key url").await;
     let deployments = bed.api("apps/v1", "Deployment");
     assert!(deployments.get_opt("main-signaling").await.unwrap().is_none());
-    bed.secret("coturn", json!({"secret": "x"})).await;
+    bed.secret("redis", json!({"url": "redis://redis.example"})).await;
     bed.wait_condition("SignalingCluster", "main", "Ready", "True")
         .await;
 }
