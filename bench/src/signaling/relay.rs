@@ -3,7 +3,7 @@
 //! Rooms are in memory; every text or binary message goes to the other members of the room `?roomId=`. There is no validation, no
 //! limit, no metric, no heartbeat and no Redis. One task per socket reads messages and writes them straight into the sockets of the
 //! others, with one flush for all messages that have come together. Two other designs were measured too, an inbox that the task of a
-//! socket reads beside its socket, and the usual second task for writing: both are slower (`docs/benchmarks.md`).
+//! socket reads beside its socket, and the usual second task for writing: both are slower.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
