@@ -8,7 +8,7 @@ use axum::Router;
 use berth_dataplane::http::{BindError, Health, Listener, ListenerOptions};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::MemoryRooms;
-use berth_dataplane::redis::{BreakerSettings, RedisLink};
+use berth_dataplane::redis::RedisLink;
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::shutdown::{Phase, Shutdown};
@@ -168,11 +168,7 @@ async fn look_after(matchmaker: &Matchmaker, link: Option<&RedisLink>, shutdown:
             () = shutdown.reached(Phase::Draining) => return,
         }
         if let Some(link) = link {
-            let breaker = matchmaker.settings().cluster.circuit_breaker;
-            link.set_breaker(BreakerSettings {
-                error_threshold: breaker.error_threshold,
-                open_for: breaker.open,
-            });
+            link.set_breaker(matchmaker.settings().cluster.circuit_breaker.into());
         }
         // A failure was logged where it happened.
         let Ok(counts) = matchmaker.counts().await else {

@@ -9,7 +9,7 @@ use berth_crds::settings::SignalingSettings;
 use berth_dataplane::http::{BindError, Health, Listener, ListenerOptions};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{Instance, LEASE, MemoryRooms, Seats, SharedRooms, Timing as SeatTiming};
-use berth_dataplane::redis::{BreakerSettings, RedisLink};
+use berth_dataplane::redis::RedisLink;
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::{Phase, Shutdown};
@@ -275,12 +275,8 @@ async fn follow_settings(core: Arc<Core>) {
     let mut changes = core.settings.watch();
     loop {
         let view = Arc::clone(&changes.borrow_and_update());
-        let breaker = view.cluster.circuit_breaker;
         if let Some(link) = &core.link {
-            link.set_breaker(BreakerSettings {
-                error_threshold: breaker.error_threshold,
-                open_for: breaker.open,
-            });
+            link.set_breaker(view.cluster.circuit_breaker.into());
         }
         if let Seats::Shared(rooms) = &core.seats {
             rooms.set_timing(seat_timing(&view.cluster, core.lease.length()));

@@ -1,7 +1,7 @@
 //! A Redis Cluster on loopback.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{RedisServer, TestRedis, eventually, free_port};
 
@@ -234,6 +234,21 @@ impl RedisCluster {
     /// Calls of a command so far, on all nodes.
     pub fn calls(&self, command: &str) -> u64 {
         self.nodes.iter().map(|node| node.calls(command)).sum()
+    }
+
+    /// Calls of all commands so far but those with which a link and a cluster see that all is well, and of tests that ask.
+    pub fn foreground_calls(&self) -> u64 {
+        let background = [
+            "ping",
+            "info",
+            "quit",
+            "hello",
+            "client|setinfo",
+            "cluster|slots",
+            "cluster|keyslot",
+        ];
+        let nodes = self.nodes.iter().map(|node| node.calls_but(&background));
+        nodes.flat_map(BTreeMap::into_values).sum()
     }
 
     fn id(&self, index: usize) -> String {

@@ -1,5 +1,6 @@
 //! One `redis-server` process: a server, a node of a cluster, or a Sentinel.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -147,14 +148,25 @@ impl RedisServer {
         Ok(answer)
     }
 
-    /// Calls of a command so far, as `INFO commandstats` counts them.
+    /// Calls of a command so far.
     pub fn calls(&self, command: &str) -> u64 {
+        self.calls_but(&[]).get(command).copied().unwrap_or(0)
+    }
+
+    /// Calls of each command so far, as `INFO commandstats` counts them, without those of `background`.
+    pub fn calls_but(&self, background: &[&str]) -> BTreeMap<String, u64> {
         let stats = self.command("INFO commandstats");
-        let prefix = format!("cmdstat_{command}:calls=");
-        stats
-            .lines()
-            .find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok())
-            .unwrap_or(0)
+        let counted = stats.lines().filter_map(|line| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let calls = rest.split(',').next()?.parse().expect("a number of calls");
+            (!background.contains(&name)).then(|| (name.to_owned(), calls))
+        });
+        counted.collect()
+    }
+
+    /// The same without those of links that look whether Redis is there, of subscriptions, and of tests that ask.
+    pub fn foreground_calls(&self) -> BTreeMap<String, u64> {
+        self.calls_but(&["ping", "info", "quit", "hello", "client|setinfo", "subscribe"])
     }
 
     fn password(&self) -> Option<&str> {

@@ -129,7 +129,7 @@ async fn a_publication_costs_one_command_in_the_whole_cluster() {
     // The connection that carries them stands.
     assert_eq!(sender.publish("inbox", b"first").await.unwrap(), 1);
     assert_eq!(next(&mut inbox).await, message("first"));
-    let before = calls(&cluster);
+    let before = cluster.foreground_calls();
     let messages = [Publication {
         channel: "inbox",
         payload: b"x",
@@ -141,30 +141,11 @@ async fn a_publication_costs_one_command_in_the_whole_cluster() {
         assert_eq!(next(&mut inbox).await, message("x"));
     }
     assert_eq!(cluster.calls("spublish"), 101);
-    assert_eq!(calls(&cluster) - before, 100, "something else was sent as well");
-}
-
-/// Calls of all commands but those with which a link and a cluster see that all is well, and ours that ask.
-fn calls(cluster: &RedisCluster) -> u64 {
-    let background = [
-        "ping",
-        "info",
-        "quit",
-        "hello",
-        "client|setinfo",
-        "cluster|slots",
-        "cluster|keyslot",
-    ];
-    let calls = cluster.nodes().iter().map(|node| {
-        let stats = node.command("INFO commandstats");
-        let counted = stats.lines().filter_map(|line| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            let calls: u64 = rest.split(',').next()?.parse().ok()?;
-            (!background.contains(&name)).then_some(calls)
-        });
-        counted.sum::<u64>()
-    });
-    calls.sum()
+    assert_eq!(
+        cluster.foreground_calls() - before,
+        100,
+        "something else was sent as well"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Limits per client address: whose address counts, and over how many instances.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::support::{
@@ -46,20 +45,6 @@ async fn two(redis: &RedisServer, messages_per_ip: i32, connections_per_ip: i32)
         nodes.push(node);
     }
     nodes.try_into().ok().unwrap()
-}
-
-/// Calls of each Redis command so far, without those of links that look whether Redis is there and of tests that ask.
-fn commands(redis: &RedisServer) -> BTreeMap<String, u64> {
-    let background = ["ping", "info", "quit", "hello", "client|setinfo", "subscribe"];
-    let stats = redis.command("INFO commandstats");
-    stats
-        .lines()
-        .filter_map(|line| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            let calls = rest.split(',').next()?.parse().ok()?;
-            (!background.contains(&name)).then(|| (name.to_owned(), calls))
-        })
-        .collect()
 }
 
 /// Speaks until everything that was taken before is told to the other instances, and what they took is heard. How many
@@ -248,10 +233,10 @@ async fn limits_of_addresses_cost_one_script_call_a_round_and_no_message_any() {
     };
     // The first call of all loads the script.
     speak(&mut peers).await;
-    let (before, rounds) = (commands(&redis), done(&one) + done(&two));
+    let (before, rounds) = (redis.foreground_calls(), done(&one) + done(&two));
     speak(&mut peers).await;
     let rounds = done(&one) + done(&two) - rounds;
-    let mut calls = commands(&redis);
+    let mut calls = redis.foreground_calls();
     for (name, count) in &before {
         *calls.entry(name.clone()).or_default() -= count;
     }

@@ -8,26 +8,9 @@ use crate::support::{
     Client, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, candidate, eventually, eventually_true, offer,
 };
 
-/// Calls of a Redis command so far.
-fn calls(redis: &RedisServer, command: &str) -> u64 {
-    let stats = redis.command("INFO commandstats");
-    let prefix = format!("cmdstat_{command}:calls=");
-    stats
-        .lines()
-        .find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok())
-        .unwrap_or(0)
-}
-
 /// Calls of all commands but those with which a link sees that Redis is there, and ours that ask.
 fn all_calls(redis: &RedisServer) -> u64 {
-    let background = ["ping", "info", "quit", "hello", "client|setinfo", "subscribe"];
-    let stats = redis.command("INFO commandstats");
-    let counted = stats.lines().filter_map(|line| {
-        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        let calls: u64 = rest.split(',').next()?.parse().ok()?;
-        (!background.contains(&name)).then_some(calls)
-    });
-    counted.sum()
+    redis.foreground_calls().into_values().sum()
 }
 
 /// A node whose lease needs no renewal during the test.
@@ -137,13 +120,13 @@ async fn local_messages_cost_no_command_and_remote_ones_one() {
     }
     assert_eq!(all_calls(&redis) - before, 0, "commands for 500 local messages");
 
-    let (before, published) = (all_calls(&redis), calls(&redis, "publish"));
+    let (before, published) = (all_calls(&redis), redis.calls("publish"));
     for number in 0..500 {
         near.send(candidate(&number.to_string())).await;
         assert_eq!(far.hear().await, candidate(&number.to_string()));
     }
     assert_eq!(
-        calls(&redis, "publish") - published,
+        redis.calls("publish") - published,
         500,
         "PUBLISH for 500 remote messages"
     );

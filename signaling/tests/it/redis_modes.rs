@@ -64,41 +64,18 @@ async fn a_remote_message_is_one_command_in_the_whole_cluster() {
     );
     let (mut host, mut player) = (Client::join(&one, "r1").await, Client::join(&two, "r1").await);
     talk(&mut host, &mut player, "first").await;
-    let (published, all) = (cluster.calls("spublish"), all_calls(&cluster));
+    let (published, all) = (cluster.calls("spublish"), cluster.foreground_calls());
     talk(&mut host, &mut player, "counted").await;
     let messages = 2 * LENGTH as u64;
     assert_eq!(cluster.calls("spublish") - published, messages);
     assert_eq!(
-        all_calls(&cluster) - all,
+        cluster.foreground_calls() - all,
         messages,
         "something else was sent as well"
     );
     let status = statusz(&one).await;
     assert_eq!(status["redis"]["mode"], "cluster", "{status}");
     assert!(status["redis"]["master"].is_string(), "{status}");
-}
-
-/// Calls of all commands but those with which links and nodes see that all is well, and ours that ask.
-fn all_calls(cluster: &RedisCluster) -> u64 {
-    const BACKGROUND: [&str; 7] = [
-        "ping",
-        "info",
-        "quit",
-        "hello",
-        "client|setinfo",
-        "cluster|slots",
-        "cluster|keyslot",
-    ];
-    let calls = cluster.nodes().iter().map(|node| {
-        let stats = node.command("INFO commandstats");
-        let counted = stats.lines().filter_map(|line| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            let calls: u64 = rest.split(',').next()?.parse().ok()?;
-            (!BACKGROUND.contains(&name)).then_some(calls)
-        });
-        counted.sum::<u64>()
-    });
-    calls.sum()
 }
 
 #[tokio::test]

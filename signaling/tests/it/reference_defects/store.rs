@@ -13,14 +13,6 @@ use crate::support::{
 /// Makes a Redis answer nothing for so many ms.
 type HoldUp = fn(&RedisServer, u32);
 
-fn calls(redis: &RedisServer, command: &str) -> u64 {
-    let stats = redis.command("INFO commandstats");
-    let prefix = format!("cmdstat_{command}:calls=");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
-    line.and_then(|line| line.split(',').next()?.parse().ok())
-        .unwrap_or(0)
-}
-
 /// Keys of ours and the milliseconds that each has left.
 fn ttls(redis: &RedisServer) -> Vec<(String, i64)> {
     let keys = redis.command("KEYS *");
@@ -194,22 +186,22 @@ async fn scripts_are_sent_once_and_called_by_their_hash() {
         node.empties().await;
     };
     room("first".to_owned()).await;
-    let (loaded, called) = (calls(&redis, "script|load"), calls(&redis, "evalsha"));
+    let (loaded, called) = (redis.calls("script|load"), redis.calls("evalsha"));
     for number in 0..20 {
         room(format!("r{number}")).await;
     }
     eventually_true("every join and departure is a call", || {
-        calls(&redis, "evalsha") >= called + 80
+        redis.calls("evalsha") >= called + 80
     })
     .await;
-    assert_eq!(calls(&redis, "script|load"), loaded, "a text was sent again");
-    assert_eq!(calls(&redis, "eval"), 0);
+    assert_eq!(redis.calls("script|load"), loaded, "a text was sent again");
+    assert_eq!(redis.calls("eval"), 0);
     // A Redis that forgot them gets them once more.
     redis.command("SCRIPT FLUSH");
     room("again".to_owned()).await;
     room("and again".replace(' ', "-")).await;
-    assert!(calls(&redis, "script|load") <= loaded + 8);
-    assert_eq!(calls(&redis, "eval"), 0);
+    assert!(redis.calls("script|load") <= loaded + 8);
+    assert_eq!(redis.calls("eval"), 0);
 }
 
 /// There: a Redis that lost its keys let a third peer into a room of two. Here whoever asks first waits until those who
