@@ -75,13 +75,6 @@ fn remote_messages_cost_one_command_and_local_ones_none() {
             .iter()
             .all(|publish| (1.0..1.1).contains(publish))
     );
-    // Leases are renewed, whatever is said.
-    for (others, messages) in column(paced, "other commands").iter().zip(column(paced, "msgs")) {
-        assert!(
-            *others < messages / 4.0,
-            "{others} other commands, {messages} messages"
-        );
-    }
     for table in [paced, saturated] {
         assert!(column(table, "not arrived").iter().all(|missing| *missing == 0.0));
     }
