@@ -55,7 +55,7 @@ use crate::protocol::Text;
 use backlog::Backlog;
 use history::History;
 use member::{Local, Remote};
-use route::Route;
+use route::{Route, Stragglers};
 use unsettled::Unsettled;
 
 pub use backlog::Sent;
@@ -81,6 +81,8 @@ pub struct Room {
     remotes: SmallVec<[Remote; 1]>,
     /// One per instance in `remotes`.
     routes: SmallVec<[Route; 1]>,
+    /// What is on the lane without a route.
+    stragglers: Stragglers,
     /// Members that left because their instance ended, and whom nobody has replaced yet.
     absent: SmallVec<[MemberId; 1]>,
     /// Numbers of the last messages of members that are gone, in case one was given up wrongly.
@@ -234,6 +236,7 @@ impl Room {
             locals: SmallVec::new(),
             remotes: SmallVec::new(),
             routes: SmallVec::new(),
+            stragglers: Stragglers::default(),
             absent: SmallVec::new(),
             former: VecDeque::new(),
             unsettled: None,

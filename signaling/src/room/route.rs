@@ -12,7 +12,7 @@ use super::{Backlog, Effect, Effects, Loss, Notice, PATIENCE, Room, Sent};
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) instance: Instance,
-    /// Messages on the lane whose outcome is not known.
+    /// Messages on the lane whose outcome is not known, those of an earlier route to the same instance included.
     in_lane: u32,
     stalled: bool,
     /// The instance showed that it lives while messages were on the lane.
@@ -21,10 +21,10 @@ pub(super) struct Route {
 }
 
 impl Route {
-    fn new(instance: Instance) -> Self {
+    fn new(instance: Instance, in_lane: u32) -> Self {
         Self {
             instance,
-            in_lane: 0,
+            in_lane,
             stalled: false,
             revived: false,
             waiting: Backlog::default(),
@@ -83,6 +83,29 @@ impl Route {
     }
 }
 
+/// Messages on the lane whose route was closed meanwhile, per instance. A new route to that instance counts them as its
+/// own: what comes back of them belongs before what it sends.
+#[derive(Debug, Default)]
+pub(super) struct Stragglers(Vec<(Instance, u32)>);
+
+impl Stragglers {
+    fn put(&mut self, instance: &Instance, messages: u32) {
+        if messages > 0 {
+            self.0.push((instance.clone(), messages));
+        }
+    }
+
+    fn take(&mut self, instance: &Instance) -> u32 {
+        let index = self.0.iter().position(|(other, _)| other == instance);
+        index.map_or(0, |index| self.0.swap_remove(index).1)
+    }
+
+    fn came_back(&mut self, instance: &Instance, count: u32) {
+        let left = self.take(instance).saturating_sub(count);
+        self.put(instance, left);
+    }
+}
+
 impl Room {
     /// The route to `instance`, made if there is none.
     pub(super) fn route(&mut self, instance: &Instance) -> &mut Route {
@@ -91,7 +114,8 @@ impl Room {
             .iter()
             .position(|route| route.instance == *instance)
             .unwrap_or_else(|| {
-                self.routes.push(Route::new(instance.clone()));
+                let in_lane = self.stragglers.take(instance);
+                self.routes.push(Route::new(instance.clone(), in_lane));
                 self.routes.len() - 1
             });
         &mut self.routes[index]
@@ -109,7 +133,9 @@ impl Room {
         let Some(index) = self.routes.iter().position(|route| route.instance == *instance) else {
             return Vec::new();
         };
-        let waiting: Vec<Sent> = self.routes.remove(index).into_waiting().collect();
+        let route = self.routes.remove(index);
+        self.stragglers.put(instance, route.in_lane);
+        let waiting: Vec<Sent> = route.into_waiting().collect();
         for sent in &waiting {
             self.arrived(sent.from, sent.number);
         }
@@ -136,6 +162,8 @@ impl Room {
             route.came_back(1);
             // Only a living instance takes messages.
             route.resume(&mut effects);
+        } else {
+            self.stragglers.came_back(to, 1);
         }
         self.arrived(from, number);
         self.acknowledge(&mut effects);
@@ -171,6 +199,7 @@ impl Room {
                 self.arrived(from, number);
             }
         } else {
+            self.stragglers.came_back(to, count);
             for sent in &messages {
                 self.arrived(sent.from, sent.number);
             }

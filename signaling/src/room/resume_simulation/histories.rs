@@ -1,0 +1,81 @@
+//! What happens, in which order: anything, and histories that were once told wrongly.
+
+use proptest::prelude::*;
+
+use super::{Step, World};
+
+/// Lets it happen, everybody come back and everything arrive.
+fn run(clients: usize, steps: impl IntoIterator<Item = Step>) {
+    let mut world = World::new(clients);
+    for step in steps {
+        world.step(step);
+    }
+    world.settle();
+    world.check();
+}
+
+fn step(faults: bool) -> impl Strategy<Value = Step> {
+    let n = 0usize..12;
+    let weight = u32::from(faults);
+    prop_oneof![
+        8 => (n.clone(), prop::option::of(n.clone())).prop_map(|(a, to)| Step::Send(a, to)),
+        2 => n.clone().prop_map(Step::Lose),
+        3 => (n.clone(), n.clone()).prop_map(|(a, b)| Step::Resume(a, b)),
+        10 => n.clone().prop_map(Step::Publish),
+        10 => n.clone().prop_map(Step::Receive),
+        1 => n.clone().prop_map(Step::Retry),
+        1 + weight => (n.clone(), any::<bool>()).prop_map(|(a, done)| Step::TimeOut(a, done)),
+        weight.max(1) => n.prop_map(move |a| if faults { Step::Kill(a) } else { Step::Retry(a) }),
+    ]
+}
+
+/// A route that was closed and opened again while messages to its instance were on the lane, the first of which failed.
+#[test]
+fn a_message_is_not_lost_between_two_moves() {
+    use Step::{Publish, Receive, Resume, Retry, Send, TimeOut};
+    let steps = [
+        Send(1, None),
+        Resume(4, 8),
+        Send(0, Some(11)),
+        Publish(10),
+        Send(2, None),
+        Publish(2),
+        Resume(1, 2),
+        Send(0, None),
+        Publish(4),
+        Receive(0),
+        Resume(3, 1),
+        Send(0, None),
+        Send(0, None),
+        Publish(10),
+        Receive(2),
+        Receive(2),
+        Send(10, None),
+        Publish(2),
+        Send(6, None),
+        Publish(2),
+        Publish(2),
+        Retry(10),
+        TimeOut(2, false),
+    ];
+    run(4, steps);
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_missed_by_who_resumes(
+        clients in 2usize..=4,
+        // Fewer messages than a history keeps.
+        steps in prop::collection::vec(step(false), 1..120),
+    ) {
+        run(clients, steps);
+    }
+
+    #[test]
+    fn nothing_is_missed_when_instances_die(
+        clients in 2usize..=4,
+        steps in prop::collection::vec(step(true), 1..120),
+    ) {
+        run(clients, steps);
+    }
+}
