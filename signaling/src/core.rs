@@ -57,7 +57,7 @@ pub(crate) enum Source {
     /// The same, and that socket has said more already. What sockets get is held until [`RoomCell::flush`], which must follow at
     /// once.
     Burst,
-    /// From another instance.
+    /// From another instance; held like a burst.
     Elsewhere,
 }
 
@@ -147,8 +147,8 @@ impl Core {
     fn deliver(&self, conns: &Conns, source: Source, to: MemberId, text: &Text) -> Option<Delivery> {
         let (_, conn) = conns.iter().find(|(member, _)| *member == to)?;
         let delivery = match source {
-            Source::Burst => conn.hold(text),
-            Source::Here | Source::Elsewhere => conn.deliver(text),
+            Source::Here => conn.deliver(text),
+            Source::Burst | Source::Elsewhere => conn.hold(text),
         };
         match delivery {
             Delivery::Done | Delivery::Overloaded => {}

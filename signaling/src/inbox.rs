@@ -12,30 +12,46 @@ use crate::core::{Core, Source, unix_micros};
 use crate::envelope::{self, Envelope};
 use crate::metrics::DropReason;
 use crate::room::Notice;
+use crate::rooms::RoomCell;
 
 /// Notices that may wait here; more are lost, and then everything is learned anew.
 pub(crate) const CAPACITY: usize = 8192;
 /// Notices in a row after which other tasks get their turn.
 const BURST: usize = 64;
 
-/// Reads the inbox for ever.
+/// Reads the inbox for ever. What comes together is written to each socket once.
 pub(crate) async fn run(core: Arc<Core>, mut inbox: Subscription) {
-    let mut burst = 0;
-    while let Some(event) = inbox.next().await {
-        match event {
-            SubscriptionEvent::Message(bytes) => receive(&core, bytes),
-            // What was published meanwhile is lost.
-            SubscriptionEvent::Subscribed | SubscriptionEvent::Lost(_) => core.lease.refresh(),
-            SubscriptionEvent::Disconnected => {}
+    let mut rooms = Vec::with_capacity(BURST);
+    while let Some(first) = inbox.next().await {
+        let mut taken = 0;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            rooms.extend(take(&core, event));
+            taken += 1;
+            next = if taken < BURST { inbox.try_next() } else { None };
         }
-        burst = (burst + 1) % BURST;
-        if burst == 0 {
+        rooms.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        for room in rooms.drain(..) {
+            room.flush();
+        }
+        if taken == BURST {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn receive(core: &Core, bytes: Bytes) {
+/// Deals with what has come; its room is to be flushed.
+fn take(core: &Core, event: SubscriptionEvent) -> Option<Arc<RoomCell>> {
+    match event {
+        SubscriptionEvent::Message(bytes) => return receive(core, bytes),
+        // What was published meanwhile is lost.
+        SubscriptionEvent::Subscribed | SubscriptionEvent::Lost(_) => core.lease.refresh(),
+        SubscriptionEvent::Disconnected => {}
+    }
+    None
+}
+
+fn receive(core: &Core, bytes: Bytes) -> Option<Arc<RoomCell>> {
     static MALFORMED: Throttle = Throttle::new(Duration::from_secs(30));
     let Envelope {
         room,
@@ -49,13 +65,11 @@ fn receive(core: &Core, bytes: Bytes) {
             if let Some(suppressed) = MALFORMED.pass() {
                 warn!(%error, suppressed, "another instance said something that this version does not understand");
             }
-            return;
+            return None;
         }
     };
-    // Nobody of this instance is in the room any more.
-    let Some(cell) = core.rooms.find(&room) else {
-        return;
-    };
+    // If not, nobody of this instance is in the room any more.
+    let cell = core.rooms.find(&room)?;
     let is_message = matches!(notice, Notice::Message(_));
     core.update(&cell, Source::Elsewhere, |inner| match notice {
         Notice::Message(sent) => inner.room.remote_message(sent, publisher),
@@ -84,4 +98,5 @@ fn receive(core: &Core, bytes: Bytes) {
         let lag = Duration::from_micros(unix_micros().saturating_sub(published_at));
         core.metrics.relay_lag_seconds.observe(lag.as_secs_f64());
     }
+    Some(cell)
 }
