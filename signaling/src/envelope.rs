@@ -3,12 +3,12 @@
 //! ```text
 //! version u8 | kind u8 | published at, Unix µs u64 | publisher u64 | room: length u16, text | body
 //!
-//! message (1): member 16 bytes | number u64 | addressee | extended u8 | text to the end
+//! message (1): member 16 bytes | number u64 | since u64 | addressee | extended u8 | text to the end
 //! joined  (2): seat | how many u16 | seats | resumes u8 | if so: how many u16 | (member 16 bytes | number u64)...
 //! left    (3): member 16 bytes | instance: length u16, text | departure u8 (0 left, 1 drained, 2 away) |
 //!              if away: taken u64
-//! replay  (4): member 16 bytes | asked u64 | sender 16 bytes | instance: length u16, text | taken u64 | how many u16 | (number u64 | addressee | extended u8 |
-//!              text: length u32, text)...
+//! replay  (4): member 16 bytes | asked u64 | sender 16 bytes | instance: length u16, text | taken u64 |
+//!              how many u16 | (number u64 | since u64 | addressee | extended u8 | text: length u32, text)...
 //! addressee  : u8 (0 all, 1 member, 2 host, 3 player) | if member: 16 bytes
 //! seat       : member 16 bytes | join number u64 | taken u64 | role u8 (0 none, 1 host, 2 player) | away u8 |
 //!              instance: length u16, text
@@ -242,6 +242,7 @@ fn put_count<'a, T>(out: &mut Vec<u8>, items: &'a [T]) -> &'a [T] {
 /// What stands before the text of a message.
 fn put_head(out: &mut Vec<u8>, sent: &Sent) {
     out.put_u64(sent.number);
+    out.put_u64(sent.since);
     match sent.to {
         To::All => out.put_u8(0),
         To::Member(member) => {
@@ -305,7 +306,7 @@ fn read_sent(
     from: MemberId,
     length: impl Fn(&mut Bytes) -> Option<usize>,
 ) -> Option<Sent> {
-    let number = bytes.try_get_u64().ok()?;
+    let (number, since) = (bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?);
     let to = match bytes.try_get_u8().ok()? {
         0 => To::All,
         1 => To::Member(member(bytes)?),
@@ -319,6 +320,7 @@ fn read_sent(
     Some(Sent {
         from,
         number,
+        since,
         to,
         text: Text::try_from(text).ok()?,
         extended,
@@ -377,13 +379,16 @@ mod tests {
             Just(To::Role(Role::Host)),
             Just(To::Role(Role::Player)),
         ];
-        (any::<u64>(), to, ".*", any::<bool>()).prop_map(move |(number, to, text, extended)| Sent {
-            from,
-            number,
-            to,
-            text: Text::from(text),
-            extended,
-        })
+        (any::<(u64, u64)>(), to, ".*", any::<bool>()).prop_map(
+            move |((number, since), to, text, extended)| Sent {
+                since,
+                from,
+                number,
+                to,
+                text: Text::from(text),
+                extended,
+            },
+        )
     }
 
     fn notice() -> impl Strategy<Value = Notice> {

@@ -71,28 +71,8 @@ fn receive(core: &Core, bytes: Bytes) -> Option<Arc<RoomCell>> {
     // If not, nobody of this instance is in the room any more.
     let cell = core.rooms.find(&room)?;
     let is_message = matches!(notice, Notice::Message(_));
-    core.update(&cell, Source::Elsewhere, |inner| match notice {
-        Notice::Message(sent) => inner.room.remote_message(sent, publisher),
-        Notice::Joined {
-            seat,
-            members,
-            resume,
-        } => inner.room.remote_joined(&seat, &members, resume.as_ref()),
-        Notice::Left {
-            member,
-            instance,
-            departure,
-        } => inner.room.remote_left(member, &instance, departure),
-        Notice::Replay {
-            to,
-            asked,
-            from,
-            instance,
-            taken,
-            messages,
-        } => inner
-            .room
-            .replayed((to, asked), (from, &instance, taken), &messages),
+    core.update(&cell, Source::Elsewhere, |inner| {
+        inner.room.hear(notice, publisher)
     });
     if is_message {
         let lag = Duration::from_micros(unix_micros().saturating_sub(published_at));

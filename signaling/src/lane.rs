@@ -257,7 +257,7 @@ async fn publish(core: &Core, link: &RedisLink, keys: &Keys, batch: Vec<Outgoing
             (Origin::Room(cell), Notice::Message(sent)) if receivers > Some(0) => {
                 core.metrics.relayed(Path::Remote);
                 core.update(&cell, Source::Here, |inner| {
-                    inner.room.published(&outgoing.to, sent.from, sent.number)
+                    inner.room.published(&outgoing.to, &sent)
                 });
             }
             (Origin::Room(cell), Notice::Message(sent)) => {

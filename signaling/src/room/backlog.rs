@@ -20,6 +20,9 @@ pub struct Sent {
     /// How many messages its sender has sent, this one included. Receivers take only rising numbers of a sender, so
     /// that nothing is delivered twice or out of order, whatever happens on the way.
     pub number: u64,
+    /// When its sender's seat came to the instance that relays it, or 0 if it speaks v1. A sender that comes back to an
+    /// instance begins anew there, and what is left of its earlier stay must not be taken for the continuation.
+    pub since: u64,
     /// Whom it is for.
     pub to: To,
     /// The message, as it is relayed.
@@ -34,6 +37,7 @@ impl Sent {
         Self {
             from,
             number,
+            since: 0,
             to: To::All,
             text,
             extended: false,

@@ -185,6 +185,7 @@ impl Room {
         let sent = Sent {
             from,
             number: relay.seq,
+            since: local.since(),
             to: relay.to,
             text: relay.text,
             extended: relay.extended,

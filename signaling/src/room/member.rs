@@ -20,6 +20,18 @@ pub enum To {
     Role(Role),
 }
 
+/// A member that is gone, in case it comes back or was given up wrongly.
+#[derive(Debug)]
+pub(super) struct Former {
+    pub(super) member: MemberId,
+    /// Number of its last message.
+    pub(super) heard: u64,
+    /// Where it was.
+    pub(super) instance: Instance,
+    /// When its connection took the seat there.
+    pub(super) taken: u64,
+}
+
 /// How a member that takes a seat speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speech {
@@ -62,6 +74,8 @@ pub(super) struct V2 {
     pub(super) role: Role,
     /// Its connection stands.
     pub(super) attached: bool,
+    /// When its seat came to this instance.
+    pub(super) since: u64,
     /// This connection resumed an earlier one.
     pub(super) resumed: bool,
     /// How often a connection took this seat here: a window that ends late concerns an earlier one.
@@ -86,6 +100,8 @@ pub(super) struct Remote {
     /// When its connection took the seat; what is older is old news.
     pub(super) taken: u64,
     pub(super) instance: Instance,
+    /// When its connection at another instance took the seat, if it came from there: what began earlier is old news.
+    pub(super) floor: u64,
     /// `None`: it speaks v1.
     pub(super) role: Option<Role>,
     /// Its connection is lost and may come back.
@@ -136,6 +152,16 @@ impl Local {
         history.is_some_and(|history| history.after(number - 1).any(|sent| sent.number == number))
     }
 
+    /// When its seat came to this instance, or 0 if it speaks v1.
+    pub(super) fn since(&self) -> u64 {
+        self.v2.as_ref().map_or(0, |v2| v2.since)
+    }
+
+    /// Whether it said this since its seat came to this instance.
+    pub(super) fn said(&self, sent: &Sent) -> bool {
+        self.member == sent.from && self.since() == sent.since
+    }
+
     /// A message is on its way to an instance.
     pub(super) fn sets_out(&mut self, number: u64) {
         if let Some(v2) = &mut self.v2 {
@@ -154,10 +180,11 @@ impl Local {
 }
 
 impl V2 {
-    pub(super) fn new(role: Role) -> Self {
+    pub(super) fn new(role: Role, since: u64) -> Self {
         Self {
             role,
             attached: true,
+            since,
             resumed: false,
             attachment: 0,
             heard: Heard::new(),

@@ -37,6 +37,7 @@
 
 mod backlog;
 mod give;
+mod hear;
 mod history;
 mod local;
 mod member;
@@ -54,7 +55,7 @@ use smallvec::SmallVec;
 use crate::protocol::Text;
 use backlog::Backlog;
 use history::History;
-use member::{Local, Remote};
+use member::{Former, Local, Remote};
 use route::{Route, Stragglers};
 use unsettled::Unsettled;
 
@@ -85,8 +86,8 @@ pub struct Room {
     stragglers: Stragglers,
     /// Members that left because their instance ended, and whom nobody has replaced yet.
     absent: SmallVec<[MemberId; 1]>,
-    /// Numbers of the last messages of members that are gone, in case one was given up wrongly.
-    former: VecDeque<(MemberId, u64)>,
+    /// Members that are gone, the last one first.
+    former: VecDeque<Former>,
     /// While answers of the store are outstanding.
     unsettled: Option<Box<Unsettled>>,
     /// Bounds of histories.

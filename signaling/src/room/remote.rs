@@ -3,9 +3,7 @@
 use berth_dataplane::occupancy::{Gone, Instance, MemberId, Seat};
 use smallvec::SmallVec;
 
-use super::{
-    Backlog, Departure, Effect, Effects, Heard, Loss, MOST_FORMER, Notice, PATIENCE, Remote, Room, Sent, View,
-};
+use super::{Departure, Effect, Effects, Former, Heard, MOST_FORMER, Notice, PATIENCE, Remote, Room, View};
 
 impl Room {
     /// Another instance says that a member joined it, or makes sure that it is known; `members` is everybody in the
@@ -34,6 +32,7 @@ impl Room {
         if is_back {
             self.tell_joined(seat.member, seat.role, true, &mut effects);
         }
+        self.release(seat.member, &mut effects);
         self.route(&seat.instance).revive(&mut effects);
         if is_new_here {
             self.tell_away_to(&seat.instance, &mut effects);
@@ -66,10 +65,11 @@ impl Room {
         let Some(remote) = self.remote(seat.member) else {
             return false;
         };
+        let known_since = std::mem::replace(&mut remote.taken, seat.taken);
         remote.join = seat.join;
-        remote.taken = seat.taken;
         remote.away = seat.away;
         if remote.instance != seat.instance {
+            remote.floor = known_since;
             let before = std::mem::replace(&mut remote.instance, seat.instance.clone());
             self.close_route(&before);
             self.route(&seat.instance);
@@ -121,24 +121,6 @@ impl Room {
         } else {
             self.ask(effects);
         }
-    }
-
-    /// Another instance relays a message of one of its members.
-    /// `publisher`: [`Instance::short`] of that instance.
-    pub fn remote_message(&mut self, sent: Sent, publisher: u64) -> Effects {
-        let mut effects = Effects::new();
-        if self.remote(sent.from).is_some() {
-            self.accept(&sent, Some(publisher), &mut effects);
-        } else if self.local(sent.from).is_none() {
-            if !self.unsettled.get_or_insert_default().held.push(sent) {
-                effects.push(Effect::Lost {
-                    loss: Loss::Stranger,
-                    messages: 1,
-                });
-            }
-            self.ask(&mut effects);
-        }
-        effects
     }
 
     /// The answer to [`Effect::Ask`]: everybody in the room, or `None` when the store did not answer.
@@ -212,6 +194,7 @@ impl Room {
             if known_since.is_some() {
                 self.tell_joined(seat.member, seat.role, true, effects);
             }
+            self.release(seat.member, effects);
         }
         let left_or_back = |seat: &Seat| {
             changed.contains(&seat.member) && seat.instance != self.own && self.join_of(seat.member).is_none()
@@ -269,14 +252,21 @@ impl Room {
             taken,
         } = seat.clone();
         self.route(&instance);
+        let former = self.former(member);
+        let moved = former.filter(|former| former.instance != instance);
+        let (floor, heard) = (
+            moved.map_or(0, |former| former.taken),
+            former.map_or(0, |former| former.heard),
+        );
         self.remotes.push(Remote {
             member,
             join,
             taken,
             instance,
+            floor,
             role,
             away,
-            heard: self.former_number(member),
+            heard,
             missing: None,
             unmet_from: None,
         });
@@ -285,14 +275,6 @@ impl Room {
             self.tell_joined(member, role, false, effects);
         }
         self.await_replay(member);
-        let held = self
-            .unsettled
-            .as_mut()
-            .map(|unsettled| unsettled.held.take_from(member))
-            .unwrap_or_default();
-        for sent in held {
-            self.accept(&sent, None, effects);
-        }
     }
 
     fn remove_remote(&mut self, member: MemberId, departure: Departure, effects: &mut Effects) {
@@ -302,28 +284,32 @@ impl Room {
         let Remote {
             instance,
             heard,
+            taken,
             role,
             unmet_from,
             ..
         } = self.remotes.remove(index);
-        self.remember_former(member, heard);
+        self.remember_former(Former {
+            member,
+            heard,
+            instance: instance.clone(),
+            taken,
+        });
         self.await_no_more(member);
         let waiting = self.close_route(&instance);
         self.turn_early(waiting, effects);
         self.departed(member, role, departure, unmet_from, effects);
     }
 
-    /// Number of the last message of a member that is gone.
-    pub(super) fn former_number(&self, member: MemberId) -> u64 {
-        let former = self.former.iter().find(|(former, _)| *former == member);
-        former.map_or(0, |(_, number)| *number)
+    /// A member that is gone.
+    pub(super) fn former(&self, member: MemberId) -> Option<&Former> {
+        self.former.iter().find(|former| former.member == member)
     }
 
-    /// Keeps the number of the last message of a member that is gone.
-    pub(super) fn remember_former(&mut self, member: MemberId, number: u64) {
-        self.former.retain(|(former, _)| *former != member);
+    pub(super) fn remember_former(&mut self, gone: Former) {
+        self.former.retain(|former| former.member != gone.member);
         self.former.truncate(MOST_FORMER - 1);
-        self.former.push_front((member, number));
+        self.former.push_front(gone);
     }
 
     /// Somebody joined with this number, and the store listed these. Whoever joined before and is not among them was gone
@@ -367,42 +353,6 @@ impl Room {
             if is_listed && remote.unmet_from.is_some_and(|first| first <= last) {
                 remote.unmet_from = next;
             }
-        }
-    }
-
-    /// Delivers a message of a known remote member. What comes late from an instance where the sender is no more may have
-    /// gaps for a member that came here meanwhile; the sender says it again where he is, to those who may have missed it.
-    fn accept(&mut self, sent: &Sent, publisher: Option<u64>, effects: &mut Effects) {
-        let Some(remote) = self.remote(sent.from) else {
-            return;
-        };
-        let v2_too = publisher.is_none_or(|publisher| publisher == remote.instance.short());
-        let is_new = sent.number > remote.heard;
-        remote.heard = remote.heard.max(sent.number);
-        // A member that speaks v2 may have missed what the others have heard.
-        let taken = self.give(sent, is_new, v2_too, effects);
-        if is_new {
-            self.remember(sent);
-        } else if !taken {
-            effects.push(Effect::Lost {
-                loss: Loss::Stale,
-                messages: 1,
-            });
-        }
-    }
-
-    /// The store has spoken: who is unknown now does not belong here.
-    fn refuse_strangers(&mut self, effects: &mut Effects) {
-        let Some(unsettled) = &mut self.unsettled else {
-            return;
-        };
-        let messages = unsettled.held.len();
-        if messages > 0 {
-            unsettled.held = Backlog::default();
-            effects.push(Effect::Lost {
-                loss: Loss::Stranger,
-                messages,
-            });
         }
     }
 

@@ -3,7 +3,7 @@
 use berth_dataplane::occupancy::{Instance, MemberId, Seat};
 use smallvec::SmallVec;
 
-use super::member::{Heard, Local, V2};
+use super::member::{Former, Heard, Local, V2};
 use super::{Backlog, Departure, Effect, Effects, Given, Notice, Room, Sent, Speech};
 
 /// What a member was here before it took its seat.
@@ -33,7 +33,7 @@ impl Room {
     pub(super) fn take_out_remote(&mut self, member: MemberId) -> Before {
         let Some(index) = self.remotes.iter().position(|remote| remote.member == member) else {
             return Before::Unknown {
-                heard: self.former_number(member),
+                heard: self.former(member).map_or(0, |former| former.heard),
             };
         };
         let remote = self.remotes.remove(index);
@@ -80,7 +80,7 @@ impl Room {
             return local;
         };
         local.taken = given.taken;
-        let mut v2 = Box::new(V2::new(role));
+        let mut v2 = Box::new(V2::new(role, given.taken));
         match before {
             Before::Here(earlier) => {
                 local = Local {
@@ -177,7 +177,12 @@ impl Room {
         let Some(local) = self.remove_local(member) else {
             return;
         };
-        self.remember_former(member, local.sent);
+        self.remember_former(Former {
+            member,
+            heard: local.sent,
+            instance: self.own.clone(),
+            taken: local.taken,
+        });
         effects.push(Effect::Replaced(member));
     }
 

@@ -237,7 +237,7 @@ impl World {
                 self.change(server, |room| room.unreached(&to, vec![sent], !failed));
             }
             Notice::Message(sent) => {
-                self.change(server, |room| room.published(&to, sent.from, sent.number));
+                self.change(server, |room| room.published(&to, &sent));
             }
             // What is no message is published again until Redis took it.
             notice if failed => self.servers[server].lane.push_front((to, notice)),
@@ -252,27 +252,7 @@ impl World {
         if self.servers[server].room.is_deserted() {
             return;
         }
-        self.change(server, |room| match notice {
-            Notice::Message(sent) => room.remote_message(sent, publisher),
-            Notice::Joined {
-                seat,
-                members,
-                resume,
-            } => room.remote_joined(&seat, &members, resume.as_ref()),
-            Notice::Left {
-                member,
-                instance,
-                departure,
-            } => room.remote_left(member, &instance, departure),
-            Notice::Replay {
-                to,
-                asked,
-                from,
-                instance,
-                taken,
-                messages,
-            } => room.replayed((to, asked), (from, &instance, taken), &messages),
-        });
+        self.change(server, |room| room.hear(notice, publisher));
     }
 
     fn kill(&mut self, number: usize) {

@@ -4,8 +4,7 @@
 //! that Redis did not take, stalls the route: it and all later messages wait here, in order, until the instance shows
 //! that it lives, or the next [`Room::retry`], or until its members are gone.
 
-use berth_dataplane::occupancy::{Instance, MemberId};
-use smallvec::SmallVec;
+use berth_dataplane::occupancy::Instance;
 
 use super::{Backlog, Effect, Effects, Loss, Notice, PATIENCE, Room, Sent};
 
@@ -137,15 +136,15 @@ impl Room {
         self.stragglers.put(instance, route.in_lane);
         let waiting: Vec<Sent> = route.into_waiting().collect();
         for sent in &waiting {
-            self.arrived(sent.from, sent.number);
+            self.arrived(sent);
         }
         waiting
     }
 
     /// A message of a local member is not on its way any more.
-    fn arrived(&mut self, from: MemberId, number: u64) {
-        if let Some(local) = self.local_mut(from) {
-            local.arrived(number);
+    fn arrived(&mut self, sent: &Sent) {
+        if let Some(local) = self.locals.iter_mut().find(|local| local.said(sent)) {
+            local.arrived(sent.number);
         }
     }
 
@@ -156,7 +155,7 @@ impl Room {
     }
 
     /// The lane says: this message reached `to`.
-    pub fn published(&mut self, to: &Instance, from: MemberId, number: u64) -> Effects {
+    pub fn published(&mut self, to: &Instance, sent: &Sent) -> Effects {
         let mut effects = Effects::new();
         if let Some(route) = self.known_route(to) {
             route.came_back(1);
@@ -165,7 +164,7 @@ impl Room {
         } else {
             self.stragglers.came_back(to, 1);
         }
-        self.arrived(from, number);
+        self.arrived(sent);
         self.acknowledge(&mut effects);
         effects
     }
@@ -174,16 +173,16 @@ impl Room {
     /// not take them.
     pub fn unreached(&mut self, to: &Instance, messages: Vec<Sent>, silent: bool) -> Effects {
         let mut effects = Effects::new();
-        let senders: SmallVec<[_; 4]> = self.locals().collect();
         let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        if let Some(route) = self.known_route(to) {
+        let Self { routes, locals, .. } = self;
+        if let Some(route) = routes.iter_mut().find(|route| route.instance == *to) {
             route.came_back(count);
             route.stalled = true;
             let mut lost = Vec::new();
-            for sent in messages.into_iter().filter(|sent| senders.contains(&sent.from)) {
-                let (from, number) = (sent.from, sent.number);
-                if !route.waiting.insert(sent) {
-                    lost.push((from, number));
+            let is_worth = |sent: &Sent| locals.iter().any(|local| local.said(sent));
+            for sent in messages.into_iter().filter(is_worth) {
+                if !route.waiting.insert(sent.clone()) {
+                    lost.push(sent);
                 }
             }
             if !lost.is_empty() {
@@ -195,13 +194,13 @@ impl Room {
             if std::mem::take(&mut route.revived) {
                 route.resume(&mut effects);
             }
-            for (from, number) in lost {
-                self.arrived(from, number);
+            for sent in &lost {
+                self.arrived(sent);
             }
         } else {
             self.stragglers.came_back(to, count);
             for sent in &messages {
-                self.arrived(sent.from, sent.number);
+                self.arrived(sent);
             }
             self.turn_early(messages, &mut effects);
         }
@@ -217,7 +216,7 @@ impl Room {
         let mut lost = [(Loss::EarlyFull, 0), (Loss::Unreachable, 0)];
         for sent in messages {
             let listener = self.has_listener(sent.from, sent.to);
-            match self.local_mut(sent.from) {
+            match self.locals.iter_mut().find(|local| local.said(&sent)) {
                 Some(sender) if !listener => lost[0].1 += usize::from(!sender.early.insert(sent)),
                 // Who was there, left and came back to another instance asks for it again.
                 Some(sender) if sender.keeps(sent.number) => {}

@@ -61,6 +61,28 @@ fn a_message_is_not_lost_between_two_moves() {
     run(4, steps);
 }
 
+/// A sender that moves to another instance and back: what it said before is still under way from there, and the store says
+/// that it is back before its instance does.
+#[test]
+fn what_was_said_before_two_moves_does_not_count_as_said_after_them() {
+    use Step::{Kill, Publish, Receive, Resume, Send};
+    let steps = [
+        Resume(2, 2),
+        Send(3, None),
+        Send(3, None),
+        Send(3, None),
+        Resume(9, 2),
+        Publish(2),
+        Publish(8),
+        Publish(2),
+        Kill(2),
+        Resume(3, 3),
+        Receive(4),
+        Send(10, None),
+    ];
+    run(3, steps);
+}
+
 proptest! {
     #[test]
     fn nothing_is_missed_by_who_resumes(

@@ -74,10 +74,9 @@ impl World {
     pub(super) fn outcome(&mut self, server: usize) {
         while let Some(outcome) = self.servers[server].outcomes.pop_front() {
             let (room, effects) = match outcome {
-                Outcome::Reached(room, to, sent) => (
-                    room,
-                    self.servers[server].rooms[room].published(&to, sent.from, sent.number),
-                ),
+                Outcome::Reached(room, to, sent) => {
+                    (room, self.servers[server].rooms[room].published(&to, &sent))
+                }
                 Outcome::Unreached(room, to, sent, silent) => (
                     room,
                     self.servers[server].rooms[room].unreached(&to, vec![sent], silent),
@@ -95,27 +94,7 @@ impl World {
         if state.is_deserted() {
             return;
         }
-        let effects = match notice {
-            Notice::Message(sent) => state.remote_message(sent, publisher),
-            Notice::Joined {
-                seat,
-                members,
-                resume,
-            } => state.remote_joined(&seat, &members, resume.as_ref()),
-            Notice::Left {
-                member,
-                instance,
-                departure,
-            } => state.remote_left(member, &instance, departure),
-            Notice::Replay {
-                to,
-                asked,
-                from,
-                instance,
-                taken,
-                messages,
-            } => state.replayed((to, asked), (from, &instance, taken), &messages),
-        };
+        let effects = state.hear(notice, publisher);
         self.effects(server, room, effects);
     }
 
