@@ -188,7 +188,7 @@ impl Boot {
             redis: redis(&environment)?,
             instance_id: instance_id(&environment, facts)?,
             log_level: log_level(&environment)?,
-            pretty_logs: environment.get("PRETTY_LOGS") == Some("true"),
+            pretty_logs: pretty_logs(&environment)?,
             in_pod,
             bind: args.bind.unwrap_or(facts.bind),
             environment,
@@ -311,6 +311,17 @@ fn log_level(environment: &Environment) -> Result<LogLevel, BootError> {
     text.parse().map_err(|_| BootError::Variable {
         variable: "LOG_LEVEL",
         allowed: "must be trace, debug, info, warn, error, fatal or silent",
+        value: text.to_owned(),
+    })
+}
+
+fn pretty_logs(environment: &Environment) -> Result<bool, BootError> {
+    let Some(text) = environment.get("PRETTY_LOGS") else {
+        return Ok(false);
+    };
+    text.parse().map_err(|_| BootError::Variable {
+        variable: "PRETTY_LOGS",
+        allowed: "must be true or false",
         value: text.to_owned(),
     })
 }

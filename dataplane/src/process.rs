@@ -246,7 +246,7 @@ impl<V: View> Process<V> {
     async fn first_settings(&self, internal: &mut InternalPort) -> Result<Snapshot<V>, ProcessError> {
         let names = &self.service.internal_port;
         if let Some(settings) = self.settings.snapshot() {
-            let port = names.of(&self.boot, &settings.load())?;
+            let port = self.internal_port(&settings.load())?;
             self.open(internal, port).await?;
             return Ok(settings);
         }
@@ -257,9 +257,27 @@ impl<V: View> Process<V> {
         }
         internal.guess(early).await;
         let settings = self.settings.first().await;
-        let port = names.of(&self.boot, &settings.load())?;
+        let port = self.internal_port(&settings.load())?;
         self.open(internal, port).await?;
         Ok(settings)
+    }
+
+    /// The internal port, or its neighbour if the public one was put there and nobody said where the internal one
+    /// should be. Not in a cluster, where probes know the port.
+    fn internal_port(&self, settings: &V) -> Result<Port, BootError> {
+        let wanted = self.service.internal_port.of(&self.boot, settings)?;
+        let public = self.service.public_port.of(&self.boot, settings)?;
+        if self.boot.source == SettingsSource::Kube {
+            return Ok(wanted);
+        }
+        let port = beside(wanted, public.number);
+        if port != wanted {
+            warn!(
+                port = port.number,
+                "the public port has the number of the internal one, which moves to the next"
+            );
+        }
+        Ok(port)
     }
 
     async fn open(&self, internal: &mut InternalPort, port: Port) -> Result<(), BindError> {
@@ -274,6 +292,15 @@ impl<V: View> Process<V> {
             opened => opened,
         }
     }
+}
+
+/// The internal port beside this public one.
+fn beside(internal: Port, public: u16) -> Port {
+    if internal.explicit || internal.number == 0 || internal.number != public {
+        return internal;
+    }
+    let number = public.checked_add(1).unwrap_or(public - 1);
+    Port { number, ..internal }
 }
 
 impl<V> ServicePort<V> {

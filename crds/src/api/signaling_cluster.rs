@@ -306,12 +306,17 @@ impl Default for CircuitBreaker {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "self.gracePeriodSeconds > self.timeoutSeconds + 5", "message": "gracePeriodSeconds must be greater than timeoutSeconds + 5: the endpoints need 5 seconds to notice", "fieldPath": ".gracePeriodSeconds"}
+    {"rule": "self.gracePeriodSeconds > self.timeoutSeconds + 5", "message": "gracePeriodSeconds must be greater than timeoutSeconds + 5: the endpoints need 5 seconds to notice", "fieldPath": ".gracePeriodSeconds"},
+    {"rule": "self.closeCode in [1000, 1001, 1012, 1013] || self.closeCode >= 3000", "message": "closeCode must be 1000, 1001, 1012, 1013 or 3000 to 4999", "fieldPath": ".closeCode"}
 ]))]
 pub struct Drain {
-    /// Window over which the connections of an ending pod are closed with 1012, in seconds. Reload: hot.
+    /// Window over which the connections of an ending pod are closed, in seconds. Reload: hot.
     #[schemars(range(min = 0, max = 3600))]
     pub timeout_seconds: i32,
+    /// Close code of those connections: 1000, 1001, 1012, 1013 or one of your clients' own from 3000 on. Peers that speak
+    /// `berth.v2` always get 1012. Reload: hot.
+    #[schemars(range(min = 1000, max = 4999))]
+    pub close_code: i32,
     /// `terminationGracePeriodSeconds` of the pods. Reload: rolling.
     #[schemars(range(min = 6, max = 7200))]
     pub grace_period_seconds: i32,
@@ -321,6 +326,7 @@ impl Default for Drain {
     fn default() -> Self {
         Self {
             timeout_seconds: 5,
+            close_code: 1012,
             grace_period_seconds: 45,
         }
     }

@@ -11,6 +11,9 @@ use super::check::{Checker, FieldErrors};
 use super::values::{AllowedOrigins, ObjectName, PublicUrl};
 use crate::api::{RateLimits, Resume, Rooms, Security, SignalingCluster, WebSocket};
 
+/// Registered close codes with which a drain may close connections.
+const DRAIN_CLOSE_CODES: [u16; 4] = [1000, 1001, 1012, 1013];
+
 /// Settings of the signaling server, from a [`SignalingCluster`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct SignalingSettings {
@@ -40,6 +43,8 @@ pub struct SignalingSettings {
     pub circuit_breaker: BreakerSettings,
     /// Window over which the connections of an ending process are closed.
     pub drain_timeout: Duration,
+    /// Close code of a drained peer that speaks v1.
+    pub drain_close_code: u16,
     /// Name of the TurnConfig whose servers are announced.
     pub turn_config: Option<String>,
 }
@@ -155,6 +160,12 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
         };
         let drain_timeout =
             seconds(check.number("spec.drain.timeoutSeconds", spec.drain.timeout_seconds, 0..=3600));
+        let drain_close_code = check.number("spec.drain.closeCode", spec.drain.close_code, 1000..=4999);
+        check.require(
+            drain_close_code >= 3000 || DRAIN_CLOSE_CODES.contains(&drain_close_code),
+            "spec.drain.closeCode",
+            "must be 1000, 1001, 1012, 1013 or 3000 to 4999",
+        );
         check.require(
             spec.drain.grace_period_seconds > spec.drain.timeout_seconds.saturating_add(5),
             "spec.drain.gracePeriodSeconds",
@@ -177,6 +188,7 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
             auth,
             circuit_breaker,
             drain_timeout,
+            drain_close_code,
             turn_config: spec
                 .turn_config_ref
                 .as_ref()

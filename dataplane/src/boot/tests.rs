@@ -157,6 +157,10 @@ fn redis_by_url_or_by_file_and_never_shown() {
 #[test]
 fn wrong_variables_are_named_with_what_is_allowed() {
     assert!(refusal(&[], &[("LOG_LEVEL", "loud")]).starts_with("LOG_LEVEL: must be trace, "));
+    assert_eq!(
+        refusal(&[], &[("PRETTY_LOGS", "yes")]),
+        "PRETTY_LOGS: must be true or false, is \"yes\""
+    );
     assert!(refusal(&[], &[("INSTANCE_ID", "a b")]).starts_with("INSTANCE_ID: must have at most 128"));
     assert_eq!(
         boot(&[], &[("INSTANCE_ID", "replica:1")]).unwrap().instance_id,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,6 +23,9 @@ use crate::telemetry::Throttle;
 
 /// Pause after a failure to accept (out of descriptors): the cause does not go away by asking at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection that has not asked for anything yet may take to do so when the listener ends.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Limits of a listener, and how to speak of it.
 #[derive(Debug, Clone)]
@@ -190,9 +194,12 @@ async fn serve_connection(
 ) {
     // Only a socket that is already closed refuses this.
     let _ = stream.set_nodelay(true);
+    let asked = Arc::new(AtomicBool::new(false));
+    let was_asked = Arc::clone(&asked);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(permit.clone());
+        asked.store(true, Ordering::Relaxed);
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let connection = builder
@@ -203,8 +210,16 @@ async fn serve_connection(
         result = connection.as_mut() => result,
         () = shutdown.reached(until) => {
             connection.as_mut().graceful_shutdown();
+            let unasked = async {
+                tokio::time::sleep(HEAD_PATIENCE).await;
+                if was_asked.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 result = connection => result,
+                // Who has never asked for anything is waited for no longer.
+                () = unasked => return,
                 () = shutdown.reached(Phase::Expired) => return,
             }
         }

@@ -110,3 +110,21 @@ async fn a_port_that_cannot_be_had_is_told_with_its_name() {
         assert!(told.ends_with(&format!("127.0.0.1:{port} ({named})")), "{told}");
     }
 }
+
+#[test]
+fn an_internal_port_that_nobody_asked_for_makes_way_for_the_public_one() {
+    let port = |number, explicit| Port {
+        number,
+        from: "spec.healthPort",
+        explicit,
+    };
+    assert_eq!(beside(port(8080, false), 8080), port(8081, false));
+    assert_eq!(beside(port(65_535, false), 65_535), port(65_534, false));
+    for (internal, public) in [
+        (port(8080, false), 3002),
+        (port(8080, true), 8080),
+        (port(0, false), 0),
+    ] {
+        assert_eq!(beside(internal, public), internal);
+    }
+}

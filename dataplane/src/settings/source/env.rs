@@ -144,6 +144,7 @@ impl Reader<'_> {
             self.error("ENABLE_AUTH", message);
         }
         if !enabled {
+            self.unused_auth();
             return;
         }
         let shared = self.secret("JWT_SECRET");
@@ -176,6 +177,23 @@ impl Reader<'_> {
             spec.auth.mode = AuthMode::Jwt;
             spec.auth.jwt = Some(jwt);
         }
+    }
+
+    /// A wrong value is told also where nobody asks for tokens: it would stop the process on the day on which somebody does.
+    fn unused_auth(&mut self) {
+        let mut jwt = Jwt::default();
+        self.apply(JWT, &mut jwt);
+        // What fits together is another matter.
+        jwt.algorithms = None;
+        if jwt.jwks.is_none() {
+            jwt.secret_ref = Some(rotating("JWT_SECRET", "JWT_SECRET_PREVIOUS"));
+        }
+        let mut spec = SignalingClusterSpec::new("ws://localhost".to_owned());
+        spec.auth.mode = AuthMode::Jwt;
+        spec.auth.jwt = Some(jwt);
+        let environment = self.environment;
+        let settings = SignalingSettings::try_from(&SignalingCluster::new(NAME, spec));
+        self.validate(settings, |path| variable_of(JWT, path, environment));
     }
 
     fn host_pool(&mut self) -> HostPool {

@@ -220,6 +220,19 @@ fn authentication_needs_its_secret_and_known_algorithm() {
         ),
         (&[on, secret, ("JWT_ALG", "RS256")], &format!("JWT_ALG: {unfit}")),
         (&[on, url, ("JWT_ALG", "HS256")], &format!("JWT_ALG: {unfit}")),
+        // Wrong values are told where no token is asked for too.
+        (
+            &[("JWT_ALG", "none")],
+            "JWT_ALG: must be of HS256, HS384, HS512, RS256, PS256, ES256, is \"none\"",
+        ),
+        (
+            &[("ENABLE_AUTH", "false"), ("JWKS_CACHE_TTL", "1")],
+            "JWKS_CACHE_TTL: must be from 10000 to 86400000 (milliseconds), is 1",
+        ),
+        (
+            &[("JWKS_URL", "id.example")],
+            "JWKS_URL: must be a URL such as https://id.example.com/keys, of http or https, without user, password and fragment",
+        ),
     ] {
         assert_eq!(
             refusals(Kind::SignalingCluster, variables),
@@ -227,10 +240,14 @@ fn authentication_needs_its_secret_and_known_algorithm() {
             "{variables:?}"
         );
     }
-    assert_eq!(
-        signaling(&[("ENABLE_AUTH", "false"), ("JWT_SECRET", "s")]).auth,
-        AuthSettings::None
-    );
+    // What does not fit together matters only where it is used.
+    for variables in [
+        &[("ENABLE_AUTH", "false"), secret][..],
+        &[url, ("JWT_ALG", "HS256")],
+        &[secret, url, ("JWT_ISSUER", "me")],
+    ] {
+        assert_eq!(signaling(variables).auth, AuthSettings::None);
+    }
 }
 
 #[test]

@@ -104,6 +104,9 @@ pub(super) const SIGNALING: &[Variable<SignalingClusterSpec>] = &[
         number(text, &mut spec.circuit_breaker.open_ms)
     }),
     variable(&["DRAIN_TIMEOUT_MS"], "spec.drain.timeoutSeconds", drain),
+    variable(&["SHUTDOWN_CLOSE_CODE"], "spec.drain.closeCode", |spec, text| {
+        number(text, &mut spec.drain.close_code)
+    }),
 ];
 
 /// Variables that count only with `ENABLE_AUTH=true`.
@@ -139,12 +142,7 @@ pub(super) const MATCHMAKER: &[Variable<HostPoolSpec>] =
     })];
 
 /// Variables of the Node services that have no effect here.
-pub(super) const WITHOUT_EFFECT: [&str; 4] = [
-    "METERED_DOMAIN",
-    "METERED_API_KEY",
-    "TURN_EXPIRY_SECONDS",
-    "SHUTDOWN_CLOSE_CODE",
-];
+pub(super) const WITHOUT_EFFECT: [&str; 3] = ["METERED_DOMAIN", "METERED_API_KEY", "TURN_EXPIRY_SECONDS"];
 
 /// Spellings of the variable with the address of the issuer's keys.
 pub(super) const JWKS_URL: [&str; 2] = ["JWKS_URL", "JWT_JWKS_URL"];

@@ -169,6 +169,12 @@ const TABLE: &[Row] = &[
         &["-1", "3600001"],
         |s| s.drain_timeout.as_millis().to_string(),
     ),
+    row(
+        &["SHUTDOWN_CLOSE_CODE"],
+        &[("1012", "1012"), ("1001", "1001"), ("4321", "4321")],
+        &["999", "1002", "5000"],
+        |s| s.drain_close_code.to_string(),
+    ),
 ];
 
 /// Variables whose values are numbers.
