@@ -147,7 +147,12 @@ impl Close {
     pub(crate) fn keeps_seat(self) -> bool {
         matches!(
             self,
-            Self::ServiceUnavailable | Self::InternalError | Self::Overloaded | Self::Draining
+            Self::ServiceUnavailable
+                | Self::InternalError
+                | Self::Overloaded
+                | Self::Draining
+                // Its token has expired, and it may bring a new one.
+                | Self::Unauthorized
         )
     }
 

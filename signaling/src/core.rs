@@ -62,6 +62,11 @@ pub(crate) enum Source {
 }
 
 impl Core {
+    /// Close code of drained peers that speak v1.
+    pub(crate) fn drain_close_code(&self) -> u16 {
+        self.settings.load().cluster.drain_close_code
+    }
+
     /// Whether Redis is left alone for the moment.
     pub(crate) fn circuit_open(&self) -> bool {
         self.link.as_ref().is_some_and(RedisLink::circuit_open)

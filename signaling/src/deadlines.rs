@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::core::{Core, Source};
 use crate::room::{Departure, Effects};
 use crate::rooms::RoomCell;
-use crate::seating::Job;
+use crate::seating::{Job, Leave};
 
 /// From so many deadlines on, a lost connection does not keep its seat.
 const MOST: usize = 16_384;
@@ -42,8 +42,14 @@ pub(crate) enum Due {
 
 struct Entry {
     end: Instant,
-    cell: Weak<RoomCell>,
-    due: Due,
+    what: What,
+}
+
+enum What {
+    /// Something in a room, if it is still there.
+    InRoom(Weak<RoomCell>, Due),
+    /// A seat is given back.
+    Leave(Leave),
 }
 
 impl PartialEq for Entry {
@@ -92,11 +98,17 @@ impl Deadlines {
 
     /// Something is due in a room after a time.
     pub(crate) fn push(&self, after: Duration, cell: &Arc<RoomCell>, due: Due) {
-        self.waiting.lock().push(Reverse(Entry {
-            end: Instant::now() + after,
-            cell: Arc::downgrade(cell),
-            due,
-        }));
+        self.push_entry(after, What::InRoom(Arc::downgrade(cell), due));
+    }
+
+    /// A seat is to be given back after a time.
+    pub(crate) fn push_leave(&self, after: Duration, leave: Leave) {
+        self.push_entry(after, What::Leave(leave));
+    }
+
+    fn push_entry(&self, after: Duration, what: What) {
+        let end = Instant::now() + after;
+        self.waiting.lock().push(Reverse(Entry { end, what }));
         self.pushed.notify_one();
     }
 
@@ -126,8 +138,13 @@ pub(crate) async fn run(core: Arc<Core>) {
             None => pushed.await,
         }
         while let Some(entry) = core.deadlines.pop_over() {
-            if let Some(cell) = entry.cell.upgrade() {
-                is_over(&core, &cell, entry.due);
+            match entry.what {
+                What::InRoom(cell, due) => {
+                    if let Some(cell) = cell.upgrade() {
+                        is_over(&core, &cell, due);
+                    }
+                }
+                What::Leave(leave) => core.seating.push(Job::Leave(leave)),
             }
         }
     }
@@ -142,18 +159,14 @@ fn is_over(core: &Core, cell: &Arc<RoomCell>, due: Due) {
     };
     let mut left = None;
     core.update(cell, Source::Here, |inner| {
-        let Some((effects, told)) = inner.room.window_over(member, attachment) else {
+        let Some((effects, parting)) = inner.room.window_over(member, attachment) else {
             return Effects::new();
         };
-        left = Some(told);
+        left = Some(parting);
         effects
     });
-    if let Some(told) = left {
-        core.seating.push(Job::Leave {
-            room: cell.id.clone(),
-            member,
-            departure: Departure::Left,
-            told,
-        });
+    if let Some(parting) = left {
+        core.seating
+            .push(Job::leave(cell, member, Departure::Left, parting));
     }
 }

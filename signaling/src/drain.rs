@@ -8,13 +8,12 @@ use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 use tokio::time::{Instant, sleep_until};
 
-use crate::close::Close;
 use crate::core::Core;
 
 /// Part of the drain window in which connections are closed; the rest is for their answers.
 const SPREAD: f64 = 0.75;
 
-/// Waits for the drain and closes every connection with 1012 in the course of it.
+/// Waits for the drain and closes every connection in the course of it.
 pub(crate) async fn run(core: Arc<Core>) {
     core.shutdown.reached(Phase::Draining).await;
     let mut conns = core.connections.all();
@@ -29,6 +28,6 @@ pub(crate) async fn run(core: Arc<Core>) {
     for (number, conn) in (0u32..).zip(conns) {
         let jitter = step.mul_f64(rand::rng().random_range(0.0..1.0));
         sleep_until(start + step * number + jitter).await;
-        conn.close(Close::Draining);
+        conn.drain(core.drain_close_code());
     }
 }

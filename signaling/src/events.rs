@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use berth_crds::settings::RoomId;
+use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::MemberId;
 use berth_dataplane::telemetry::{Throttle, field};
 use tracing::{debug, info};
 
+use crate::auth::Identity;
 use crate::close::Close;
+use crate::conn::Conn;
 use crate::metrics::DropReason;
 
 /// At most one line of each kind in this time: a busy server has hundreds of joins a second, and metrics count them all.
@@ -19,21 +22,31 @@ const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest room id that any settings allow.
 const MOST_ROOM_ID: usize = 256;
 
-/// A peer has its seat.
-pub(crate) fn joined(room: &RoomId, member: MemberId) {
+/// A peer has its seat. A match token says of which match it is a player, or which host it is.
+pub(crate) fn joined(room: &RoomId, member: MemberId, identity: &Identity) {
     static JOINED: Throttle = Throttle::new(LOG_INTERVAL);
     if let Some(suppressed) = JOINED.pass() {
-        info!({ field::ROOM } = %room, { field::MEMBER } = %member, suppressed, "peer joined");
-    }
-}
-
-/// A peer gave its seat back. `close`: why the server closed its connection, if it did.
-pub(crate) fn left(room: &RoomId, member: MemberId, close: Option<Close>) {
-    static LEFT: Throttle = Throttle::new(LOG_INTERVAL);
-    if let Some(suppressed) = LEFT.pass() {
+        let id_of = |role| identity.id.as_deref().filter(|_| identity.role == Some(role));
         info!(
             { field::ROOM } = %room,
             { field::MEMBER } = %member,
+            { field::MATCH } = id_of(Role::Player),
+            { field::HOST } = id_of(Role::Host),
+            suppressed,
+            "peer joined"
+        );
+    }
+}
+
+/// A peer gave its seat back.
+pub(crate) fn left(room: &RoomId, member: MemberId, conn: &Conn) {
+    static LEFT: Throttle = Throttle::new(LOG_INTERVAL);
+    if let Some(suppressed) = LEFT.pass() {
+        let close = conn.closed();
+        info!(
+            { field::ROOM } = %room,
+            { field::MEMBER } = %member,
+            by = conn.ending().name(),
             code = close.map(Close::code),
             reason = close.map(Close::reason),
             suppressed,

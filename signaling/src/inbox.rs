@@ -21,18 +21,26 @@ const BURST: usize = 64;
 
 /// Reads the inbox for ever. What comes together is written to each socket once.
 pub(crate) async fn run(core: Arc<Core>, mut inbox: Subscription) {
-    let mut rooms = Vec::with_capacity(BURST);
+    let mut received = Vec::with_capacity(BURST);
     while let Some(first) = inbox.next().await {
         let mut taken = 0;
         let mut next = Some(first);
         while let Some(event) = next {
-            rooms.extend(take(&core, event));
+            received.extend(take(&core, event));
             taken += 1;
             next = if taken < BURST { inbox.try_next() } else { None };
         }
-        rooms.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        for room in rooms.drain(..) {
-            room.flush();
+        received
+            .chunk_by(|one, other| Arc::ptr_eq(&one.room, &other.room))
+            .for_each(|burst| {
+                if let Some(first) = burst.first() {
+                    first.room.flush();
+                }
+            });
+        let now = unix_micros();
+        for published_at in received.drain(..).filter_map(|notice| notice.said_at) {
+            let lag = Duration::from_micros(now.saturating_sub(published_at));
+            core.metrics.relay_lag_seconds.observe(lag.as_secs_f64());
         }
         if taken == BURST {
             tokio::task::yield_now().await;
@@ -40,8 +48,16 @@ pub(crate) async fn run(core: Arc<Core>, mut inbox: Subscription) {
     }
 }
 
-/// Deals with what has come; its room is to be flushed.
-fn take(core: &Core, event: SubscriptionEvent) -> Option<Arc<RoomCell>> {
+/// What has come, and was dealt with.
+struct Received {
+    /// To be flushed.
+    room: Arc<RoomCell>,
+    /// When it was published, Unix time in µs, if it is a message.
+    said_at: Option<u64>,
+}
+
+/// Deals with what has come.
+fn take(core: &Core, event: SubscriptionEvent) -> Option<Received> {
     match event {
         SubscriptionEvent::Message(bytes) => return receive(core, bytes),
         // What was published meanwhile is lost.
@@ -51,7 +67,7 @@ fn take(core: &Core, event: SubscriptionEvent) -> Option<Arc<RoomCell>> {
     None
 }
 
-fn receive(core: &Core, bytes: Bytes) -> Option<Arc<RoomCell>> {
+fn receive(core: &Core, bytes: Bytes) -> Option<Received> {
     static MALFORMED: Throttle = Throttle::new(Duration::from_secs(30));
     let Envelope {
         room,
@@ -74,9 +90,8 @@ fn receive(core: &Core, bytes: Bytes) -> Option<Arc<RoomCell>> {
     core.update(&cell, Source::Elsewhere, |inner| {
         inner.room.hear(notice, publisher)
     });
-    if is_message {
-        let lag = Duration::from_micros(unix_micros().saturating_sub(published_at));
-        core.metrics.relay_lag_seconds.observe(lag.as_secs_f64());
-    }
-    Some(cell)
+    Some(Received {
+        room: cell,
+        said_at: is_message.then_some(published_at),
+    })
 }

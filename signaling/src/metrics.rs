@@ -15,9 +15,11 @@ use prometheus_client::registry::Registry;
 
 use crate::close::Close;
 
-use labels::{CloseLabel, DropLabel, JoinLabel, PathLabel, Refusal, RefusalLabel, ResumeLabel, SyncLabel};
+use labels::{
+    CloseLabel, DropLabel, EndingLabel, JoinLabel, PathLabel, Refusal, RefusalLabel, ResumeLabel, SyncLabel,
+};
 
-pub(crate) use labels::{DropReason, JoinResult, Path, ResumeResult, SyncResult};
+pub(crate) use labels::{DropReason, Ending, JoinResult, Path, ResumeResult, SyncResult};
 pub(crate) use live::LiveCollector;
 
 /// Upper bounds of the fan-out times in seconds.
@@ -54,6 +56,8 @@ pub(crate) struct SignalingMetrics {
     pub(crate) drops: Family<DropLabel, Counter>,
     /// Connections closed by the server.
     pub(crate) closes: Family<CloseLabel, Counter>,
+    /// Connections of peers with a seat that ended.
+    pub(crate) endings: Family<EndingLabel, Counter>,
     /// Connections that got no seat.
     pub(crate) refusals: Family<RefusalLabel, Counter>,
     /// Attempts to join.
@@ -115,6 +119,7 @@ impl SignalingMetrics {
             relay_lag_seconds: Histogram::new(REMOTE_BUCKETS),
             drops: Family::default(),
             closes: Family::default(),
+            endings: Family::default(),
             refusals: Family::default(),
             resumes: Family::default(),
             limit_syncs: Family::default(),
@@ -138,6 +143,9 @@ impl SignalingMetrics {
         }
         for result in ResumeResult::ALL {
             drop(self.resumes.get_or_create(&ResumeLabel { result: *result }));
+        }
+        for by in Ending::ALL {
+            drop(self.endings.get_or_create(&EndingLabel { by: *by }));
         }
         for result in SyncResult::ALL {
             drop(self.limit_syncs.get_or_create(&SyncLabel { result: *result }));
@@ -189,6 +197,8 @@ impl SignalingMetrics {
         );
         let help = "Connections closed by the server, by close code";
         registry.register("closes", help, self.closes.clone());
+        let help = "Connections of peers with a seat that ended, by who or what ended them";
+        registry.register("endings", help, self.endings.clone());
         let help = "Connections that got no seat, by reason";
         registry.register("refusals", help, self.refusals.clone());
         registry.register("joins", "Attempts to join a room, by result", self.joins.clone());
@@ -233,6 +243,11 @@ impl SignalingMetrics {
         if close == Close::Overloaded {
             self.backpressure_closes.inc();
         }
+    }
+
+    /// Counts a connection with a seat that ended.
+    pub(crate) fn ended(&self, by: Ending) {
+        self.endings.get_or_create(&EndingLabel { by }).inc();
     }
 
     /// Counts a connection that resumes (`resumes`) an earlier one, whose seat was still there (`held`).

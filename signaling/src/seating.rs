@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::RoomId;
-use berth_dataplane::occupancy::{Instance, Join, MemberId, OccupancyError, Seat};
+use berth_dataplane::occupancy::{Instance, Join, Leaver, MemberId, OccupancyError, Seat};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use crate::close::Close;
 use crate::core::{Core, Source};
 use crate::lane::{Origin, Outgoing};
 use crate::resume_token::may_come_back;
-use crate::room::{Departure, Given, Notice, View};
+use crate::room::{Departure, Given, Notice, Parting, View};
 use crate::rooms::RoomCell;
 
 /// Calls to the store at a time: they share writes, and a storm of them leaves room for joins.
@@ -45,7 +45,7 @@ pub(crate) struct Seating {
 struct Queue {
     jobs: VecDeque<Job>,
     /// Members in `jobs` whose seats are to be asserted.
-    asserting: HashSet<MemberId>,
+    asserting: HashSet<(RoomId, MemberId)>,
     running: usize,
     /// When a call failed last.
     failed_at: Option<Instant>,
@@ -53,13 +53,7 @@ struct Queue {
 
 pub(crate) enum Job {
     /// Give a seat back and tell other instances.
-    Leave {
-        room: RoomId,
-        member: MemberId,
-        departure: Departure,
-        /// Instances that knew of the member.
-        told: SmallVec<[Instance; 1]>,
-    },
+    Leave(Leave),
     /// Assert the seat of a local member.
     Assert { cell: Arc<RoomCell>, member: MemberId },
     /// Note that the connection of a local member is lost.
@@ -68,11 +62,30 @@ pub(crate) enum Job {
     Ask { cell: Arc<RoomCell>, view: View },
 }
 
+/// A seat to be given back.
+pub(crate) struct Leave {
+    room: RoomId,
+    member: MemberId,
+    departure: Departure,
+    /// Instances that knew of the member.
+    told: SmallVec<[Instance; 1]>,
+    taken: Taken,
+}
+
+/// When the connection that leaves took its seat.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// Then; `u64::MAX` for a member that has no other connection.
+    At(u64),
+    /// It was not answered. The member may come back by its secret, and for so long finds the seat, if it was given.
+    Unanswered { window: Duration },
+}
+
 impl Seating {
     pub(crate) fn push(&self, job: Job) {
         let mut queue = self.queue.lock();
-        if let Job::Assert { member, .. } = &job
-            && !queue.asserting.insert(*member)
+        if let Job::Assert { cell, member } = &job
+            && !queue.asserting.insert((cell.id.clone(), *member))
         {
             return;
         }
@@ -112,8 +125,8 @@ impl Seating {
     fn take(&self) -> Option<Job> {
         let mut queue = self.queue.lock();
         let job = queue.jobs.pop_front()?;
-        if let Job::Assert { member, .. } = &job {
-            queue.asserting.remove(member);
+        if let Job::Assert { cell, member } = &job {
+            queue.asserting.remove(&(cell.id.clone(), *member));
         }
         queue.running += 1;
         Some(job)
@@ -143,12 +156,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 
 async fn perform(core: &Core, job: Job) {
     match job {
-        Job::Leave {
-            room,
-            member,
-            departure,
-            told,
-        } => give_back(core, room, member, departure, told).await,
+        Job::Leave(leave) => give_back(core, leave).await,
         Job::Assert { cell, member } => assert(core, &cell, member).await,
         Job::Away { cell, member } => note_away(core, &cell, member).await,
         Job::Ask { cell, view } => {
@@ -165,37 +173,53 @@ async fn perform(core: &Core, job: Job) {
     }
 }
 
-async fn give_back(
-    core: &Core,
-    room: RoomId,
-    member: MemberId,
-    departure: Departure,
-    mut told: SmallVec<[Instance; 1]>,
-) {
-    // A member that may come back by its secret must not be refused then.
-    let given_back = if core.seating.is_in_doubt() && !may_come_back(member) {
-        core.seats.leave_for_good(&room, member, &core.own).await
-    } else {
-        core.seats.leave(&room, member, &core.own).await
+async fn give_back(core: &Core, leave: Leave) {
+    let taken = match leave.taken {
+        Taken::At(taken) => taken,
+        Taken::Unanswered { window } => return give_back_later(core, leave, window).await,
     };
-    match given_back {
-        // It sits at another instance by now, and has not left.
-        Ok(left) if !left.had_seat && left.seats.iter().any(|seat| seat.member == member) => {}
+    let leaver = Leaver {
+        taken,
+        // A member that may come back by its secret must not be refused then.
+        for_good: core.seating.is_in_doubt() && !may_come_back(leave.member),
+        ..Leaver::new(leave.member, &core.own)
+    };
+    match core.seats.give_back(&leave.room, &leaver).await {
+        // It sits at another instance by now, or here again, and has not left.
+        Ok(left) if !left.had_seat && left.seats.iter().any(|seat| seat.member == leave.member) => {}
         Ok(left) => {
+            let mut told = leave.told;
             told.extend(left.seats.into_iter().map(|seat| seat.instance));
-            farewell(core, &room, member, &core.own, departure, told);
+            let cell = core.rooms.find(&leave.room);
+            // Who has come back is announced under this lock: either before, or after these words.
+            let inner = cell.as_ref().map(|cell| cell.inner.lock());
+            if inner.is_none_or(|inner| inner.room.seat(leave.member).is_none()) {
+                farewell(core, &leave.room, leave.member, &core.own, leave.departure, told);
+            }
         }
-        Err(error) => {
-            core.seating.failed(&error);
-            tokio::time::sleep(RETRY).await;
-            core.seating.push(Job::Leave {
-                room,
-                member,
-                departure,
-                told,
-            });
-        }
+        Err(error) => try_again(core, leave, &error).await,
     }
+}
+
+/// The seat of a member that resumes, if a join that was not answered brought it here, is given back when nobody has come for
+/// it.
+async fn give_back_later(core: &Core, leave: Leave, window: Duration) {
+    match core.seats.seats(&leave.room).await {
+        Ok(seats) => {
+            let seat = seats.into_iter().find(|seat| seat.member == leave.member);
+            if let Some(seat) = seat.filter(|seat| seat.instance == core.own) {
+                let taken = Taken::At(seat.taken);
+                core.deadlines.push_leave(window, Leave { taken, ..leave });
+            }
+        }
+        Err(error) => try_again(core, leave, &error).await,
+    }
+}
+
+async fn try_again(core: &Core, leave: Leave, error: &OccupancyError) {
+    core.seating.failed(error);
+    tokio::time::sleep(RETRY).await;
+    core.seating.push(Job::Leave(leave));
 }
 
 /// Whoever needs the seat of a member that is away may have it. If the store does not hear of it, he has to wait.
@@ -260,7 +284,7 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
                 effects
             });
             if !present {
-                core.seating.push(Job::give_back_again(cell, member));
+                core.seating.push(Job::give_back_again(cell, &seat));
             }
         }
         Ok(Join::Elsewhere) => {
@@ -270,7 +294,11 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
             let mut inner = cell.inner.lock();
             inner.room.not_asserted(view);
             if let Some((_, conn)) = inner.conns.iter().find(|(other, _)| *other == member) {
-                conn.close(Close::RoomFull);
+                conn.close(if conn.speaks_v2() {
+                    Close::NoSeat
+                } else {
+                    Close::RoomFull
+                });
             }
         }
         Err(error) => {
@@ -281,21 +309,44 @@ async fn assert(core: &Core, cell: &Arc<RoomCell>, member: MemberId) {
                 room.seat(member).is_some()
             };
             if !present {
-                core.seating.push(Job::give_back_again(cell, member));
+                core.seating.push(Job::give_back_again(cell, &seat));
             }
         }
     }
 }
 
 impl Job {
-    /// A member that has left may have been given its seat once more.
-    fn give_back_again(cell: &RoomCell, member: MemberId) -> Self {
-        Self::Leave {
+    /// A member has left its room.
+    pub(crate) fn leave(cell: &RoomCell, member: MemberId, departure: Departure, parting: Parting) -> Self {
+        Self::Leave(Leave {
+            room: cell.id.clone(),
+            member,
+            departure,
+            told: parting.told,
+            taken: Taken::At(parting.taken),
+        })
+    }
+
+    /// A seat that was asked for may have been given, and nobody takes it. `window`: how long a member that resumes may come
+    /// for it; `None` of one that does not.
+    pub(crate) fn undo(cell: &RoomCell, member: MemberId, window: Option<Duration>) -> Self {
+        let taken = window.map_or(Taken::At(u64::MAX), |window| Taken::Unanswered { window });
+        Self::Leave(Leave {
             room: cell.id.clone(),
             member,
             departure: Departure::Left,
             told: SmallVec::new(),
-        }
+            taken,
+        })
+    }
+
+    /// A member that has left may have been given its seat once more.
+    fn give_back_again(cell: &RoomCell, seat: &Seat) -> Self {
+        let parting = Parting {
+            told: SmallVec::new(),
+            taken: seat.role.map_or(u64::MAX, |_| seat.taken),
+        };
+        Self::leave(cell, seat.member, Departure::Left, parting)
     }
 }
 

@@ -190,21 +190,25 @@ impl Server {
         info!(instance = %core.own, address = %listener.local_addr(), "signaling serves");
         let _background = background(&core, limit_sync);
         let renewing = spawn(lease::run(Arc::clone(&core)));
+        let ending = async {
+            drain::run(Arc::clone(&core)).await;
+            core.sessions.close();
+            tokio::select! {
+                () = core.sessions.wait() => {}
+                () = core.shutdown.reached(Phase::Expired) => {}
+            }
+            if tokio::time::timeout(LAST_WORDS, release(&core, renewing))
+                .await
+                .is_err()
+            {
+                warn!("the store did not take the last seats back: they end with the lease");
+            }
+        };
+        // Who never finishes a request holds up the listener, and nobody's seat.
         tokio::join!(
             listener.serve(router, core.shutdown.clone(), Phase::Draining),
-            drain::run(Arc::clone(&core)),
+            ending,
         );
-        core.sessions.close();
-        tokio::select! {
-            () = core.sessions.wait() => {}
-            () = core.shutdown.reached(Phase::Expired) => {}
-        }
-        if tokio::time::timeout(LAST_WORDS, release(&core, renewing))
-            .await
-            .is_err()
-        {
-            warn!("the store did not take the last seats back: they end with the lease");
-        }
     }
 }
 
@@ -213,7 +217,8 @@ async fn release(core: &Core, renewing: AbortOnDropHandle<()>) {
     core.seating.idle().await;
     core.lane.idle().await;
     drop(renewing);
-    if let Err(error) = core.seats.release(&core.own).await {
+    let window = core.settings.load().cluster.resume.window;
+    if let Err(error) = core.seats.release(&core.own, window).await {
         warn!(%error, "the lease was not released: it ends by itself");
     }
 }
@@ -261,9 +266,12 @@ async fn forget_clients(core: Arc<Core>) {
 /// Forgets what nobody can ask for again.
 async fn age_histories(core: Arc<Core>) {
     loop {
-        let window = core.settings.load().cluster.resume.window;
-        // A window of no length keeps nothing for long either.
-        tokio::time::sleep((window / u32::from(AGES - 1)).max(Duration::from_secs(1))).await;
+        let settings = core.settings.load();
+        // A connection is seen to be lost two heartbeats later at the latest, and then the window begins.
+        let lost = 2 * settings.cluster.websocket.heartbeat_interval;
+        let kept = settings.cluster.resume.window + lost;
+        drop(settings);
+        tokio::time::sleep((kept / u32::from(AGES - 1)).max(Duration::from_secs(1))).await;
         for cell in core.rooms.all() {
             cell.inner.lock().room.age();
         }

@@ -62,7 +62,11 @@ pub(crate) async fn run(core: Arc<Core>, upgrade: OnUpgrade, hello: Hello, permi
     let registration = core.connections.register(&conn);
     // What only the beginning and the end need is not kept while the connection lives.
     match Box::pin(seat(&core, &conn, hello)).await {
-        Ok(session) => session.run().await,
+        Ok(session) => {
+            session.run().await;
+            core.metrics.ended(conn.ending());
+        }
+        Err(Close::Draining) => conn.drain(core.drain_close_code()),
         Err(close) => conn.close(close),
     }
     if let Some(close) = conn.closed() {
@@ -110,12 +114,9 @@ fn patience(core: &Core) -> Duration {
 async fn seat(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
     let (room, client) = (hello.room.clone(), hello.client.ip);
     let session = enter(core, conn, hello).await;
-    match &session {
-        Ok(session) => events::joined(&session.place.cell.id, session.place.member),
-        Err(close) => {
-            core.metrics.refused(*close);
-            events::refused(*close, room.as_deref(), client);
-        }
+    if let Err(close) = &session {
+        core.metrics.refused(*close);
+        events::refused(*close, room.as_deref(), client);
     }
     session
 }
@@ -125,17 +126,17 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
     if core.shutdown.phase() >= Phase::Draining {
         return Err(Close::Draining);
     }
-    let settings = core.settings.get();
-    let limits = &settings.cluster.rate_limits;
+    let mut settings = core.settings.get();
+    let limits = settings.cluster.rate_limits;
     let room = admission::qualify(&hello, &settings.cluster, core.circuit_open())?;
     let hello_ip = hello.client.ip;
-    let client = core.clients.client(hello_ip, limits, Instant::now());
+    let client = core.clients.client(hello_ip, &limits, Instant::now());
     let connect = || {
         let now = Instant::now();
-        if client.connect(limits, now) {
+        if client.connect(&limits, now) {
             return Ok(());
         }
-        events::over_connection_limit(hello_ip, client.connect_wait(limits, now));
+        events::over_connection_limit(hello_ip, client.connect_wait(&limits, now));
         Err(Close::RateLimited)
     };
     let mut newcomer = None;
@@ -143,6 +144,8 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
         // Before anything is awaited of a peer that may never say it.
         connect()?;
         newcomer = Some(v2::greet(conn, &mut hello).await?);
+        // That may have taken a while.
+        settings = core.settings.get();
     }
     let resumes = newcomer.as_ref().is_some_and(Newcomer::resumes);
     let admitted = admission::admit(core, &hello, &settings.cluster, room, resumes).await?;
@@ -153,6 +156,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
     }
     drop(hello);
     let (place, ice) = take_seat(core, conn, &settings, newcomer, &admitted).await?;
+    events::joined(&place.cell.id, place.member, &admitted.identity);
     let ends = admitted.ends_at.map(|end| {
         let left = Duration::try_from_secs_f64((end - unix_seconds()).max(0.0)).unwrap_or(Duration::MAX);
         Box::pin(tokio::time::sleep(left))

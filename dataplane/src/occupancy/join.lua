@@ -24,20 +24,24 @@ if berth_lapsed(prefix, instance, now_ms, lease_ms) then
   redis.call('PEXPIRE', prefix .. 'lapsed', keep_ms)
 end
 -- The seat that the member has, be it at an instance that died: it comes back before anybody else took it.
-local held, holder = nil, ''
+local held, holder, kept = nil, '', nil
 local value = redis.call('HGET', key, member)
 if value then
   local flags
   held, holder, flags = berth_seat(value)
   held = tonumber(held)
-  local known = tonumber(string.match(flags, '%d+') or 0)
-  if earlier > 0 and holder ~= instance and known > taken then return {'elsewhere'} end
+  local known = berth_taken(flags)
+  if earlier > 0 and known > taken then
+    if holder ~= instance then return {'elsewhere'} end
+    -- Of a later connection than the one that is asserted.
+    kept = flags
+  end
   taken = math.max(taken, known)
 end
 -- The clock goes on where the store begins anew.
 if earlier == 0 then taken = math.max(taken + 1, now_us) end
 local flags = role
-if role ~= '' then flags = role .. berth_integer(taken) .. away end
+if role ~= '' then flags = kept or role .. berth_integer(taken) .. away end
 local last, members = berth_room(prefix, room, now_ms)
 local sits, others = false, 0
 for _, seat in ipairs(members) do

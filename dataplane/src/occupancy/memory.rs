@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use berth_crds::settings::RoomId;
 use parking_lot::Mutex;
 
-use super::{Claim, Gone, Instance, Join, Left, MemberId, Renewal, RoomState, Seat};
+use super::{Claim, Gone, Instance, Join, Leaver, Left, MemberId, Renewal, RoomState, Seat};
 
 /// Rooms of one process; clones share them.
 #[derive(Clone, Default)]
@@ -58,7 +58,9 @@ impl MemoryRooms {
     fn seat(&self, id: &RoomId, mut seat: Seat, capacity: u16) -> Join {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let room = state.rooms.entry(id.clone()).or_default();
+        // Only a seat makes a room: whoever is refused leaves none behind.
+        let fresh = Room::default();
+        let room = state.rooms.get(id).unwrap_or(&fresh);
         let held = room.seats.iter().find(|held| held.member == seat.member).cloned();
         let known = held.as_ref().map_or(0, |held| held.taken);
         if held
@@ -66,6 +68,12 @@ impl MemoryRooms {
             .is_some_and(|held| seat.join > 0 && held.instance != seat.instance && known > seat.taken)
         {
             return Join::Elsewhere;
+        }
+        if seat.join > 0
+            && let Some(later) = held.as_ref().filter(|held| held.taken > seat.taken)
+        {
+            // Of a later connection than the one that is asserted.
+            (seat.role, seat.away) = (later.role, later.away);
         }
         seat.taken = seat.taken.max(known);
         if seat.join == 0 {
@@ -80,9 +88,11 @@ impl MemoryRooms {
             let Some(evicted) = evicted else {
                 return Join::Full;
             };
-            room.seats.retain(|held| held.member != evicted.member);
             reaped.push(evicted);
         }
+        let room = state.rooms.entry(id.clone()).or_default();
+        room.seats
+            .retain(|held| reaped.iter().all(|gone| gone.member != held.member));
         let is_new = room.last == 0;
         if is_new {
             // Also where a seat of an earlier life is asserted: numbers given out since must not be given out again.
@@ -123,6 +133,7 @@ impl MemoryRooms {
             room.seats
                 .iter_mut()
                 .find(|held| held.member == seat.member && held.instance == seat.instance)
+                .filter(|held| held.taken == seat.taken)
         });
         if let Some(held) = held {
             held.away = seat.away;
@@ -131,6 +142,11 @@ impl MemoryRooms {
 
     /// See [`super::Seats::leave`].
     pub fn leave(&self, id: &RoomId, member: MemberId, instance: &Instance) -> Left {
+        self.give_back(id, &Leaver::new(member, instance))
+    }
+
+    /// See [`super::Seats::give_back`].
+    pub fn give_back(&self, id: &RoomId, leaver: &Leaver<'_>) -> Left {
         let mut state = self.state.lock();
         let mut left = Left {
             had_seat: false,
@@ -140,8 +156,9 @@ impl MemoryRooms {
             return left;
         };
         let before = room.seats.len();
-        room.seats
-            .retain(|seat| seat.member != member || seat.instance != *instance);
+        room.seats.retain(|seat| {
+            seat.member != leaver.member || seat.instance != *leaver.instance || seat.taken > leaver.taken
+        });
         left.seats.clone_from(&room.seats);
         left.had_seat = left.seats.len() < before;
         if !left.had_seat {

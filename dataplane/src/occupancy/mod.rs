@@ -20,6 +20,7 @@ pub mod shared;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use uuid::Uuid;
@@ -190,6 +191,33 @@ impl Seat {
     }
 }
 
+/// Who gives a seat back.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaver<'a> {
+    /// The member.
+    pub member: MemberId,
+    /// Where it sat.
+    pub instance: &'a Instance,
+    /// When the connection that leaves took the seat ([`Seat::taken`]); what a later one took stays. `u64::MAX`: whatever
+    /// there is.
+    pub taken: u64,
+    /// The outcome of an earlier call for this member is not known: it may still be under way to the store, and finds the
+    /// room full when it gets there. The member never gets a seat again.
+    pub for_good: bool,
+}
+
+impl<'a> Leaver<'a> {
+    /// A member that leaves, and of whom nothing else is under way.
+    pub fn new(member: MemberId, instance: &'a Instance) -> Self {
+        Self {
+            member,
+            instance,
+            taken: u64::MAX,
+            for_good: false,
+        }
+    }
+}
+
 /// What renewing the lease answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
@@ -244,7 +272,8 @@ impl Seats {
         }
     }
 
-    /// Notes whether the connection of a member that has its seat at `seat.instance` is away.
+    /// Notes whether the connection of a member that has its seat at `seat.instance` is away, unless a later one than that of
+    /// `seat.taken` has taken the seat.
     pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
         match self {
             Self::Memory(rooms) => {
@@ -262,23 +291,14 @@ impl Seats {
         member: MemberId,
         instance: &Instance,
     ) -> Result<Left, OccupancyError> {
-        match self {
-            Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
-            Self::Shared(rooms) => rooms.leave(room, member, instance).await,
-        }
+        self.give_back(room, &Leaver::new(member, instance)).await
     }
 
-    /// The same when the outcome of an earlier call for this member is not known: it may still be under way to the store, and
-    /// finds the room full when it gets there. The member never gets a seat again.
-    pub async fn leave_for_good(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-    ) -> Result<Left, OccupancyError> {
+    /// The same for one connection of the member: a seat that a later one took stays.
+    pub async fn give_back(&self, room: &RoomId, leaver: &Leaver<'_>) -> Result<Left, OccupancyError> {
         match self {
-            Self::Memory(rooms) => Ok(rooms.leave(room, member, instance)),
-            Self::Shared(rooms) => rooms.leave_for_good(room, member, instance).await,
+            Self::Memory(rooms) => Ok(rooms.give_back(room, leaver)),
+            Self::Shared(rooms) => rooms.give_back(room, leaver).await,
         }
     }
 
@@ -308,14 +328,15 @@ impl Seats {
         }
     }
 
-    /// Ends the lease of `instance`, whose seats are then nobody's.
-    pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
+    /// Ends the lease of `instance`. Seats that it still has, of members that may come back to another instance, are
+    /// nobody's after `keep`.
+    pub async fn release(&self, instance: &Instance, keep: Duration) -> Result<(), OccupancyError> {
         match self {
             Self::Memory(rooms) => {
                 rooms.release();
                 Ok(())
             }
-            Self::Shared(rooms) => rooms.release(instance).await,
+            Self::Shared(rooms) => rooms.release(instance, keep).await,
         }
     }
 }

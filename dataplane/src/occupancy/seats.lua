@@ -28,14 +28,23 @@ local function berth_note_loss(prefix, instance, held, blank_ms)
   end
 end
 
+-- When the connection of a member took its seat, out of the flags of the seat; 0 if it speaks v1.
+local function berth_taken(flags)
+  return tonumber(string.match(flags, '%d+') or 0)
+end
+
 -- Takes the seat that a member has at `instance` away; whether there was one. One that it has at another instance by now
--- is not touched. The room keeps its last join number for `ttl_ms` after its last member.
-local function berth_unseat(prefix, room, member, instance, ttl_ms)
+-- is not touched, nor one that a later connection than that of `taken` took. The room keeps its last join number for
+-- `ttl_ms` after its last member.
+local function berth_unseat(prefix, room, member, instance, ttl_ms, taken)
   local key = prefix .. 'room:' .. room
-  redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
   local value = redis.call('HGET', key, member)
-  if not value then return false end
-  local _, holder = berth_seat(value)
+  local join, holder, flags
+  if value then
+    join, holder, flags = berth_seat(value)
+    if holder == instance and taken and berth_taken(flags) > taken then return false end
+  end
+  redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
   if holder ~= instance then return false end
   redis.call('HDEL', key, member)
   if redis.call('HLEN', key) <= 1 then redis.call('PEXPIRE', key, ttl_ms) end

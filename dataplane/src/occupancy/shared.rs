@@ -9,7 +9,7 @@ use berth_crds::settings::RoomId;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{Claim, Gone, Instance, Join, Left, MemberId, OccupancyError, Reaped, Renewal, Seat};
+use super::{Claim, Gone, Instance, Join, Leaver, Left, MemberId, OccupancyError, Reaped, Renewal, Seat};
 use crate::keys::Keys;
 use crate::match_token::Role;
 use crate::redis::{RedisLink, Script};
@@ -231,40 +231,17 @@ impl SharedRooms {
         Ok(())
     }
 
-    /// See [`super::Seats::leave`].
-    pub async fn leave(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-    ) -> Result<Left, OccupancyError> {
-        self.give_back(room, member, instance, Duration::ZERO).await
-    }
-
-    /// See [`super::Seats::leave_for_good`].
-    pub async fn leave_for_good(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-    ) -> Result<Left, OccupancyError> {
-        self.give_back(room, member, instance, GONE).await
-    }
-
-    async fn give_back(
-        &self,
-        room: &RoomId,
-        member: MemberId,
-        instance: &Instance,
-        gone: Duration,
-    ) -> Result<Left, OccupancyError> {
+    /// See [`super::Seats::give_back`].
+    pub async fn give_back(&self, room: &RoomId, leaver: &Leaver<'_>) -> Result<Left, OccupancyError> {
+        let gone = if leaver.for_good { GONE } else { Duration::ZERO };
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
-            member.to_string(),
-            instance.to_string(),
+            leaver.member.to_string(),
+            leaver.instance.to_string(),
             self.timing.load().room_ttl.as_millis().to_string(),
             gone.as_millis().to_string(),
+            leaver.taken.to_string(),
         ];
         let answer: Vec<String> = self
             .link
@@ -317,8 +294,12 @@ impl SharedRooms {
     }
 
     /// See [`super::Seats::release`].
-    pub async fn release(&self, instance: &Instance) -> Result<(), OccupancyError> {
-        let args = [self.keys.prefix().to_owned(), instance.to_string()];
+    pub async fn release(&self, instance: &Instance, keep: Duration) -> Result<(), OccupancyError> {
+        let args = [
+            self.keys.prefix().to_owned(),
+            instance.to_string(),
+            keep.as_millis().to_string(),
+        ];
         *self.renewed.lock() = None;
         self.link
             .script::<i64>(&scripts().release, &[self.keys.instances()], &args)

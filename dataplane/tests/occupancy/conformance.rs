@@ -1,6 +1,7 @@
 //! What both stores promise. Each promise is kept by each store.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use berth_dataplane::occupancy::{Join, Seat};
 use berth_dataplane::testing::{RedisCluster, RedisServer};
@@ -208,6 +209,6 @@ async fn occupancy_is_known_while_an_instance_lives(store: Store) {
     assert!(!store.known().await);
     store.seats.renew(&here).await.unwrap();
     assert!(store.known().await);
-    store.seats.release(&here).await.unwrap();
+    store.seats.release(&here, Duration::ZERO).await.unwrap();
     assert!(!store.known().await);
 }

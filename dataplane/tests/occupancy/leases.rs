@@ -65,7 +65,7 @@ async fn a_join_does_not_wait_for_the_seats_of_the_dead() {
     store.sits(&room, member(2), &dead).await;
     assert_eq!(store.join(&room, member(3), &living, 2).await, Join::Full);
     // Its end is asked for, so that no clock is needed: a released lease is not believed any more.
-    store.seats.release(&dead).await.unwrap();
+    store.seats.release(&dead, Duration::ZERO).await.unwrap();
     match store.join(&room, member(3), &living, 2).await {
         Join::Joined { others, reaped, .. } => {
             let reaped: Vec<MemberId> = reaped.iter().map(|gone| gone.member).collect();
@@ -77,6 +77,32 @@ async fn a_join_does_not_wait_for_the_seats_of_the_dead() {
     assert!(store.seats.renew(&living).await.unwrap().reaped.is_empty());
 }
 
+/// A member whose instance ends has the time that it would have anywhere to take its seat again.
+#[tokio::test]
+async fn seats_that_wait_outlive_a_released_lease() {
+    let server = RedisServer::start();
+    let store = Store::shared(&server).await;
+    let (living, ended) = (instance("living"), instance("ended"));
+    let room = room("r");
+    store.sits(&room, member(1), &living).await;
+    store.sits(&room, member(2), &ended).await;
+    store.seats.release(&ended, Duration::from_mins(1)).await.unwrap();
+    assert!(store.seats.renew(&living).await.unwrap().reaped.is_empty());
+    assert_eq!(store.join(&room, member(3), &living, 2).await, Join::Full);
+    let ends = server.command(&format!("ZSCORE {} {ended}", store.key("instances")));
+    let ends: u64 = ends.lines().nth(1).unwrap().parse().unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let left = u128::from(ends).saturating_sub(now.as_millis());
+    assert!((1..=60_000).contains(&left), "{left} ms");
+    // Without seats nothing of it stays.
+    store.leave(&room, member(2), &ended).await;
+    store.seats.release(&ended, Duration::from_mins(1)).await.unwrap();
+    let gone = server.command(&format!("ZSCORE {} {ended}", store.key("instances")));
+    assert!(gone.starts_with("$-1"), "{gone}");
+}
+
 #[tokio::test]
 async fn who_is_refused_reaps_nobody() {
     let server = RedisServer::start();
@@ -85,7 +111,7 @@ async fn who_is_refused_reaps_nobody() {
     let room = room("r");
     store.sits(&room, member(1), &living).await;
     store.sits(&room, member(2), &dead).await;
-    store.seats.release(&dead).await.unwrap();
+    store.seats.release(&dead, Duration::ZERO).await.unwrap();
     assert_eq!(store.join(&room, member(3), &living, 1).await, Join::Full);
     let reaped = store.seats.renew(&living).await.unwrap().reaped;
     assert_eq!(
@@ -129,7 +155,7 @@ async fn two_starts_of_one_instance_are_two() {
     let (before, after) = (Instance::new("i1", 1), Instance::new("i1", 2));
     let room = room("r");
     store.sits(&room, member(1), &before).await;
-    store.seats.release(&before).await.unwrap();
+    store.seats.release(&before, Duration::ZERO).await.unwrap();
     let renewal = store.seats.renew(&after).await.unwrap();
     assert_eq!(renewal.reaped.len(), 1);
     assert!(store.seats.seats(&room).await.unwrap().is_empty());
@@ -145,7 +171,7 @@ async fn many_seats_are_taken_away_in_steps() {
             .sits(&room(&format!("r{number}")), member(number), &dead)
             .await;
     }
-    store.seats.release(&dead).await.unwrap();
+    store.seats.release(&dead, Duration::ZERO).await.unwrap();
     let (mut reaped, mut calls) = (0, 0);
     loop {
         let renewal = store.seats.renew(&living).await.unwrap();

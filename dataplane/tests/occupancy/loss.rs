@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use berth_dataplane::occupancy::{Claim, Join, Seat};
+use berth_dataplane::occupancy::{Claim, Join, Leaver, Seat};
 use berth_dataplane::testing::RedisServer;
 
 use crate::store::{Store, instance, member, room};
@@ -101,19 +101,19 @@ async fn what_was_given_back_for_good_is_not_taken_again() {
     let store = Store::with_lease(&server, LEASE).await;
     let (here, narrow) = (instance("i1"), room("narrow"));
     let (join, _) = store.sits(&narrow, member(1), &here).await;
-    store
-        .seats
-        .leave_for_good(&narrow, member(1), &here)
-        .await
-        .unwrap();
+    let leaver = Leaver {
+        for_good: true,
+        ..Leaver::new(member(1), &here)
+    };
+    store.seats.give_back(&narrow, &leaver).await.unwrap();
     let seat = Seat::new(member(1), here.clone(), join);
     assert_eq!(store.seats.assert(&narrow, &seat, 2).await.unwrap(), Join::Full);
     // The join of this one was not answered, and is executed behind what gives the seat back.
-    store
-        .seats
-        .leave_for_good(&narrow, member(2), &here)
-        .await
-        .unwrap();
+    let leaver = Leaver {
+        for_good: true,
+        ..Leaver::new(member(2), &here)
+    };
+    store.seats.give_back(&narrow, &leaver).await.unwrap();
     assert_eq!(store.join(&narrow, member(2), &here, 2).await, Join::Full);
     assert!(store.seats.seats(&narrow).await.unwrap().is_empty());
     store.sits(&narrow, member(3), &here).await;

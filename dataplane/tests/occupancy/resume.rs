@@ -1,7 +1,7 @@
 //! Seats of members that come back, here or at another instance: promises of both stores.
 
 use berth_dataplane::match_token::Role;
-use berth_dataplane::occupancy::{Claim, Gone, Instance, Join, MemberId, Seat};
+use berth_dataplane::occupancy::{Claim, Gone, Instance, Join, Leaver, MemberId, Seat};
 use berth_dataplane::testing::{RedisCluster, RedisServer};
 
 use crate::conformance::promises;
@@ -14,6 +14,7 @@ promises!(
     a_member_that_is_away_makes_room_for_a_newcomer,
     who_is_here_makes_room_for_nobody,
     roles_and_absences_are_listed,
+    what_an_earlier_connection_left_behind_does_not_touch_the_seat,
 );
 
 fn claim(number: u128, at: &Instance, role: Role) -> Claim {
@@ -66,6 +67,44 @@ fn seat(joined: &Joined, claim: &Claim, away: bool) -> Seat {
 async fn goes_away(store: &Store, joined: &Joined, claim: &Claim) {
     let seat = seat(joined, claim, true);
     store.seats.set_away(&room("r"), &seat).await.unwrap();
+}
+
+/// What was on its way to the store when the member came back: its leave, its absence, the assertion of its seat.
+async fn what_an_earlier_connection_left_behind_does_not_touch_the_seat(store: Store) {
+    let here = instance("i1");
+    let player = claim(1, &here, Role::Player);
+    let first = joins(&store, &player, 1).await;
+    let second = joins(&store, &player, 1).await;
+    assert!(second.taken > first.taken);
+
+    let leaver = |taken| Leaver {
+        taken,
+        ..Leaver::new(member(1), &here)
+    };
+    let left = store
+        .seats
+        .give_back(&room("r"), &leaver(first.taken))
+        .await
+        .unwrap();
+    assert!(!left.had_seat);
+    assert_eq!(members(&left.seats), [member(1)]);
+
+    goes_away(&store, &first, &player).await;
+    let asserted = seat(&first, &player, true);
+    match store.seats.assert(&room("r"), &asserted, 1).await.unwrap() {
+        Join::Joined { taken, .. } => assert_eq!(taken, second.taken),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        store.seats.seats(&room("r")).await.unwrap(),
+        [seat(&second, &player, false)]
+    );
+    let left = store
+        .seats
+        .give_back(&room("r"), &leaver(second.taken))
+        .await
+        .unwrap();
+    assert!(left.had_seat && left.seats.is_empty());
 }
 
 async fn a_member_that_comes_back_keeps_its_number(store: Store) {

@@ -35,6 +35,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::close::Close;
+use crate::metrics::Ending;
 use crate::protocol::Text;
 use crate::protocol::v2::say;
 use incoming::{Incoming, Received};
@@ -75,6 +76,10 @@ struct Socket {
     alive: bool,
     /// The peer has closed the connection by a close frame.
     said_goodbye: bool,
+    /// It was given up because the peer gave no sign of life.
+    fell_silent: bool,
+    /// The owner waits for what the peer says. Otherwise a sign of life may be there, unread.
+    listening: bool,
     /// The peer speaks v2, and is told why its connection is closed.
     v2: bool,
     /// The owner is to send ICE servers again.
@@ -113,6 +118,8 @@ impl Conn {
             closing: None,
             alive: true,
             said_goodbye: false,
+            fell_silent: false,
+            listening: false,
             v2,
             ice_is_due: false,
         };
@@ -147,12 +154,14 @@ impl Conn {
         self.socket.lock().flush();
     }
 
-    /// Pings the peer, or ends the connection if it gave no sign of life since the last ping.
+    /// Pings the peer, or ends the connection if it gave no sign of life since the last ping, and would have been heard.
     pub(crate) fn ping(&self) {
         let mut socket = self.socket.lock();
-        if std::mem::take(&mut socket.alive) {
+        let is_alive = std::mem::take(&mut socket.alive);
+        if is_alive || !socket.listening {
             socket.send(OpCode::Control(Control::Ping), &[]);
         } else {
+            socket.fell_silent |= socket.stream.is_some() && socket.closing.is_none();
             socket.end();
         }
     }
@@ -160,6 +169,17 @@ impl Conn {
     /// Whether the peer itself has closed the connection by a close frame.
     pub(crate) fn said_goodbye(&self) -> bool {
         self.socket.lock().said_goodbye
+    }
+
+    /// How the connection ended.
+    pub(crate) fn ending(&self) -> Ending {
+        let socket = self.socket.lock();
+        match socket.closing {
+            Some(_) => Ending::Server,
+            None if socket.said_goodbye => Ending::Peer,
+            None if socket.fell_silent => Ending::Silence,
+            None => Ending::Lost,
+        }
     }
 
     /// Has the owner of a connection that speaks v2 send ICE servers again.
@@ -184,7 +204,19 @@ impl Conn {
 
     /// Closes the connection for this reason, unless it is closing already. Its owner is woken.
     pub(crate) fn close(&self, close: Close) {
-        self.socket.lock().close(close);
+        self.socket.lock().close(close, close.code());
+    }
+
+    /// Closes the connection because the process ends, with this code if the peer speaks v1.
+    pub(crate) fn drain(&self, code: u16) {
+        let mut socket = self.socket.lock();
+        let code = if socket.v2 { Close::Draining.code() } else { code };
+        socket.close(Close::Draining, code);
+    }
+
+    /// Whether the peer speaks v2.
+    pub(crate) fn speaks_v2(&self) -> bool {
+        self.socket.lock().v2
     }
 
     /// How many bytes wait until the peer reads.
@@ -213,6 +245,7 @@ impl Socket {
             stream.set_owner(context.waker());
         }
         self.flush();
+        self.listening = false;
         while self.stream.is_some() && self.closing.is_none() {
             match self.incoming.next() {
                 Ok(Some(received)) => {
@@ -223,9 +256,12 @@ impl Socket {
                 }
                 Ok(None) => match self.read() {
                     Poll::Ready(()) => {}
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.listening = true;
+                        return Poll::Pending;
+                    }
                 },
-                Err(close) => self.close(close),
+                Err(close) => self.close(close, close.code()),
             }
         }
         Poll::Ready(Event::Ended)
@@ -288,7 +324,7 @@ impl Socket {
         match sent {
             Ok(Sent::Taken) => Delivery::Done,
             Ok(Sent::Full) => {
-                self.close(Close::Overloaded);
+                self.close(Close::Overloaded, Close::Overloaded.code());
                 Delivery::Overloaded
             }
             Err(_) => {
@@ -298,7 +334,7 @@ impl Socket {
         }
     }
 
-    fn close(&mut self, close: Close) {
+    fn close(&mut self, close: Close, code: u16) {
         if self.closing.is_some() {
             return;
         }
@@ -314,7 +350,7 @@ impl Socket {
         {
             return self.end();
         }
-        let payload = [&close.code().to_be_bytes()[..], close.reason().as_bytes()].concat();
+        let payload = [&code.to_be_bytes()[..], close.reason().as_bytes()].concat();
         stream.owner().wake_by_ref();
         if self
             .outgoing

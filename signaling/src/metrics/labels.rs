@@ -114,6 +114,19 @@ label! {
     Skipped = "skipped",
 }
 
+label! {
+    /// How the connection of a peer with a seat ended.
+    Ending as EndingLabel { by }
+    /// The server closed it.
+    Server = "server",
+    /// The peer closed it by a close frame.
+    Peer = "peer",
+    /// The peer gave no sign of life between two pings.
+    Silence = "silence",
+    /// It was lost without a word.
+    Lost = "lost",
+}
+
 /// Close code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CloseLabel {

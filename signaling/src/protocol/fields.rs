@@ -7,6 +7,11 @@ use std::fmt;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::Text;
+
+/// Most bytes that a relayed text may hold beside itself.
+const MOST_SPARE: usize = 256;
+
 /// What the bytes of a message, be it a text frame or a binary one, are.
 pub(super) enum Read<'a> {
     /// A JSON object.
@@ -50,6 +55,14 @@ enum Name {
     To,
     UsernameFragment,
     Unknown,
+}
+
+/// What is relayed, in no more memory than it needs: it may be kept, and its length is what bounds count.
+pub(super) fn sealed(mut out: String) -> Text {
+    if out.capacity() - out.len() > MOST_SPARE {
+        out.shrink_to_fit();
+    }
+    Text::from(out)
 }
 
 /// Reads a message.

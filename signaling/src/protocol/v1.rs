@@ -14,7 +14,7 @@
 //! [`SCHEMA_ERROR`]; what is not JSON is dropped without a word.
 
 use super::Text;
-use super::fields::{Fields, Read, decoded, filled, integer, push, read, text};
+use super::fields::{Fields, Read, decoded, filled, integer, push, read, sealed, text};
 
 /// Tells a peer that its message was no signaling message.
 pub const SCHEMA_ERROR: Text = Text::from_static(r#"{"type":"control","action":"schema-error"}"#);
@@ -68,7 +68,7 @@ fn relayed(fields: &Fields<'_>) -> Option<Text> {
         _ => return None,
     }
     out.push('}');
-    Some(Text::from(out))
+    Some(sealed(out))
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use berth_dataplane::occupancy::{Instance, MemberId, Seat};
 
 use smallvec::SmallVec;
 
-use super::{Backlog, Departure, Effect, Effects, Given, Loss, Notice, Room, Sent, Speech, To, View};
+use super::{
+    Backlog, Departure, Effect, Effects, Given, Loss, Notice, Parting, Room, Sent, Speech, To, View,
+};
 use crate::protocol::Text;
 use crate::protocol::v2::{ErrorCode, Refused, Relay, say};
 
@@ -106,10 +108,20 @@ impl Room {
     /// more.
     pub fn asserted(&mut self, view: View, member: MemberId, given: Given<'_>) -> (Effects, bool) {
         let mut effects = Effects::new();
-        let present = self
-            .local_mut(member)
-            .map(|local| local.join = given.join)
-            .is_some();
+        let present = self.local_mut(member).map(|local| {
+            local.join = given.join;
+            // A later connection took the seat, without an answer: ours is as good as that one.
+            let rose = local.v2.is_some() && given.taken > local.taken;
+            if rose {
+                local.taken = given.taken;
+            }
+            rose && local.is_away()
+        });
+        if present == Some(true) {
+            // The store does not know that it is away.
+            effects.push(Effect::Assert(member));
+        }
+        let present = present.is_some();
         // The list is of the others; this member is not missing.
         self.note(member);
         self.learn(view, given.others, Some(member), &mut effects);
@@ -220,14 +232,17 @@ impl Room {
     }
 
     /// A local member is gone. The caller gives its seat back to the store, and then tells those instances that
-    /// still have seats and those that are returned here, which knew of the member.
-    pub fn leave(&mut self, member: MemberId, departure: Departure) -> (Effects, SmallVec<[Instance; 1]>) {
+    /// still have seats and those that are returned here.
+    pub fn leave(&mut self, member: MemberId, departure: Departure) -> Option<(Effects, Parting)> {
         let mut effects = Effects::new();
-        let Some(local) = self.remove_local(member) else {
-            return (effects, SmallVec::new());
-        };
+        let local = self.remove_local(member)?;
         self.departed(member, local.role(), departure, None, &mut effects);
-        (effects, local.told)
+        let taken = if local.v2.is_some() { local.taken } else { u64::MAX };
+        let parting = Parting {
+            told: local.told,
+            taken,
+        };
+        Some((effects, parting))
     }
 
     /// Gives a message of a local member to everybody whom it is for.

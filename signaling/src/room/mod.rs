@@ -109,6 +109,15 @@ pub struct Given<'a> {
     pub taken: u64,
 }
 
+/// What a member that leaves leaves to be done.
+#[derive(Debug)]
+pub struct Parting {
+    /// Instances that knew of it, and are to be told even if the store has nobody of theirs in the room.
+    pub told: SmallVec<[Instance; 1]>,
+    /// When its connection took the seat that is to be given back; `u64::MAX` if it speaks v1 and has no other.
+    pub taken: u64,
+}
+
 /// Why a member is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Departure {

@@ -23,7 +23,7 @@ impl Room {
         // Older news that it is away may have come after the store had told us that it is back.
         let seemed_away = self.remote(seat.member).is_some_and(|remote| remote.away) && !seat.away;
         let is_newer = known_since.is_some_and(|since| since < seat.taken);
-        let is_back = seat.role.is_some() && (is_newer || seemed_away);
+        let is_back = seat.role.is_some() && !seat.away && (is_newer || seemed_away);
         if !self.renew_remote(seat) {
             self.note_unmet(seat.join, members);
             self.add_remote(seat, is_back, &mut effects);
@@ -116,8 +116,8 @@ impl Room {
     /// Somebody took the seat of a local member away: because it is away, or because he took this instance for dead.
     fn taken_away(&mut self, member: MemberId, effects: &mut Effects) {
         if self.local(member).is_some_and(super::Local::is_away) {
-            let (gone, _) = self.leave(member, Departure::Left);
-            effects.extend(gone);
+            let gone = self.leave(member, Departure::Left);
+            effects.extend(gone.into_iter().flat_map(|(gone, _)| gone));
         } else {
             self.ask(effects);
         }

@@ -4,7 +4,7 @@ use berth_dataplane::occupancy::{Instance, MemberId, Seat};
 use smallvec::SmallVec;
 
 use super::member::{Former, Heard, Local, V2};
-use super::{Backlog, Departure, Effect, Effects, Given, Notice, Room, Sent, Speech};
+use super::{Backlog, Departure, Effect, Effects, Given, Notice, Parting, Room, Sent, Speech};
 
 /// What a member was here before it took its seat.
 pub(super) enum Before {
@@ -162,14 +162,10 @@ impl Room {
     }
 
     /// The time to resume has passed. If the member is still away, it has left, as in [`Room::leave`].
-    pub fn window_over(
-        &mut self,
-        member: MemberId,
-        attachment: u32,
-    ) -> Option<(Effects, SmallVec<[Instance; 1]>)> {
+    pub fn window_over(&mut self, member: MemberId, attachment: u32) -> Option<(Effects, Parting)> {
         let v2 = self.local(member)?.v2.as_ref()?;
         let over = !v2.attached && v2.attachment == attachment;
-        over.then(|| self.leave(member, Departure::Left))
+        over.then(|| self.leave(member, Departure::Left))?
     }
 
     /// The seat of a local member was taken at another instance.

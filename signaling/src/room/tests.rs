@@ -158,7 +158,7 @@ fn peers_hear_of_a_departure_once() {
     );
     let view = room.enter();
     room.seated(view, member(3), Speech::V1, given(3, &[seat(1, 0)]));
-    let (effects, told) = room.leave(member(3), Departure::Left);
+    let (effects, Parting { told, .. }) = room.leave(member(3), Departure::Left).unwrap();
     assert_eq!(
         (effects.as_slice(), told.as_slice()),
         ([disconnected(1)].as_slice(), [].as_slice())

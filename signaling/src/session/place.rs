@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use berth_crds::settings::{RoomId, SignalingSettings};
 use berth_dataplane::occupancy::MemberId;
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::v2::{HelloDraft, Newcomer};
@@ -26,6 +25,8 @@ pub(super) struct Place {
     pub(super) member: MemberId,
     /// It speaks v2.
     v2: bool,
+    /// It asked for the seat of an earlier connection.
+    resumes: bool,
     stage: Stage,
 }
 
@@ -58,6 +59,7 @@ impl Place {
             cell,
             member: newcomer.map_or_else(|| MemberId(Uuid::new_v4()), Newcomer::member),
             v2: newcomer.is_some(),
+            resumes: newcomer.is_some_and(Newcomer::resumes),
             stage: Stage::Entering(view),
         }
     }
@@ -106,7 +108,7 @@ impl Place {
             Stage::Refused => {}
             Stage::Entering(_) => {
                 self.refused();
-                self.give_back(Departure::Left, SmallVec::new());
+                self.unanswered();
             }
             Stage::Seated if self.may_resume() => self.keep(),
             Stage::Seated => {
@@ -116,15 +118,16 @@ impl Place {
                 } else {
                     Departure::Left
                 };
-                let mut told = None;
+                let mut left = None;
                 self.while_ours(|room, member| {
-                    let (effects, knew) = room.leave(member, departure);
-                    told = Some(knew);
-                    effects
+                    let (effects, parting) = room.leave(member, departure).unzip();
+                    left = parting;
+                    effects.unwrap_or_default()
                 });
-                if let Some(told) = told {
-                    events::left(&self.cell.id, self.member, self.conn.closed());
-                    self.give_back(departure, told);
+                if let Some(parting) = left {
+                    events::left(&self.cell.id, self.member, &self.conn);
+                    let job = Job::leave(&self.cell, self.member, departure, parting);
+                    self.core.seating.push(job);
                 }
             }
         }
@@ -164,13 +167,20 @@ impl Place {
         });
     }
 
-    fn give_back(&self, departure: Departure, told: SmallVec<[berth_dataplane::occupancy::Instance; 1]>) {
-        self.core.seating.push(Job::Leave {
-            room: self.cell.id.clone(),
-            member: self.member,
-            departure,
-            told,
-        });
+    /// The store did not answer: whether it gave the seat is not known.
+    fn unanswered(&self) {
+        let job = if self.cell.inner.lock().room.seat(self.member).is_some() {
+            // An earlier connection has it, and the peer may still come back to it.
+            Job::Assert {
+                cell: Arc::clone(&self.cell),
+                member: self.member,
+            }
+        } else {
+            let window = self.core.settings.load().cluster.resume.window;
+            let waits = self.resumes && self.core.deadlines.has_space();
+            Job::undo(&self.cell, self.member, waits.then_some(window))
+        };
+        self.core.seating.push(job);
     }
 }
 

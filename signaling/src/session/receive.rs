@@ -50,13 +50,12 @@ impl Session {
         let now = Instant::now();
         let settings = core.settings.load();
         let limits = &settings.cluster.rate_limits;
-        let request = v2::read(message);
         if !self.messages.take(limits.messages_per_client, now) {
             let wait = self.messages.wait(limits.messages_per_client, now);
-            return self.too_much(core, DropReason::ClientRate, &request, wait);
+            return self.too_much(core, DropReason::ClientRate, v2::seq_of(message), wait);
         }
-        let relayed = match request {
-            Ok(Request::Relay(ref relayed)) => relayed.clone(),
+        let relayed = match v2::read(message) {
+            Ok(Request::Relay(relayed)) => relayed,
             Ok(Request::Ping) => {
                 self.place.conn.deliver(&say::PONG);
                 return;
@@ -64,14 +63,15 @@ impl Session {
             Ok(Request::Bye) => return self.place.conn.close(Close::Bye),
             Err(refused) => return self.refuse(core, &refused),
         };
+        let seq = Some(relayed.seq);
         if !self.client.message(limits, now) {
             let wait = self.client.message_wait(limits, now);
-            return self.too_much(core, DropReason::IpRate, &request, wait);
+            return self.too_much(core, DropReason::IpRate, seq, wait);
         }
         let member = self.place.member;
         if !self.relay(core, cell, now, |room| room.relay(member, relayed)) {
             let wait = cell.inner.lock().messages.wait(limits.messages_per_room, now);
-            self.too_much(core, DropReason::RoomRate, &request, wait);
+            self.too_much(core, DropReason::RoomRate, seq, wait);
         }
     }
 
@@ -92,13 +92,8 @@ impl Session {
         events::over_limit(reason, &self.place.cell.id, self.place.member, wait);
     }
 
-    fn too_much(&self, core: &Core, reason: DropReason, request: &Result<Request, Refused>, wait: Duration) {
+    fn too_much(&self, core: &Core, reason: DropReason, seq: Option<u64>, wait: Duration) {
         self.over_limit(core, reason, wait);
-        let seq = match request {
-            Ok(Request::Relay(relay)) => Some(relay.seq),
-            Ok(Request::Ping | Request::Bye) => None,
-            Err(refused) => refused.seq,
-        };
         let message = match reason {
             DropReason::IpRate => "too many messages from this address: this one is lost",
             DropReason::RoomRate => "too many messages in this room: this one is lost",

@@ -3,7 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use berth_crds::settings::match_key_secret;
+use berth_dataplane::match_token::{MatchGrant, MatchKeys, Role};
+use berth_dataplane::secrets::{RotatingSecret, Secret};
 use berth_dataplane::testing::free_port;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -12,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::process::command;
-use crate::refusals::token;
+use crate::refusals::{token, unix_now};
 use crate::support::{Client, DEADLINE, PEER_DISCONNECTED, RedisServer, Request, eventually, get, offer};
 
 /// A running program, all of whose lines are kept.
@@ -26,9 +30,13 @@ struct Logged {
 
 impl Logged {
     async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_with(variables, &[]).await
+    }
+
+    async fn start_with(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let internal = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let health_port = internal.port().to_string();
-        let mut child = command(&[("PORT", "0"), ("HEALTH_PORT", &health_port)], &[])
+        let mut child = command(&[("PORT", "0"), ("HEALTH_PORT", &health_port)], arguments)
             .envs(variables.iter().copied())
             .spawn()
             .unwrap();
@@ -222,6 +230,50 @@ async fn peers_are_named_by_room_and_member_and_not_by_address() {
             assert!(own.contains(&&**name) || !text.contains("127.0.0.1"), "{line}");
         }
     }
+}
+
+/// What the matchmaker logs of a match and what signaling logs of its player have the same name and id.
+#[tokio::test]
+async fn match_tokens_name_the_match_and_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join(match_key_secret("main").current.name);
+    std::fs::create_dir(&secret).unwrap();
+    std::fs::write(secret.join("current"), "hunter2").unwrap();
+    let manifest = folder.path().join("main.yaml");
+    let resource = json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "SignalingCluster",
+        "metadata": {"name": "main"},
+        "spec": {"publicUrl": "ws://localhost", "auth": {"mode": "MatchToken"}, "drain": {"timeoutSeconds": 1}},
+    });
+    std::fs::write(&manifest, resource.to_string()).unwrap();
+    let (settings, secrets) = (format!("file:{}", manifest.display()), folder.path().to_str());
+    let arguments = ["--settings", &*settings, "--secrets", secrets.unwrap()];
+    let program = Logged::start_with(&[], &arguments).await;
+    let keys = RotatingSecret {
+        current: Some(Secret::new("hunter2").unwrap()),
+        previous: None,
+    };
+    for (role, id, field) in [(Role::Player, "m-17", "match"), (Role::Host, "pc-4", "host")] {
+        let grant = MatchGrant {
+            room: "r1",
+            role,
+            id,
+            pool: "default/demo",
+            ttl: Duration::from_mins(1),
+        };
+        let token = MatchKeys::new(&keys).unwrap().issue(&grant, unix_now()).unwrap();
+        let request = Request::target(&format!("/?roomId=r1&token={token}"));
+        let peer = Client::open(program.address, request).await;
+        let line = program
+            .line("the join", |line| {
+                line["message"] == "peer joined" && line[field] == id
+            })
+            .await;
+        assert_eq!(line["room"], "r1");
+        peer.leave().await;
+    }
+    program.end().await;
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ impl World {
 
     /// No signaling server keeps the rooms any more.
     pub(crate) async fn signaling_ends(&self) {
-        self.seats.release(&self.instance).await.unwrap();
+        self.seats.release(&self.instance, Duration::ZERO).await.unwrap();
     }
 
     /// Somebody takes a seat, whatever the room's capacity.

@@ -68,6 +68,15 @@ struct Flight {
     done: bool,
 }
 
+impl Source {
+    fn of(settings: &JwksSettings) -> Self {
+        Self {
+            url: settings.url.clone(),
+            authorities: settings.authorities.clone(),
+        }
+    }
+}
+
 impl KeySets {
     /// Nothing is fetched yet.
     pub(crate) fn new(metrics: Arc<AuthMetrics>, timing: KeySetTiming) -> Self {
@@ -94,13 +103,13 @@ impl KeySets {
             Answer::Wait => {}
         }
         let within = self.0.timing.fetch_within.saturating_add(GRACE);
-        // Whatever came of it, what is there now decides.
+        // Whatever came of it, what is there now decides, unless it is of another issuer by now.
         let _ = tokio::time::timeout(within, ended.changed()).await;
-        self.0
-            .state
-            .lock()
-            .cache
-            .held(self.lifetimes(settings), Instant::now())
+        let mut state = self.0.state.lock();
+        if state.source != Some(Source::of(settings)) {
+            return None;
+        }
+        state.cache.held(self.lifetimes(settings), Instant::now())
     }
 
     /// Has the set fetched if it is not there, and does not wait for it.
@@ -110,10 +119,7 @@ impl KeySets {
 
     fn ask(&self, secrets: &SecretStore, settings: &JwksSettings, header: Option<&TokenHeader>) -> Answer {
         let mut state = self.0.state.lock();
-        let source = Source {
-            url: settings.url.clone(),
-            authorities: settings.authorities.clone(),
-        };
+        let source = Source::of(settings);
         if state.source.as_ref() != Some(&source) {
             *state = State {
                 source: Some(source.clone()),

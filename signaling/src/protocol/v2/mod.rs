@@ -21,6 +21,7 @@ pub use message::{
     Answer, Candidate, ClientHello, ClientMessage, Control, ErrorCode, Offer, Peer, PeerState, Relayed,
     Resume, ServerError, ServerHello, ServerMessage,
 };
+pub(crate) use request::seq_of;
 pub use request::{Refused, Relay, Request, read, read_hello};
 
 /// The JSON Schema (draft 2020-12) of both directions: a message is valid if it is one of `ClientMessage` or, from the server, of

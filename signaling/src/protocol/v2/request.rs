@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{ClientHello, ErrorCode, MOST_HEARD};
 use crate::protocol::Text;
-use crate::protocol::fields::{Fields, Read, decoded, filled, integer, push, text};
+use crate::protocol::fields::{self, Fields, Read, decoded, filled, integer, push, sealed, text};
 use crate::room::To;
 
 /// Largest number of a message: what JavaScript counts exactly.
@@ -115,6 +115,14 @@ pub fn read(message: &[u8]) -> Result<Request, Refused> {
     }))
 }
 
+/// The number of a message that is not read further.
+pub(crate) fn seq_of(message: &[u8]) -> Option<u64> {
+    match fields::read(message) {
+        Read::Object(fields) => fields.seq.and_then(number),
+        Read::Other | Read::NotJson => None,
+    }
+}
+
 fn bad(seq: Option<u64>, message: &'static str) -> Refused {
     Refused {
         code: ErrorCode::BadMessage,
@@ -169,7 +177,7 @@ fn relayed(kind: &str, fields: &Fields<'_>) -> Result<(Text, bool), &'static str
         }
     }
     out.push('}');
-    Ok((Text::from(out), extended))
+    Ok((sealed(out), extended))
 }
 
 /// A field that is null is one that is absent.

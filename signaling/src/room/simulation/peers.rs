@@ -67,7 +67,9 @@ impl World {
     pub(super) fn leave(&mut self, id: MemberId, departure: Departure) {
         let Member { server, room, .. } = self.members.remove(&id).unwrap();
         self.hung_up(server, room, departure);
-        let (effects, told) = self.servers[server].rooms[room].leave(id, departure);
+        let left = self.servers[server].rooms[room].leave(id, departure);
+        let (effects, told) =
+            left.map_or_else(Default::default, |(effects, parting)| (effects, parting.told));
         self.effects(server, room, effects);
         self.servers[server]
             .requests
