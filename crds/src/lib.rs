@@ -8,6 +8,7 @@
 //! - [`api`]: the types as they stand in a manifest. The files `crds/*.yaml` and `docs/api.md` are generated from them.
 //! - [`settings`]: what a service reads from a resource: fully defaulted and validated, so that no invalid
 //!   state can be represented behind it.
+//! - [`field`]: names of the fields that log lines of several programs share.
 //! - [`generate`]: the `CustomResourceDefinition` objects, and every file that is made from the types.
 //! - [`docs`]: the API reference.
 //! - `offline` (feature of that name): the verdict of the API server on a manifest, without one.
@@ -16,6 +17,7 @@
 
 pub mod api;
 pub mod docs;
+pub mod field;
 pub mod generate;
 #[cfg(feature = "offline")]
 pub mod offline;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use berth_crds::field;
 use berth_crds::settings::ObjectName;
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use crate::cluster::{Cluster, MainKind, name_of, reference};
 use crate::counts::Board;
 use crate::error::{CallError, Class, with_causes};
 use crate::events::Announcer;
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Kind, Metrics, Outcome};
 use crate::render::Defaults;
 use crate::status::Trouble;
 
@@ -150,7 +151,9 @@ async fn look<K: Reconcile>(resource: Arc<K>, context: Arc<Context>) -> Result<A
     context.metrics.reconciled(K::KIND, result, began.elapsed());
     if let Err(error) = &outcome {
         let error = with_causes(error);
-        tracing::warn!(kind = K::KIND.as_str(), %name, error, "reconcile failed");
+        // Pools go by one name in all programs.
+        let pool = (K::KIND == Kind::HostPool).then(|| tracing::field::display(&name));
+        tracing::warn!(kind = K::KIND.as_str(), %name, { field::POOL } = pool, error, "reconcile failed");
     } else {
         K::registry(&context.cluster).succeeded(&name);
     }

@@ -6,6 +6,7 @@ use berth_dataplane::http::BindError;
 use berth_dataplane::occupancy::MemoryRooms;
 use berth_dataplane::process::{self, Parts, ProcessError, Service, ServicePort};
 use berth_dataplane::settings::SignalingView;
+use tracing::warn;
 
 use crate::server::{Server, ServerOptions, Store, Timing};
 
@@ -51,7 +52,10 @@ impl Args {
 
 async fn bind(parts: Parts<SignalingView>) -> Result<Server, BindError> {
     let store = match parts.redis(parts.settings.load().cluster.circuit_breaker) {
-        None => Store::Memory(MemoryRooms::default()),
+        None => {
+            warn!("no REDIS_URL: rooms are kept in this process, and no other instance shares them");
+            Store::Memory(MemoryRooms::default())
+        }
         Some(link) => Store::Redis(link),
     };
     Server::bind(ServerOptions {

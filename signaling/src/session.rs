@@ -114,9 +114,14 @@ fn patience(core: &Core) -> Duration {
 async fn seat(core: &Arc<Core>, conn: &Arc<Conn>, hello: Hello) -> Result<Session, Close> {
     let (room, client) = (hello.room.clone(), hello.client.ip);
     let session = enter(core, conn, hello).await;
-    if let Err(close) = &session {
-        core.metrics.refused(*close);
-        events::refused(*close, room.as_deref(), client);
+    match &session {
+        Ok(_) => {}
+        // It went away by itself before anything was decided.
+        Err(Close::HelloExpected) if conn.is_gone() => debug!("a peer left before its hello"),
+        Err(close) => {
+            core.metrics.refused(*close);
+            events::refused(*close, room.as_deref(), client);
+        }
     }
     session
 }

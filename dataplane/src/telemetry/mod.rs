@@ -1,13 +1,13 @@
 //! What a service tells about itself: logs, metrics; and what it must not tell.
 
 mod causes;
-pub mod field;
 mod logs;
 mod metrics;
 mod process;
 mod redact;
 mod throttle;
 
+pub use berth_crds::field;
 pub use causes::with_causes;
 pub use logs::{LogLevel, UnknownLogLevel, init_diagnostics, init_logs};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics};

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use berth_crds::HostPool;
+use berth_crds::{HostPool, field};
 use berth_crds::settings::{ObjectName, PoolSettings};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -149,9 +149,9 @@ async fn ask(reader: &dyn CountsReader, due: &Due) -> Occupation {
             }
             // An address that now belongs to a pod of another pool.
             Ok(counts) => {
-                tracing::debug!(pool = %due.pool, %pod, other = counts.pool, "a pod of another pool");
+                tracing::debug!({ field::POOL } = %due.pool, %pod, other = counts.pool, "a pod of another pool");
             }
-            Err(error) => tracing::debug!(pool = %due.pool, %pod, %error, "cannot read counts"),
+            Err(error) => tracing::debug!({ field::POOL } = %due.pool, %pod, %error, "cannot read counts"),
         }
     }
     Occupation::Unreachable

@@ -214,6 +214,11 @@ impl Conn {
         socket.close(Close::Draining, code);
     }
 
+    /// Whether nothing can be said to the peer any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.socket.lock().stream.is_none()
+    }
+
     /// Whether the peer speaks v2.
     pub(crate) fn speaks_v2(&self) -> bool {
         self.socket.lock().v2

@@ -1,6 +1,6 @@
 //! ICE servers of a peer that speaks v2: fresh ones before the credentials expire, and new ones when the TurnConfig changes.
 //!
-//! Only a connection whose credentials expire has a timer.
+//! Only a connection whose credentials expire, or whose TURN servers lack a secret for the moment, has a timer.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -20,14 +20,25 @@ const RENEWAL: f64 = 0.75;
 /// Shortest time between two renewals.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// Time after which a secret that was missing is looked for again.
+const MISSING: Duration = Duration::from_secs(15);
+
 /// When ICE servers are to be sent again.
 pub(super) struct IceRefresh(Option<Pin<Box<Sleep>>>);
 
 impl From<IceServers> for IceRefresh {
     fn from(ice: IceServers) -> Self {
-        let life = ttl_ms(&ice, unix_seconds()).map(Duration::from_millis);
-        Self(life.map(|life| Box::pin(tokio::time::sleep(life.mul_f64(RENEWAL).max(SHORTEST)))))
+        let next = next(&ice, unix_seconds());
+        Self(next.map(|next| Box::pin(tokio::time::sleep(next))))
     }
+}
+
+/// After which time these servers have to be replaced. `now`: Unix time in seconds.
+fn next(ice: &IceServers, now: f64) -> Option<Duration> {
+    let life = ttl_ms(ice, now).map(Duration::from_millis);
+    let renewal = life.map(|life| life.mul_f64(RENEWAL).max(SHORTEST));
+    let missing = (!ice.missing.is_empty()).then_some(MISSING);
+    renewal.into_iter().chain(missing).min()
 }
 
 impl IceRefresh {
@@ -38,9 +49,18 @@ impl IceRefresh {
                 .as_mut()
                 .is_some_and(|timer| timer.as_mut().poll(context) == Poll::Ready(()))
         };
-        while place.conn.takes_ice() || expires(&mut self.0, context) {
+        loop {
+            let changed = place.conn.takes_ice();
+            if !changed && !expires(&mut self.0, context) {
+                return;
+            }
             let now = unix_seconds();
             let ice = servers(&place.core, &place.core.settings.load(), place.member, now);
+            if !changed && !ice.missing.is_empty() {
+                // What the peer has is better than less.
+                *self = ice.into();
+                continue;
+            }
             let message = ServerMessage::IceServers {
                 ice_servers: ice.servers.clone(),
                 ice_ttl_ms: ttl_ms(&ice, now),
@@ -48,5 +68,34 @@ impl IceRefresh {
             place.conn.deliver(&say::message(&message));
             *self = ice.into();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_crds::settings::SecretRef;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_replaced_before_they_expire_and_missing_secrets_looked_for_again() {
+        let ice = |expires_at, missing: usize| IceServers {
+            expires_at,
+            missing: vec![
+                SecretRef {
+                    name: "turn".into(),
+                    key: "secret".into()
+                };
+                missing
+            ],
+            ..IceServers::default()
+        };
+        let next = |expires_at, missing| next(&ice(expires_at, missing), 1000.0).map(|next| next.as_millis());
+        assert_eq!(next(None, 0), None);
+        assert_eq!(next(Some(1100), 0), Some(75_000));
+        assert_eq!(next(Some(990), 0), Some(1000));
+        assert_eq!(next(None, 1), Some(15_000));
+        assert_eq!(next(Some(1100), 1), Some(15_000));
+        assert_eq!(next(Some(1010), 1), Some(7500));
     }
 }

@@ -37,7 +37,8 @@ pub(super) struct HelloDraft(ServerHello);
 pub(super) async fn greet(conn: &Conn, hello: &mut Hello) -> Result<Newcomer, Close> {
     let first = std::future::poll_fn(|context| conn.poll_next(context));
     let Ok(Event::Message(message)) = tokio::time::timeout(HELLO, first).await else {
-        return Err(Close::HelloExpected);
+        // It may have been closed for another reason meanwhile.
+        return Err(conn.closed().unwrap_or(Close::HelloExpected));
     };
     let said = match v2::read_hello(&message) {
         Ok(said) => said,

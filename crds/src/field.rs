@@ -1,8 +1,6 @@
-//! Names of the fields that log lines of several programs share, so that one search finds a match in all of them:
+//! Names of the fields that log lines of several programs share, so that one search finds a pool or a match in all of them:
 //!
-//! ```
-//! use berth_dataplane::telemetry::field;
-//!
+//! ```ignore
 //! tracing::info!({ field::ROOM } = "r1", { field::MEMBER } = "m1", "joined");
 //! ```
 //!
