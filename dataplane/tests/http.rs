@@ -286,6 +286,30 @@ async fn drain_finishes_requests_and_refuses_new_ones() {
 }
 
 #[tokio::test]
+async fn half_a_request_does_not_hold_up_the_end() {
+    let shutdown = Shutdown::new();
+    let (address, served) = serve(
+        options(),
+        Router::new().route("/", get(|| async { "ok" })),
+        &shutdown,
+    )
+    .await;
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nho").await.unwrap();
+    // Its bytes are there, because those of a later connection are.
+    assert_eq!(fetch(address, "/").await, (200, "ok".to_owned()));
+    let plan = || DrainPlan {
+        endpoint_delay: Duration::ZERO,
+        drain_timeout: Duration::from_hours(1),
+    };
+    let draining = shutdown.clone();
+    tokio::spawn(async move { draining.run(plan).await });
+    shutdown.begin();
+    timeout(LONG, served).await.unwrap().unwrap();
+    drop(half);
+}
+
+#[tokio::test]
 async fn expiry_cuts_what_hangs() {
     let started = Arc::new(tokio::sync::Notify::new());
     let told = Arc::clone(&started);

@@ -355,3 +355,40 @@ fn begin_assert(cell: &RoomCell, member: MemberId) -> Option<(Seat, View)> {
     let seat = inner.room.seat(member)?;
     Some((seat, inner.room.asserting()))
 }
+
+#[cfg(test)]
+mod tests {
+    use berth_dataplane::occupancy::MemberId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::room::Bounds;
+    use crate::rooms::Rooms;
+
+    /// One secret gives one id, in whichever rooms it is used.
+    #[test]
+    fn a_seat_is_asserted_once_in_each_room() {
+        let (seating, rooms) = (
+            Seating::default(),
+            Rooms::new(
+                Instance::new("i1", 1),
+                prometheus_client::metrics::gauge::Gauge::default(),
+            ),
+        );
+        let member = MemberId(Uuid::from_u128(1));
+        for name in ["r1", "r2", "r1"] {
+            let id = RoomId::parse(name, 64).unwrap();
+            let (cell, _) = rooms.enter(&id, 1, Bounds::default(), Instant::now());
+            seating.push(Job::Assert { cell, member });
+        }
+        assert_eq!(seating.len(), 2);
+        while seating.take().is_some() {}
+        let id = RoomId::parse("r1", 64).unwrap();
+        let (cell, _) = rooms.enter(&id, 1, Bounds::default(), Instant::now());
+        seating.push(Job::Assert { cell, member });
+        assert!(
+            seating.take().is_some(),
+            "once it is under way, it may be asked for again"
+        );
+    }
+}

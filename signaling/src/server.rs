@@ -263,15 +263,18 @@ async fn forget_clients(core: Arc<Core>) {
     }
 }
 
+/// Time between two calls of [`crate::room::Room::age`]. A connection is seen to be lost two heartbeats later at the latest, and then
+/// the window begins in which its peer may ask for what it missed.
+fn age_of_histories(settings: &SignalingSettings) -> Duration {
+    let kept = settings.resume.window + 2 * settings.websocket.heartbeat_interval;
+    (kept / u32::from(AGES - 1)).max(Duration::from_secs(1))
+}
+
 /// Forgets what nobody can ask for again.
 async fn age_histories(core: Arc<Core>) {
     loop {
-        let settings = core.settings.load();
-        // A connection is seen to be lost two heartbeats later at the latest, and then the window begins.
-        let lost = 2 * settings.cluster.websocket.heartbeat_interval;
-        let kept = settings.cluster.resume.window + lost;
-        drop(settings);
-        tokio::time::sleep((kept / u32::from(AGES - 1)).max(Duration::from_secs(1))).await;
+        let age = age_of_histories(&core.settings.load().cluster);
+        tokio::time::sleep(age).await;
         for cell in core.rooms.all() {
             cell.inner.lock().room.age();
         }

@@ -294,6 +294,18 @@ mod tests {
         }
     }
 
+    /// Whoever may guess rooms in which he gets no seat must not fill the memory with them.
+    #[test]
+    fn who_is_refused_leaves_no_room_behind() {
+        let (rooms, here) = (MemoryRooms::default(), Instance::new("i1", 1));
+        for number in 0..100 {
+            let room = RoomId::parse(&format!("r{number}"), 64).unwrap();
+            let claim = Claim::new(MemberId(Uuid::from_u128(number)), &here);
+            assert_eq!(rooms.join(&room, &claim, 0), Join::Full);
+        }
+        assert!(rooms.state.lock().rooms.is_empty());
+    }
+
     #[test]
     fn a_seat_of_an_earlier_life_takes_no_number_twice() {
         let (rooms, room) = (MemoryRooms::default(), RoomId::parse("r", 64).unwrap());

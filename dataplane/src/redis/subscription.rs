@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 
 use super::subscriber::Subscriber;
 
+/// Most bytes that wait for one reader, beside one message that alone has more.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
 /// What a reader of a [`Subscription`] sees, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubscriptionEvent {
@@ -40,13 +43,14 @@ pub(super) struct Inbox {
     arrived: Notify,
 }
 
-/// Holds at most `capacity` messages. Everything else that happened between two messages is merged into one
+/// Holds at most `capacity` messages and [`MOST_BYTES`]. Everything else that happened between two messages is merged into one
 /// [`Marks`], so that a connection that flaps before a stuck reader takes no memory.
 struct Queue {
     messages: VecDeque<(Marks, Bytes)>,
     /// What happened after the last message.
     tail: Marks,
     capacity: usize,
+    bytes: usize,
     subscribed: bool,
     closed: bool,
 }
@@ -121,6 +125,7 @@ impl Inbox {
             messages: VecDeque::new(),
             tail: Marks::default(),
             capacity: capacity.max(1),
+            bytes: 0,
             subscribed: false,
             closed: false,
         };
@@ -133,11 +138,13 @@ impl Inbox {
     /// Adds a message; `false` when it was thrown away.
     pub(super) fn message(&self, payload: Bytes) -> bool {
         self.change(|queue| {
-            if queue.messages.len() >= queue.capacity {
+            let is_large = queue.bytes > 0 && queue.bytes + payload.len() > MOST_BYTES;
+            if queue.messages.len() >= queue.capacity || is_large {
                 queue.tail.lost += 1;
                 return false;
             }
             let before = std::mem::take(&mut queue.tail);
+            queue.bytes += payload.len();
             queue.messages.push_back((before, payload));
             true
         })
@@ -187,6 +194,7 @@ impl Queue {
             return Some(event);
         }
         let (_, payload) = self.messages.pop_front()?;
+        self.bytes -= payload.len();
         Some(SubscriptionEvent::Message(payload))
     }
 }
@@ -254,6 +262,21 @@ mod tests {
         assert_eq!(backlog.messages(), 1);
         assert_eq!(drain(&inbox), [message("e")]);
         assert_eq!(backlog.messages(), 0);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let inbox = Inbox::new(1000);
+        let large = || Bytes::from(vec![0; MOST_BYTES / 2]);
+        let kept = [large(), large(), Bytes::from_static(b"a")].map(|payload| inbox.message(payload));
+        assert_eq!(kept, [true, true, false]);
+        let events = drain(&inbox);
+        assert_eq!((events.len(), &events[2]), (3, &SubscriptionEvent::Lost(1)));
+        // One that alone is larger passes where nothing waits.
+        assert!(inbox.message(Bytes::from(vec![0; MOST_BYTES + 1])));
+        assert!(!inbox.message(Bytes::from_static(b"a")));
+        assert_eq!(drain(&inbox).len(), 2);
+        assert!(inbox.message(Bytes::from_static(b"a")));
     }
 
     #[test]

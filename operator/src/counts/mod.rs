@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use berth_crds::{HostPool, field};
 use berth_crds::settings::{ObjectName, PoolSettings};
+use berth_crds::{HostPool, field};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -432,3 +432,6 @@ impl Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,11 +58,15 @@ enum Name {
 }
 
 /// What is relayed, in no more memory than it needs: it may be kept, and its length is what bounds count.
-pub(super) fn sealed(mut out: String) -> Text {
-    if out.capacity() - out.len() > MOST_SPARE {
-        out.shrink_to_fit();
+pub(super) fn sealed(out: String) -> Text {
+    Text::from(without_spare(out))
+}
+
+fn without_spare(mut text: String) -> String {
+    if text.capacity() - text.len() > MOST_SPARE {
+        text.shrink_to_fit();
     }
-    Text::from(out)
+    text
 }
 
 /// Reads a message.
@@ -185,5 +189,20 @@ impl<'de> serde::Deserialize<'de> for Name {
         }
 
         deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_has_no_spare_memory() {
+        let mut long = String::with_capacity(256 * 1024);
+        long.push_str("short");
+        assert!(without_spare(long).capacity() <= "short".len() + MOST_SPARE);
+        let mut fits = String::with_capacity(200);
+        fits.push_str("short");
+        assert_eq!(without_spare(fits).capacity(), 200, "not worth a copy");
     }
 }

@@ -303,3 +303,29 @@ async fn a_private_authority_vouches_if_it_is_named() {
         assert!(bed.error().starts_with(error), "{}", bed.error());
     }
 }
+
+/// The address of the set is changed while somebody waits for the old one.
+#[tokio::test]
+async fn who_waits_for_one_issuer_gets_no_keys_of_another() {
+    let key = IssuerKey::ec("a");
+    let (old, new) = (
+        KeySetServer::start(&[&key]).await,
+        KeySetServer::start(&[&key]).await,
+    );
+    old.hold(true);
+    let bed = Bed::new(&old.url(), Duration::ZERO);
+    let settings = JwksSettings {
+        url: new.url().parse().unwrap(),
+        ..bed.settings.clone()
+    };
+    let header = signed_with("a");
+    let change = async {
+        while old.requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(bed.sets.find(&bed.secrets, &settings, &header).await.is_some());
+        old.hold(false);
+    };
+    let (found, ()) = tokio::join!(bed.sets.find(&bed.secrets, &bed.settings, &header), change);
+    assert!(found.is_none());
+}
