@@ -21,7 +21,8 @@ impl Room {
             self.moved_away(seat.member, &mut effects);
         }
         // Older news that it is away may have come after the store had told us that it is back.
-        let seemed_away = self.remote(seat.member).is_some_and(|remote| remote.away) && !seat.away;
+        let was_away = self.remote(seat.member).is_some_and(|remote| remote.away);
+        let seemed_away = was_away && !seat.away;
         let is_newer = known_since.is_some_and(|since| since < seat.taken);
         let is_back = seat.role.is_some() && !seat.away && (is_newer || seemed_away);
         if !self.renew_remote(seat) {
@@ -31,6 +32,8 @@ impl Room {
         }
         if is_back {
             self.tell_joined(seat.member, seat.role, true, &mut effects);
+        } else if seat.away && !was_away && known_since.is_some() {
+            self.tell_away(seat.member, seat.role, &mut effects);
         }
         self.release(seat.member, &mut effects);
         self.route(&seat.instance).revive(&mut effects);
@@ -187,12 +190,15 @@ impl Room {
             if self.local(seat.member).is_some() {
                 self.moved_away(seat.member, effects);
             }
+            let was_away = self.remote(seat.member).is_some_and(|remote| remote.away);
             if !self.renew_remote(seat) {
                 self.add_remote(seat, known_since.is_some(), effects);
                 self.note_came_later(seat, seats, own);
             }
-            if known_since.is_some() {
-                self.tell_joined(seat.member, seat.role, true, effects);
+            match known_since {
+                Some(_) if !seat.away => self.tell_joined(seat.member, seat.role, true, effects),
+                Some(_) if !was_away => self.tell_away(seat.member, seat.role, effects),
+                _ => {}
             }
             self.release(seat.member, effects);
         }

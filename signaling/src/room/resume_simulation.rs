@@ -1,5 +1,5 @@
-//! Peers that speak v2 lose their connections, come back anywhere, and miss nothing: several instances as plain data, driven
-//! by random steps. The simulation of v1 has the faults of the store; here it answers at once, and connections are what fails.
+//! Peers that speak v2 lose their connections, come back anywhere, and miss nothing, beside peers that speak v1: several instances
+//! as plain data, driven by random steps. The simulation of v1 has the faults of the store; here it answers at once, and connections are what fails.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,7 +37,8 @@ enum Step {
 /// What a client knows, wherever its connection is.
 struct Client {
     id: MemberId,
-    role: Role,
+    /// `None`: it speaks v1, and stays where it is.
+    role: Option<Role>,
     /// The instance of its newest connection; `None` after it was lost.
     at: Option<usize>,
     sent: Vec<Relay>,
@@ -68,8 +69,8 @@ fn id(number: usize) -> MemberId {
 }
 
 impl World {
-    /// All clients have joined, on instances in turn.
-    fn new(clients: usize) -> Self {
+    /// All clients have joined, on instances in turn; the last `v1` of them speak v1.
+    fn new(clients: usize, v1: usize) -> Self {
         let server = |number| {
             let token = Instance::new(&format!("i{number}"), 1);
             Server {
@@ -82,7 +83,11 @@ impl World {
         };
         let client = |number| Client {
             id: id(number),
-            role: if number == 0 { Role::Host } else { Role::Player },
+            role: match number {
+                _ if number + v1 >= clients => None,
+                0 => Some(Role::Host),
+                _ => Some(Role::Player),
+            },
             at: None,
             sent: Vec::new(),
             heard: BTreeMap::new(),
@@ -122,21 +127,30 @@ impl World {
         let to = to
             .filter(|to| *to != number)
             .map_or(To::All, |to| To::Member(id(to)));
+        let (is_v1, member) = (client.role.is_none(), id(number));
         let relay = Relay {
             seq,
-            to,
-            text: Text::from(format!("{{\"type\":\"control\",\"action\":\"{seq}\"}}")),
+            to: if is_v1 { To::All } else { to },
+            text: Text::from(format!("{{\"type\":\"control\",\"action\":\"{member} {seq}\"}}")),
             extended: false,
         };
         client.sent.push(relay.clone());
         // What is written into a dead connection is sent again after the resume.
         if let Some(server) = client.at.filter(|server| self.servers[*server].alive) {
-            let member = id(number);
-            self.change(server, |room| room.relay(member, relay));
+            self.change(server, |room| {
+                if is_v1 {
+                    room.message(member, relay.text)
+                } else {
+                    room.relay(member, relay)
+                }
+            });
         }
     }
 
     fn lose(&mut self, number: usize) {
+        if self.clients[number].role.is_none() {
+            return;
+        }
         if let Some(server) = self.clients[number].at.take()
             && self.servers[server].alive
         {
@@ -145,12 +159,14 @@ impl World {
     }
 
     fn connect(&mut self, number: usize, server: usize, resumes: bool) {
-        if !self.servers[server].alive {
+        let role = self.clients[number].role;
+        if !self.servers[server].alive || (resumes && role.is_none()) {
             return;
         }
-        let (member, role) = (id(number), self.clients[number].role);
+        let member = id(number);
         self.clock += 1;
-        let (taken, instance) = (self.clock, self.servers[server].token.clone());
+        let taken = role.map_or(0, |_| self.clock);
+        let instance = self.servers[server].token.clone();
         let before = self.seats.iter().find(|seat| seat.member == member).cloned();
         let others: Vec<Seat> = self
             .seats
@@ -161,7 +177,7 @@ impl World {
         let join = before.as_ref().map_or(number as u64 + 1, |seat| seat.join);
         self.seats.retain(|seat| seat.member != member);
         self.seats.push(Seat {
-            role: Some(role),
+            role,
             taken,
             ..Seat::new(member, instance.clone(), join)
         });
@@ -174,10 +190,10 @@ impl World {
             .iter()
             .map(|(from, heard)| (*from, last(heard)))
             .collect();
-        let speech = Speech::V2 {
+        let speech = role.map_or(Speech::V1, |role| Speech::V2 {
             role,
             resume: resumes.then_some(heard),
-        };
+        });
         self.clients[number].at = Some(server);
         let room = &mut self.servers[server].room;
         let view = room.enter();
@@ -289,7 +305,7 @@ impl World {
                     let client = self.clients.iter().find(|client| client.id == member).unwrap();
                     assert_ne!(client.at, Some(server), "its newest connection is closed");
                 }
-                // No window ends here, and nobody speaks v1.
+                // No window ends here, and nobody is drained.
                 Effect::Window { .. } | Effect::Grace(_) => {}
                 Effect::PeerDisconnected { to } => panic!("{to} speaks v2"),
                 Effect::Lost { loss, .. } => assert_ne!(loss, Loss::EarlyFull),
@@ -307,9 +323,14 @@ impl World {
         let peer = said["peer"]["id"].as_str().map(str::to_owned);
         match said["type"].as_str().unwrap() {
             "control" => {
-                let from = MemberId(Uuid::try_parse(said["from"].as_str().unwrap()).unwrap());
-                let number = said["seq"].as_u64().unwrap();
-                assert_eq!(said["action"], number.to_string());
+                let (from, number) = said["action"].as_str().unwrap().split_once(' ').unwrap();
+                let (from, number) = (MemberId(Uuid::try_parse(from).unwrap()), number.parse().unwrap());
+                let head = (said["from"].as_str(), said["seq"].as_u64());
+                let expected = client.role.map(|_| (from.to_string(), number));
+                assert_eq!(
+                    head,
+                    expected.as_ref().map(|(from, number)| (&**from, *number)).unzip()
+                );
                 assert_ne!(from, to, "its own message");
                 let heard = client.heard.entry(from).or_default();
                 assert!(
@@ -380,11 +401,14 @@ impl World {
                 let meant: Vec<u64> = sender
                     .sent
                     .iter()
-                    .filter(|relay| relay.to.concerns(hearer.id, Some(hearer.role)))
+                    .filter(|relay| relay.to.concerns(hearer.id, hearer.role))
                     .map(|relay| relay.seq)
                     .collect();
                 let heard = hearer.heard.get(&sender.id).cloned().unwrap_or_default();
                 assert_eq!(heard, meant, "{} of {}", hearer.id, sender.id);
+            }
+            if hearer.role.is_none() {
+                continue;
             }
             assert_eq!(hearer.acked, hearer.sent.len() as u64, "{}", hearer.id);
             let others: BTreeMap<String, bool> = self

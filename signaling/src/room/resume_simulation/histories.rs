@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::{Step, World};
 
 /// Lets it happen, everybody come back and everything arrive.
-fn run(clients: usize, steps: impl IntoIterator<Item = Step>) {
-    let mut world = World::new(clients);
+fn run(clients: usize, v1: usize, steps: impl IntoIterator<Item = Step>) {
+    let mut world = World::new(clients, v1);
     for step in steps {
         world.step(step);
     }
@@ -58,7 +58,7 @@ fn a_message_is_not_lost_between_two_moves() {
         Retry(10),
         TimeOut(2, false),
     ];
-    run(4, steps);
+    run(4, 0, steps);
 }
 
 /// A sender that moves to another instance and back: what it said before is still under way from there, and the store says
@@ -80,7 +80,7 @@ fn what_was_said_before_two_moves_does_not_count_as_said_after_them() {
         Receive(4),
         Send(10, None),
     ];
-    run(3, steps);
+    run(3, 0, steps);
 }
 
 proptest! {
@@ -90,7 +90,7 @@ proptest! {
         // Fewer messages than a history keeps.
         steps in prop::collection::vec(step(false), 1..120),
     ) {
-        run(clients, steps);
+        run(clients, 0, steps);
     }
 
     #[test]
@@ -98,6 +98,14 @@ proptest! {
         clients in 2usize..=4,
         steps in prop::collection::vec(step(true), 1..120),
     ) {
-        run(clients, steps);
+        run(clients, 0, steps);
+    }
+
+    #[test]
+    fn nothing_is_missed_beside_who_speaks_v1(
+        (clients, v1) in (2usize..=5).prop_flat_map(|clients| (Just(clients), 1..clients)),
+        steps in prop::collection::vec(step(false), 1..120),
+    ) {
+        run(clients, v1, steps);
     }
 }
