@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::proc::cpu;
+use super::usage::{Threads, Usage};
 
-/// Measures the CPU time of processes from now on.
+/// Measures what processes use from now on.
 #[derive(Debug)]
 pub struct Meter<'a> {
     servers: &'a [u32],
     redis: Option<u32>,
     began: Instant,
-    before: [Duration; 3],
+    before: Snapshot,
 }
 
 /// What a stretch of time cost.
@@ -18,12 +18,20 @@ pub struct Meter<'a> {
 pub struct Cost {
     /// Its length.
     pub time: Duration,
-    /// CPU time of all servers together.
-    pub servers: Duration,
-    /// Of Redis.
+    /// What all servers used together.
+    pub servers: Usage,
+    /// CPU time of Redis.
     pub redis: Duration,
     /// Of this process, which makes the load.
     pub load: Duration,
+}
+
+/// Everybody's threads at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    servers: Vec<Threads>,
+    redis: Option<Threads>,
+    load: Threads,
 }
 
 impl<'a> Meter<'a> {
@@ -32,7 +40,7 @@ impl<'a> Meter<'a> {
         Ok(Self {
             servers,
             redis,
-            before: now(servers, redis)?,
+            before: Snapshot::take(servers, redis)?,
             began: Instant::now(),
         })
     }
@@ -40,14 +48,27 @@ impl<'a> Meter<'a> {
     /// The cost since the start.
     pub fn stop(&self) -> anyhow::Result<Cost> {
         let time = self.began.elapsed();
-        let now = now(self.servers, self.redis)?;
-        let [servers, redis, load] =
-            std::array::from_fn(|index| now[index].saturating_sub(self.before[index]));
+        let (now, before) = (Snapshot::take(self.servers, self.redis)?, &self.before);
+        let servers = now.servers.iter().zip(&before.servers);
+        let redis = now.redis.iter().zip(&before.redis);
         Ok(Cost {
             time,
-            servers,
-            redis,
-            load,
+            servers: servers.map(|(now, before)| now.since(before)).sum(),
+            redis: redis.map(|(now, before)| now.since(before).cpu).sum(),
+            load: now.load.since(&before.load).cpu,
+        })
+    }
+}
+
+impl Snapshot {
+    fn take(servers: &[u32], redis: Option<u32>) -> anyhow::Result<Self> {
+        Ok(Self {
+            servers: servers
+                .iter()
+                .map(|process| Threads::of(*process))
+                .collect::<anyhow::Result<_>>()?,
+            redis: redis.map(Threads::of).transpose()?,
+            load: Threads::of(std::process::id())?,
         })
     }
 }
@@ -57,13 +78,4 @@ impl Cost {
     pub fn load_share(&self) -> f64 {
         self.load.as_secs_f64() / self.time.as_secs_f64()
     }
-}
-
-fn now(servers: &[u32], redis: Option<u32>) -> anyhow::Result<[Duration; 3]> {
-    let servers = servers
-        .iter()
-        .map(|process| cpu(*process))
-        .sum::<anyhow::Result<_>>()?;
-    let redis = redis.map(cpu).transpose()?.unwrap_or_default();
-    Ok([servers, redis, cpu(std::process::id())?])
 }

@@ -46,7 +46,7 @@ pub(in crate::signaling) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Tab
         ],
     );
     let per_cpu =
-        |runs: &[Joined]| Samples::of(runs, |run| run.joins as f64 / run.cost.servers.as_secs_f64());
+        |runs: &[Joined]| Samples::of(runs, |run| run.joins as f64 / run.cost.servers.cpu.as_secs_f64());
     let bare = per_cpu(&runs[1]);
     for (label, runs) in CASES.iter().zip(&runs) {
         table.row(

@@ -51,7 +51,7 @@ pub(crate) struct Paced {
 impl Paced {
     /// CPU time of the servers per message, µs.
     pub(crate) fn server_micros(&self) -> f64 {
-        self.cost.servers.as_secs_f64() * 1e6 / self.messages as f64
+        self.cost.servers.cpu.as_secs_f64() * 1e6 / self.messages as f64
     }
 
     /// CPU time of Redis per message, µs.
@@ -111,7 +111,8 @@ impl FixedRate {
         let mut run = Run::new(self.rate, fleet.len())?;
         run.pass(fleet, self.warm_up)?;
         let (meter, before) = (meter()?, run.arrived);
-        run.counts_from = Some(run.due);
+        // What became due while the meter was read is late for that alone.
+        run.counts_from = Some(run.due.max(Instant::now()));
         run.pass(fleet, self.duration)?;
         let (cost, messages) = (meter.stop()?, run.arrived - before);
         run.land(fleet)?;
@@ -143,10 +144,11 @@ impl Run {
         })
     }
 
-    /// Sends what becomes due in so long.
+    /// Sends what becomes due in so long, and reads until that time is over: after it a meter is read, and what arrives meanwhile is
+    /// heard late.
     fn pass(&mut self, fleet: &mut Fleet, duration: Duration) -> anyhow::Result<()> {
         let end = self.due + duration;
-        while self.due < end {
+        while self.due < end || Instant::now() < end {
             for _ in 0..BURST {
                 if self.due >= end || self.due > Instant::now() {
                     break;
@@ -170,7 +172,7 @@ impl Run {
         fleet.say(index, 1)?;
         // The messages to a socket come from its peer alone, in order.
         self.under_way[index ^ 1].push_back(self.due);
-        if self.counts_from.is_some() {
+        if self.counts(self.due) {
             self.lateness.record(nanos(self.due.elapsed()))?;
         }
         self.sent += 1;
@@ -186,13 +188,18 @@ impl Run {
                     bail!("a message that nobody sent");
                 };
                 self.arrived += 1;
-                if self.counts_from.is_some_and(|from| due >= from) {
+                if self.counts(due) {
                     self.latency
                         .record(nanos(heard.at.saturating_duration_since(due)))?;
                 }
             }
             Ok(())
         })
+    }
+
+    /// Whether a message that was due then is one of the measurement.
+    fn counts(&self, due: Instant) -> bool {
+        self.counts_from.is_some_and(|from| due >= from)
     }
 
     /// Lets everything arrive.

@@ -43,7 +43,7 @@ impl Saturated {
 
     /// Messages per CPU second of the servers.
     pub(crate) fn per_cpu_second(&self) -> f64 {
-        self.messages as f64 / self.cost.servers.as_secs_f64()
+        self.messages as f64 / self.cost.servers.cpu.as_secs_f64()
     }
 }
 
