@@ -41,7 +41,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Figures {
-    /// Less of everything: about a minute, to see that it works. Its figures mean little.
+    /// Less of everything: about two minutes, to see that it works. Its figures mean little.
     #[arg(long)]
     quick: bool,
     /// Only these figures.

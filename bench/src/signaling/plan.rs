@@ -32,8 +32,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Messages per second at which latency is measured, beside half of what saturates.
     pub rate: f64,
-    /// Messages per second over all instances.
-    pub remote_rate: f64,
+    /// Messages per second over all instances together, one table for each.
+    pub remote_rates: Vec<f64>,
     /// Instances that share a Redis.
     pub instances: Vec<usize>,
     /// Idle sockets.
@@ -52,7 +52,8 @@ impl Plan {
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(4),
             rate: 2000.0,
-            remote_rate: 8000.0,
+            // A light one, at which each message comes alone, and one at which several may come together.
+            remote_rates: vec![2000.0, 8000.0],
             instances: vec![2, 4, 8],
             idle: vec![2000, 18_000],
             concurrent: 16,

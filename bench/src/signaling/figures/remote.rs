@@ -14,7 +14,12 @@ struct Counted<T> {
 }
 
 pub(in crate::signaling) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Table>> {
-    Ok(vec![paced(bench)?, saturated(bench)?])
+    let mut tables = Vec::new();
+    for rate in &bench.plan.remote_rates {
+        tables.push(paced(bench, *rate)?);
+    }
+    tables.push(saturated(bench)?);
+    Ok(tables)
 }
 
 /// A run of each round, for each number of instances.
@@ -28,11 +33,11 @@ struct Fixed {
 }
 
 /// The same rate over ever more instances.
-fn fixed(bench: &Bench<'_>) -> anyhow::Result<Fixed> {
+fn fixed(bench: &Bench<'_>, rate: f64) -> anyhow::Result<Fixed> {
     let plan = bench.plan;
     let load = FixedRate {
         kind: CANDIDATE,
-        rate: plan.remote_rate,
+        rate,
         warm_up: plan.warm_up,
         duration: plan.duration,
     };
@@ -43,7 +48,7 @@ fn fixed(bench: &Bench<'_>) -> anyhow::Result<Fixed> {
         local: Vec::new(),
     };
     for round in 0..plan.rounds {
-        progress("remote relay at a fixed rate", round, plan.rounds);
+        progress(&format!("remote relay, {rate:.0} msgs/s"), round, plan.rounds);
         for (index, instances) in plan.instances.iter().enumerate() {
             fixed.remote[index].push(counted(bench.cluster(*instances)?, run)?);
             let servers = Servers::bare(*instances, bench.programs, bench.cores)?;
@@ -58,17 +63,16 @@ fn fixed(bench: &Bench<'_>) -> anyhow::Result<Fixed> {
     Ok(fixed)
 }
 
-fn paced(bench: &Bench<'_>) -> anyhow::Result<Table> {
+fn paced(bench: &Bench<'_>, rate: f64) -> anyhow::Result<Table> {
     let Fixed {
         remote,
         control,
         local,
-    } = fixed(bench)?;
+    } = fixed(bench, rate)?;
     let mut columns = vec!["CPU µs / msg", "rise", "rise by the control's"];
     columns.extend(["Redis CPU µs / msg", "PUBLISH / msg", "other commands", "msgs"]);
     columns.extend(LATENCY);
     columns.push("not arrived");
-    let rate = bench.plan.remote_rate;
     let title = format!("Remote relay over Redis, {rate:.0} msgs/s over all instances");
     let mut table = Table::new(title, &columns);
 
