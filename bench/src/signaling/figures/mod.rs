@@ -78,7 +78,28 @@ impl Bench<'_> {
     }
 }
 
+/// What is measured in a round, forwards and backwards in turns: on a machine that slowly gets faster or slower, what comes first
+/// would differ from what comes last for no other reason.
+fn in_order<T: Clone>(round: usize, cases: &[T]) -> Vec<T> {
+    let mut cases = cases.to_vec();
+    if round % 2 == 1 {
+        cases.reverse();
+    }
+    cases
+}
+
 /// Says on standard error how far it is.
 fn progress(what: &str, round: usize, rounds: usize) {
     eprintln!("{what}: round {} of {rounds}", round + 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_second_round_goes_backwards() {
+        let orders = [0, 1, 2].map(|round| in_order(round, &["2", "4", "8"]));
+        assert_eq!(orders, [["2", "4", "8"], ["8", "4", "2"], ["2", "4", "8"]]);
+    }
 }

@@ -1,7 +1,7 @@
 //! Messages between instances, over Redis.
 
 use super::rate::{LATENCY, latency};
-use super::{Bench, CANDIDATE, Stage, progress};
+use super::{Bench, CANDIDATE, Stage, in_order, progress};
 use crate::process::Commands;
 use crate::report::{Samples, Table};
 use crate::signaling::load::{FixedRate, Fleet, Paced, Saturated, Saturation};
@@ -22,13 +22,21 @@ pub(in crate::signaling) fn measure(bench: &Bench<'_>) -> anyhow::Result<Vec<Tab
     Ok(tables)
 }
 
+/// What is measured in each round; the index is that of the number of instances.
+#[derive(Clone, Copy)]
+enum Case {
+    /// Members of a room on different instances.
+    Remote(usize),
+    /// As many bare relays.
+    Control(usize),
+    /// Two instances, both members of a room on the same one.
+    Local,
+}
+
 /// A run of each round, for each number of instances.
 struct Fixed {
-    /// Members of a room on different instances.
     remote: Vec<Vec<Counted<Paced>>>,
-    /// As many bare relays.
     control: Vec<Vec<Paced>>,
-    /// Two instances, both members of a room on the same one.
     local: Vec<Counted<Paced>>,
 }
 
@@ -47,18 +55,30 @@ fn fixed(bench: &Bench<'_>, rate: f64) -> anyhow::Result<Fixed> {
         control: plan.instances.iter().map(|_| Vec::new()).collect(),
         local: Vec::new(),
     };
+    // Each beside its control, with which it is compared round by round.
+    let pairs = (0..plan.instances.len()).flat_map(|index| [Case::Remote(index), Case::Control(index)]);
+    let cases: Vec<Case> = pairs.chain([Case::Local]).collect();
     for round in 0..plan.rounds {
         progress(&format!("remote relay, {rate:.0} msgs/s"), round, plan.rounds);
-        for (index, instances) in plan.instances.iter().enumerate() {
-            fixed.remote[index].push(counted(bench.cluster(*instances)?, run)?);
-            let servers = Servers::bare(*instances, bench.programs, bench.cores)?;
-            let mut fleet = bench.open(&servers.together())?;
-            fixed.control[index].push(run(&mut fleet, &servers)?);
+        for case in in_order(round, &cases) {
+            match case {
+                Case::Remote(index) => {
+                    let stage = bench.cluster(plan.instances[index])?;
+                    fixed.remote[index].push(counted(stage, run)?);
+                }
+                Case::Control(index) => {
+                    let servers = Servers::bare(plan.instances[index], bench.programs, bench.cores)?;
+                    let mut fleet = bench.open(&servers.together())?;
+                    fixed.control[index].push(run(&mut fleet, &servers)?);
+                }
+                Case::Local => {
+                    let servers = Servers::cluster(2, bench.programs, bench.cores)?;
+                    let fleet = bench.open(&servers.together())?;
+                    servers.settle()?;
+                    fixed.local.push(counted(Stage { servers, fleet }, run)?);
+                }
+            }
         }
-        let servers = Servers::cluster(2, bench.programs, bench.cores)?;
-        let fleet = bench.open(&servers.together())?;
-        servers.settle()?;
-        fixed.local.push(counted(Stage { servers, fleet }, run)?);
     }
     Ok(fixed)
 }
@@ -89,16 +109,19 @@ fn paced(bench: &Bench<'_>, rate: f64) -> anyhow::Result<Table> {
         commanded(&local, Default::default()),
     );
     for (index, instances) in bench.plan.instances.iter().enumerate() {
-        let mut cells = vec![of_control(&control[index]), control_rise[index].clone()];
-        cells.resize(6, Samples::default());
+        let rise = [control_rise[index].clone(), Samples::default()];
+        let mut cells = cost(&control[index], rise);
+        // No Redis.
+        cells.extend(std::iter::repeat_n(Samples::default(), 3));
         cells.extend(told(&control[index]));
         table.row(format!("control: {instances} bare relays"), cells);
     }
     table.notes.push(
         "CPU: of all instances together, without Redis. Rise: by the row of the fewest instances. Control: as many bare relays \
          under the same load, without Redis and without a word between them. Their rise is what it costs that more processes share \
-         a core; what is left of Berth's is its own. PUBLISH and other commands: by Redis' own statistics, from the first message to \
-         the last one, warm-up included; the other commands, those inside scripts included, are renewals of leases."
+         a core; what is left of Berth's is its own. PUBLISH and other \
+         commands: by Redis' own statistics, from the first message to the last one, warm-up included; the other commands, those \
+         inside scripts included, are renewals of leases."
             .to_owned(),
     );
     Ok(table)
@@ -112,15 +135,21 @@ fn rises(all: &[Samples]) -> Vec<Samples> {
 
 /// Cost, commands, messages and latency.
 fn commanded(runs: &[Counted<Paced>], rise: [Samples; 2]) -> Vec<Samples> {
-    let mut cells = vec![Samples::of(runs, |counted| counted.run.server_micros())];
-    cells.extend(rise);
+    let paced: Vec<Paced> = runs.iter().map(|counted| counted.run.clone()).collect();
+    let mut cells = cost(&paced, rise);
     cells.extend([
-        Samples::of(runs, |counted| counted.run.redis_micros()),
+        Samples::of(&paced, Paced::redis_micros),
         Samples::of(runs, |counted| publish_per(counted, counted.run.sent)),
         Samples::of(runs, |counted| counted.commands.beside("publish") as f64),
     ]);
-    let paced: Vec<Paced> = runs.iter().map(|counted| counted.run.clone()).collect();
     cells.extend(told(&paced));
+    cells
+}
+
+/// What a message cost the servers.
+fn cost(runs: &[Paced], rise: [Samples; 2]) -> Vec<Samples> {
+    let mut cells = vec![Samples::of(runs, Paced::server_micros)];
+    cells.extend(rise);
     cells
 }
 
@@ -148,36 +177,40 @@ fn saturated(bench: &Bench<'_>) -> anyhow::Result<Table> {
     );
     let alike = plan.instances.iter().map(|instances| (*instances, 1));
     let burst = plan.instances.first().map(|instances| (*instances, 8));
-    for (instances, window) in alike.chain(burst) {
-        let label = format!("{instances} instances, {window} under way in each room");
-        let load = Saturation {
-            kind: CANDIDATE,
-            window,
-            warm_up: plan.warm_up,
-            duration: plan.duration,
-        };
-        let mut runs = Vec::new();
-        for round in 0..plan.rounds {
-            progress(&label, round, plan.rounds);
+    let cases: Vec<(usize, usize)> = alike.chain(burst).collect();
+    let mut all: Vec<Vec<Counted<Saturated>>> = cases.iter().map(|_| Vec::new()).collect();
+    let places: Vec<usize> = (0..cases.len()).collect();
+    for round in 0..plan.rounds {
+        progress("remote relay, saturated", round, plan.rounds);
+        for place in in_order(round, &places) {
+            let (instances, window) = cases[place];
+            let load = Saturation {
+                kind: CANDIDATE,
+                window,
+                warm_up: plan.warm_up,
+                duration: plan.duration,
+            };
             let stage = bench.cluster(instances)?;
-            runs.push(counted(stage, |fleet, servers| {
+            all[place].push(counted(stage, |fleet, servers| {
                 load.run(fleet, || servers.meter())
             })?);
         }
+    }
+    for ((instances, window), runs) in cases.into_iter().zip(&all) {
         let redis = |run: &Saturated| run.cost.redis.as_secs_f64();
         table.row(
-            label,
+            format!("{instances} instances, {window} under way in each room"),
             vec![
-                Samples::of(&runs, |counted| counted.run.per_cpu_second()),
-                Samples::of(&runs, |counted| counted.run.rate()),
-                Samples::of(&runs, |counted| {
+                Samples::of(runs, |counted| counted.run.per_cpu_second()),
+                Samples::of(runs, |counted| counted.run.rate()),
+                Samples::of(runs, |counted| {
                     redis(&counted.run) * 1e6 / counted.run.messages as f64
                 }),
-                Samples::of(&runs, |counted| publish_per(counted, counted.run.sent)),
-                Samples::of(&runs, |counted| {
+                Samples::of(runs, |counted| publish_per(counted, counted.run.sent)),
+                Samples::of(runs, |counted| {
                     counted.run.cost.load_share() + redis(&counted.run) / counted.run.cost.time.as_secs_f64()
                 }),
-                Samples::of(&runs, |counted| (counted.run.sent - counted.run.arrived) as f64),
+                Samples::of(runs, |counted| (counted.run.sent - counted.run.arrived) as f64),
             ],
         );
     }
