@@ -72,6 +72,8 @@ fn remote_messages_cost_one_command_and_local_ones_none() {
             "{} for each message that stays on one instance",
             publish[2]
         );
+        // Who waits for the next message gives up its core, and so does who relays it, bare or not.
+        assert!(column(paced, "waits / msg").iter().all(|waits| *waits > 0.0));
     }
     assert!(
         column(saturated, "PUBLISH / msg")

@@ -90,6 +90,7 @@ fn paced(bench: &Bench<'_>, rate: f64) -> anyhow::Result<Table> {
         local,
     } = fixed(bench, rate)?;
     let mut columns = vec!["CPU µs / msg", "rise", "rise by the control's"];
+    columns.extend(["waits / msg", "preempted / msg"]);
     columns.extend(["Redis CPU µs / msg", "PUBLISH / msg", "other commands", "msgs"]);
     columns.extend(LATENCY);
     columns.push("not arrived");
@@ -119,7 +120,8 @@ fn paced(bench: &Bench<'_>, rate: f64) -> anyhow::Result<Table> {
     table.notes.push(
         "CPU: of all instances together, without Redis. Rise: by the row of the fewest instances. Control: as many bare relays \
          under the same load, without Redis and without a word between them. Their rise is what it costs that more processes share \
-         a core; what is left of Berth's is its own. PUBLISH and other \
+         a core; what is left of Berth's is its own. Waits: times that a thread of the servers had nothing more to do; preempted: \
+         times that it had to leave its core though it had (voluntary and involuntary context switches). PUBLISH and other \
          commands: by Redis' own statistics, from the first message to the last one, warm-up included; the other commands, those \
          inside scripts included, are renewals of leases."
             .to_owned(),
@@ -150,6 +152,8 @@ fn commanded(runs: &[Counted<Paced>], rise: [Samples; 2]) -> Vec<Samples> {
 fn cost(runs: &[Paced], rise: [Samples; 2]) -> Vec<Samples> {
     let mut cells = vec![Samples::of(runs, Paced::server_micros)];
     cells.extend(rise);
+    cells.push(Samples::of(runs, Paced::waits));
+    cells.push(Samples::of(runs, Paced::preempted));
     cells
 }
 

@@ -54,6 +54,16 @@ impl Paced {
         self.cost.servers.cpu.as_secs_f64() * 1e6 / self.messages as f64
     }
 
+    /// Times per message that a thread of the servers had nothing more to do.
+    pub(crate) fn waits(&self) -> f64 {
+        self.cost.servers.waits as f64 / self.messages as f64
+    }
+
+    /// Times per message that a thread of the servers had to leave its core though it had more to do.
+    pub(crate) fn preempted(&self) -> f64 {
+        self.cost.servers.preempted as f64 / self.messages as f64
+    }
+
     /// CPU time of Redis per message, µs.
     pub(crate) fn redis_micros(&self) -> f64 {
         self.cost.redis.as_secs_f64() * 1e6 / self.messages as f64
