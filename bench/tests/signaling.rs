@@ -26,6 +26,7 @@ fn tables(figures: &[Figure]) -> Vec<Table> {
         instances: vec![2, 3],
         idle: vec![40],
         concurrent: 3,
+        seats: 5,
     };
     let programs = Programs::of(Path::new(env!("CARGO_BIN_EXE_berth-bench")));
     run(&plan, &programs, &Cores::shared()).unwrap()
@@ -102,4 +103,10 @@ fn sessions_begin_with_their_first_message_and_end() {
     assert!(column(&tables[0], "joins/s").iter().all(|rate| *rate > 0.0));
     let missing = column(&tables[0], "sessions without their message");
     assert_eq!(missing, [0.0; 4]);
+}
+
+#[test]
+fn every_seat_becomes_free_and_every_first_message_is_heard() {
+    let tables = tables(&[Figure::Seats]);
+    assert_eq!(column(&tables[0], "rooms"), [5.0; 3]);
 }

@@ -27,12 +27,13 @@ pub fn run(plan: &Plan, programs: &Programs, cores: &Cores) -> anyhow::Result<Ve
         programs,
         cores,
     };
-    let all: [(Figure, figures::Measure); 5] = [
+    let all: [(Figure, figures::Measure); 6] = [
         (Figure::Local, figures::local::measure),
         (Figure::Rate, figures::rate::measure),
         (Figure::Remote, figures::remote::measure),
         (Figure::Idle, figures::idle::measure),
         (Figure::Joins, figures::joins::measure),
+        (Figure::Seats, figures::seats::measure),
     ];
     let mut tables = Vec::new();
     for (figure, measure) in all {

@@ -15,6 +15,8 @@ pub enum Figure {
     Idle,
     /// Sessions that begin and end.
     Joins,
+    /// How soon a seat is free again, and how soon who takes one is heard.
+    Seats,
 }
 
 /// How much is measured.
@@ -40,6 +42,8 @@ pub struct Plan {
     pub idle: Vec<usize>,
     /// Sessions at once, of those that begin and end.
     pub concurrent: usize,
+    /// Rooms, one after the other, in which a seat is taken.
+    pub seats: usize,
 }
 
 impl Plan {
@@ -57,6 +61,7 @@ impl Plan {
             instances: vec![2, 4, 8],
             idle: vec![2000, 18_000],
             concurrent: 16,
+            seats: 200,
         }
     }
 
@@ -68,6 +73,7 @@ impl Plan {
             warm_up: Duration::from_millis(200),
             duration: Duration::from_millis(700),
             idle: vec![1000],
+            seats: 20,
             ..Self::full()
         }
     }

@@ -5,6 +5,7 @@ pub(super) mod joins;
 pub(super) mod local;
 pub(super) mod rate;
 pub(super) mod remote;
+pub(super) mod seats;
 
 use super::load::{Addresses, Fleet, Kind as Message};
 use super::plan::Plan;

@@ -9,6 +9,7 @@ mod joins;
 mod rate;
 mod saturation;
 mod script;
+mod seats;
 mod socket;
 
 pub(crate) use fleet::{Addresses, Fleet};
@@ -16,3 +17,4 @@ pub(crate) use joins::{Joined, Joins};
 pub(crate) use rate::{FixedRate, Paced, micros};
 pub(crate) use saturation::{Saturated, Saturation};
 pub(crate) use script::Kind;
+pub(crate) use seats::{Freed, first_messages, freed_seats};

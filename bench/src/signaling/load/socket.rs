@@ -15,6 +15,12 @@ const MOST_UNSENT: usize = 4 * 1024 * 1024;
 /// Longest answer to a handshake.
 const MOST_HEAD: usize = 8 * 1024;
 
+/// JSON, but no message: who has a seat is told so, and nobody else hears of it.
+const QUESTION: &str = "[]";
+const ANSWER: &[u8] = br#"{"type":"control","action":"schema-error"}"#;
+/// How a server refuses a seat, in the words of [`reason`].
+const FULL: &str = "1000 Room is full";
+
 /// One client socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -24,6 +30,8 @@ pub(crate) struct Socket {
     rest: Vec<u8>,
     /// What the kernel has not taken yet.
     unsent: Vec<u8>,
+    /// Whether it wants to know if it has a seat, and has not heard yet.
+    asks: bool,
     /// What is said here.
     pub(crate) speaker: Option<Speaker>,
     /// What must come. Without it every text is welcome and none is counted.
@@ -38,11 +46,22 @@ enum State {
     Closing,
 }
 
+/// Whether a socket that asked for it has a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seat {
+    /// It has one.
+    Taken,
+    /// The room is full, and the connection ends.
+    Refused,
+}
+
 /// What came from a socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heard {
     /// The handshake was answered.
     pub(crate) opened: bool,
+    /// What the socket asked about.
+    pub(crate) seat: Option<Seat>,
     /// So many messages that were expected.
     pub(crate) messages: usize,
     /// The server closed, as it was asked to.
@@ -72,6 +91,7 @@ impl Socket {
             state: State::Handshake,
             rest: Vec::new(),
             unsent: Vec::new(),
+            asks: false,
             speaker: None,
             listener: None,
         })
@@ -92,6 +112,12 @@ impl Socket {
             speaker.say(scratch);
         }
         self.send(scratch)
+    }
+
+    /// Asks Berth whether there is a seat, as soon as the handshake is answered: [`Heard::seat`] follows.
+    /// For a socket that has not asked, a refusal is an error.
+    pub(crate) fn ask(&mut self) {
+        self.asks = true;
     }
 
     /// Says goodbye; [`Heard::ended`] follows.
@@ -130,6 +156,7 @@ impl Socket {
     pub(crate) fn read(&mut self, buffer: &mut [u8], ended: bool) -> anyhow::Result<Heard> {
         let mut heard = Heard {
             opened: false,
+            seat: None,
             messages: 0,
             ended: false,
             at: Instant::now(),
@@ -176,9 +203,16 @@ impl Socket {
             self.state = State::Open;
             heard.opened = true;
             taken = end;
+            if self.asks {
+                self.send(&frame::text(QUESTION.as_bytes()).0)?;
+            }
         }
         while let Some((frame, length)) = frame::parse(&bytes[taken..])? {
             match frame {
+                Frame::Text(ANSWER) if self.asks => {
+                    self.asks = false;
+                    heard.seat = Some(Seat::Taken);
+                }
                 Frame::Text(text) => {
                     if let Some(listener) = &mut self.listener {
                         listener.hear(text)?;
@@ -188,6 +222,10 @@ impl Socket {
                 Frame::Ping(payload) => self.send(&frame::pong(payload))?,
                 Frame::Pong => {}
                 Frame::Close(_) if self.state == State::Closing => {}
+                Frame::Close(why) if self.asks && reason(why) == FULL => {
+                    heard.seat = Some(Seat::Refused);
+                    self.close()?;
+                }
                 Frame::Close(why) => bail!("the server closed a connection: {}", reason(why)),
             }
             taken += length;
