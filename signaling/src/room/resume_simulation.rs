@@ -325,10 +325,10 @@ impl World {
             "control" => {
                 let (from, number) = said["action"].as_str().unwrap().split_once(' ').unwrap();
                 let (from, number) = (MemberId(Uuid::try_parse(from).unwrap()), number.parse().unwrap());
-                let head = (said["from"].as_str(), said["seq"].as_u64());
+                let shown = (said["from"].as_str(), said["seq"].as_u64());
                 let expected = client.role.map(|_| (from.to_string(), number));
                 assert_eq!(
-                    head,
+                    shown,
                     expected.as_ref().map(|(from, number)| (&**from, *number)).unzip()
                 );
                 assert_ne!(from, to, "its own message");
