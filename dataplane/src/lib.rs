@@ -12,6 +12,7 @@
 //! | [`shutdown`] | [`shutdown::Shutdown`]: the phases from a signal to the end of the process |
 //! | [`match_token`] | the JWT that binds a match to one room, one role and one id |
 //! | [`ice`] | ICE servers from a TurnConfig |
+//! | [`limits`] | token buckets, and a limit per client address |
 //!
 //! ```text
 //!   boot ──> settings ──> Snapshot<View> ──> the service's rules
@@ -27,6 +28,7 @@ pub mod boot;
 pub mod http;
 pub mod ice;
 pub mod keys;
+pub mod limits;
 pub mod match_token;
 pub mod occupancy;
 pub mod process;

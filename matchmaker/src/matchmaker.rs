@@ -1,16 +1,20 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use axum::http::HeaderMap;
+use berth_dataplane::http::client_address;
 use berth_dataplane::ice::ice_servers;
+use berth_dataplane::limits::AddressLimit;
 use berth_dataplane::match_token::{MatchGrant, MatchKeys, Role};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::telemetry::{Throttle, field, with_causes};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, MatchAnswer};
@@ -41,6 +45,8 @@ pub struct Matchmaker {
     store: Arc<dyn HostStore>,
     metrics: MatchmakerMetrics,
     occupancy: Mutex<Occupancy>,
+    /// How often each client address asks for a match.
+    finds: AddressLimit,
 }
 
 /// Whether a signaling server keeps the rooms, as far as this process has seen.
@@ -69,6 +75,7 @@ impl Matchmaker {
             store,
             metrics,
             occupancy: Mutex::default(),
+            finds: AddressLimit::default(),
         }
     }
 
@@ -104,6 +111,25 @@ impl Matchmaker {
             warn!(suppressed, "host refused: wrong secret");
         }
         Err(Refusal::Forbidden)
+    }
+
+    /// Whether a client may ask for one match more. `peer`: the address of its socket.
+    pub fn admit_find(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+        static REFUSED: Throttle = Throttle::new(Duration::from_secs(10));
+        let view = self.settings.load();
+        let client = client_address(peer, headers, &view.pool.trusted_proxies).ip;
+        let taken = self.finds.take(client, view.pool.finds_per_ip, Instant::now());
+        taken.map_err(|wait| {
+            debug!({ field::CLIENT_IP } = %client, ?wait, "a client asks for too many matches");
+            if let Some(suppressed) = REFUSED.pass() {
+                info!(
+                    suppressed,
+                    ?wait,
+                    "finds are refused: over the limit of a client address"
+                );
+            }
+            Refusal::TooManyFinds { wait }
+        })
     }
 
     /// Registers or renews a host.

@@ -78,6 +78,7 @@ impl MatchmakerMetrics {
             "granted",
             "no_hosts",
             "none_matching",
+            "rate_limited",
             "invalid",
             "unavailable",
             "error",
@@ -139,7 +140,9 @@ impl MatchmakerMetrics {
             Some(Refusal::Unauthorized) => "unauthorized",
             Some(Refusal::Forbidden) => "forbidden",
             Some(Refusal::Conflict(_)) => "conflict",
-            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::Unreadable) => "invalid",
+            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::TooSlow | Refusal::Unreadable) => {
+                "invalid"
+            }
             Some(_) => "error",
         };
         if refusal.is_none() {
@@ -185,7 +188,10 @@ impl FindTimer<'_> {
             None => "granted",
             Some(Refusal::NoHosts) => "no_hosts",
             Some(Refusal::NoneMatching) => "none_matching",
-            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::Unreadable) => "invalid",
+            Some(Refusal::TooManyFinds { .. }) => "rate_limited",
+            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::TooSlow | Refusal::Unreadable) => {
+                "invalid"
+            }
             Some(Refusal::Unavailable) => "unavailable",
             Some(_) => "error",
         };

@@ -85,6 +85,12 @@ pub struct HostPoolSpec {
     /// What holds for a host that does not say otherwise in its heartbeat.
     #[serde(default)]
     pub host_defaults: HostDefaults,
+    /// Rate limits of the public API.
+    #[serde(default)]
+    pub rate_limits: PoolRateLimits,
+    /// Whose word counts.
+    #[serde(default)]
+    pub security: PoolSecurity,
     /// How often the counts in the status are refreshed, in seconds. Reload: hot.
     #[serde(default = "status_interval_seconds")]
     #[schemars(range(min = 1, max = 300))]
@@ -121,6 +127,8 @@ impl HostPoolSpec {
             matching: Matching::default(),
             reservation: Reservation::default(),
             host_defaults: HostDefaults::default(),
+            rate_limits: PoolRateLimits::default(),
+            security: PoolSecurity::default(),
             status_interval_seconds: status_interval_seconds(),
             pdb: DisruptionBudget::default(),
             network_policy: NetworkPolicySpec::default(),
@@ -204,6 +212,39 @@ impl Default for HostDefaults {
     fn default() -> Self {
         Self { capacity: 1 }
     }
+}
+
+/// Rate limits of the public API, each a number per 10 seconds, counted by each pod alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PoolRateLimits {
+    /// Matches that one client address may ask for; one over it is answered 429. Players behind one proxy share an address unless
+    /// `security.trustedProxyCidrs` names it. Reload: hot.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub finds_per_ip: i32,
+}
+
+impl Default for PoolRateLimits {
+    fn default() -> Self {
+        Self { finds_per_ip: 20 }
+    }
+}
+
+/// Whose word counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PoolSecurity {
+    /// Networks of the proxies whose `X-Forwarded-For` header is believed; empty: nobody's. Reload: hot.
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 64)),
+        extend("x-kubernetes-list-type" = "set"),
+        extend("x-kubernetes-validations" = [{
+            "rule": "self.all(cidr, isCIDR(cidr) || isIP(cidr))",
+            "message": "each entry must be an IP address or a CIDR such as 10.0.0.0/8"
+        }])
+    )]
+    pub trusted_proxy_cidrs: Vec<String>,
 }
 
 /// What was seen of a HostPool. The counts come from one matchmaker pod, which reads them from the shared store.

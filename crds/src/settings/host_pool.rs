@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use kube::ResourceExt;
 
 use super::check::{Checker, FieldErrors};
+use super::signaling::trusted_proxies;
 use super::values::{ObjectName, SecretPair};
 use crate::api::{HostPool, RotatingSecretRef};
 
@@ -37,6 +39,10 @@ pub struct PoolSettings {
     pub default_capacity: u32,
     /// How often counts are refreshed for the status.
     pub status_interval: Duration,
+    /// Matches that one client address may ask for in 10 seconds.
+    pub finds_per_ip: u32,
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl TryFrom<&HostPool> for PoolSettings {
@@ -92,6 +98,12 @@ impl TryFrom<&HostPool> for PoolSettings {
                 spec.status_interval_seconds,
                 1..=300,
             )),
+            finds_per_ip: check.number(
+                "spec.rateLimits.findsPerIp",
+                spec.rate_limits.finds_per_ip,
+                1..=1_000_000_000,
+            ),
+            trusted_proxies: trusted_proxies(&mut check, &spec.security.trusted_proxy_cidrs),
             name: ObjectName::new(resource.namespace().unwrap_or_else(|| "default".into()), name),
         };
         check.finish(Some(settings))

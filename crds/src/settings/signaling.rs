@@ -258,6 +258,20 @@ fn is_token(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// Reads `spec.security.trustedProxyCidrs`, of a SignalingCluster or a HostPool.
+pub(super) fn trusted_proxies(check: &mut Checker, cidrs: &[String]) -> Vec<IpNet> {
+    check.entries("spec.security.trustedProxyCidrs", cidrs.len(), 0..=32);
+    let mut networks = Vec::with_capacity(cidrs.len());
+    for (index, text) in cidrs.iter().enumerate() {
+        let network = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| "must be an IP address or a CIDR such as 10.0.0.0/8");
+        networks.extend(check.parse(&format!("spec.security.trustedProxyCidrs[{index}]"), network));
+    }
+    networks
+}
+
 fn rate_limits(check: &mut Checker, spec: &RateLimits) -> RateLimitSettings {
     let mut limit =
         |name: &str, value| check.number(&format!("spec.rateLimits.{name}"), value, 1..=1_000_000_000);
@@ -281,19 +295,7 @@ fn security(check: &mut Checker, spec: &Security) -> SecuritySettings {
             "must not be blank",
         );
     }
-    check.entries(
-        "spec.security.trustedProxyCidrs",
-        spec.trusted_proxy_cidrs.len(),
-        0..=32,
-    );
-    let mut trusted_proxies = Vec::with_capacity(spec.trusted_proxy_cidrs.len());
-    for (index, text) in spec.trusted_proxy_cidrs.iter().enumerate() {
-        let network = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let network = network.map_err(|_| "must be an IP address or a CIDR such as 10.0.0.0/8");
-        trusted_proxies.extend(check.parse(&format!("spec.security.trustedProxyCidrs[{index}]"), network));
-    }
+    let trusted_proxies = trusted_proxies(check, &spec.trusted_proxy_cidrs);
     check.require(
         !spec.require_wss || !spec.trusted_proxy_cidrs.is_empty(),
         "spec.security.trustedProxyCidrs",

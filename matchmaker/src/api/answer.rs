@@ -1,5 +1,7 @@
 //! What a request is answered with when it is not granted.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +27,13 @@ pub enum Refusal {
     NoHosts,
     /// 404: hosts have free slots, but not the one that was asked for.
     NoneMatching,
+    /// 429: too many finds of one client address.
+    TooManyFinds {
+        /// How long until there may be one more.
+        wait: Duration,
+    },
+    /// 408: the body took too long.
+    TooSlow,
     /// 413: a body over the limit.
     TooLarge {
         /// The limit in bytes.
@@ -50,6 +59,16 @@ impl IntoResponse for Refusal {
         let host = |error: &str| json!({"success": false, "error": error});
         let issues =
             |error: &str, issues: Vec<Issue>| json!({"success": false, "error": error, "issues": issues});
+        let retry_after = match self {
+            Self::Unavailable => Some(RETRY_AFTER),
+            // Rounded up: who waits so long does not come too early.
+            Self::TooManyFinds { wait } => {
+                let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+                Some(HeaderValue::from(seconds.max(1)))
+            }
+            _ => None,
+        };
+        let too_slow = self == Self::TooSlow;
         let (status, body) = match self {
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
@@ -62,6 +81,11 @@ impl IntoResponse for Refusal {
             Self::NoneMatching => (
                 StatusCode::NOT_FOUND,
                 nobody("No available hosts found matching criteria"),
+            ),
+            Self::TooManyFinds { .. } => (StatusCode::TOO_MANY_REQUESTS, nobody("Too many requests")),
+            Self::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                json!({"error": "Body took too long"}),
             ),
             Self::TooLarge { limit } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -84,8 +108,13 @@ impl IntoResponse for Refusal {
             ),
         };
         let mut response = (status, Json(body)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        let headers = response.headers_mut();
+        if let Some(retry_after) = retry_after {
+            headers.insert(header::RETRY_AFTER, retry_after);
+        }
+        if too_slow {
+            // What is left of the body would be taken for the next request.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

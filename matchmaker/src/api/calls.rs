@@ -1,9 +1,10 @@
 //! The calls of the API.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, FromRequest as _, Request, State};
 
 use super::answer::Refusal;
 use super::body::Body;
@@ -28,13 +29,17 @@ pub(super) async fn heartbeat(
 /// `POST /api/match/find`
 pub(super) async fn find(
     State(matchmaker): Matchmaking,
-    body: Result<Body, Refusal>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
 ) -> Result<Json<MatchAnswer>, Refusal> {
     let timer = matchmaker.metrics().find_timer();
-    let answer = match body {
-        Ok(Body(body)) => matchmaker.find(body.as_ref()).await,
-        Err(refusal) => Err(refusal),
-    };
+    let answer = async {
+        // Before anything of the body is read.
+        matchmaker.admit_find(peer.ip(), request.headers())?;
+        let Body(body) = Body::from_request(request, &()).await?;
+        matchmaker.find(body.as_ref()).await
+    }
+    .await;
     timer.done(answer.as_ref().err());
     answer.map(Json)
 }

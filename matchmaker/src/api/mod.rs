@@ -1,6 +1,6 @@
 //! The public API, on the wire of the Node matchmaker.
 //!
-//! Order of checks: OPTIONS, path, host secret (everything under `/api/host`), body, fields, store.
+//! Order of checks: OPTIONS, path, host secret (everything under `/api/host`) or the limit of finds, body, fields, store.
 
 mod answer;
 mod around;

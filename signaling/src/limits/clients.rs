@@ -1,19 +1,19 @@
 //! Limits per client address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::RateLimitSettings;
+use berth_dataplane::limits::{MOST_ADDRESSES, network_of};
 use parking_lot::Mutex;
 
 use super::Bucket;
 use super::exchange::{Heard, Report, Taken};
 
-/// Most addresses that are remembered, here and in Redis. What comes beyond shares one entry, so that memory is bounded
-/// and inventing addresses gains nothing.
-pub(super) const MOST: usize = 65_536;
+/// Most addresses that are remembered, here and in Redis.
+pub(super) const MOST: usize = MOST_ADDRESSES;
 /// Between two searches for entries that can be forgotten, while the table is full.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -234,7 +234,7 @@ impl Clients {
     /// The entry of the client with this address.
     pub(crate) fn client(&self, ip: IpAddr, limits: &RateLimitSettings, now: Instant) -> Arc<Client> {
         let mut table = self.table.lock();
-        let key = key(ip);
+        let key = network_of(ip);
         if let Some(client) = table.clients.get(&key) {
             return Arc::clone(client);
         }
@@ -303,14 +303,6 @@ impl Table {
         if self.clients.len() < self.most {
             self.others = None;
         }
-    }
-}
-
-/// An IPv6 client has a /64 of its own (RFC 6177), all of whose addresses it may use.
-fn key(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
-        ip @ IpAddr::V4(_) => ip,
     }
 }
 

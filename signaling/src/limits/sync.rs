@@ -13,7 +13,7 @@
 //!   (`L / 10` from buckets that were empty), so `(K - 1) * L / 10`.
 //! - An address that was silent, so that all its buckets were full, may get one burst of `L` at each instance before they
 //!   hear of each other: once `(K - 1) * L` in excess, which becomes debt too.
-//! - A debt lasts a minute at most ([`super::bucket::MOST_DEBT`]). Bursts at more than seven instances at once, repeated
+//! - A debt lasts a minute at most ([`berth_dataplane::limits::MOST_DEBT`]). Bursts at more than seven instances at once, repeated
 //!   after each minute of silence, are therefore not made good in full.
 //! - With more active addresses than one round takes, those that took most go first; the others wait for the next round,
 //!   and the excess grows by as much.

@@ -26,6 +26,8 @@ pub const ENVIRONMENT_SECRET: &str = "environment";
 const NAME: &str = "default";
 /// Host secret of a Node matchmaker that was not given one.
 const PLACEHOLDER_HOST_SECRET: &str = "to-change-in-prod";
+/// More than anybody asks for.
+const NO_LIMIT: i32 = 1_000_000_000;
 /// Internal port if `HEALTH_PORT` is absent and signaling itself was put on that port's default.
 const OTHER_HEALTH_PORT: i32 = 8081;
 /// Networks whose `X-Forwarded-Proto` is believed if `REQUIRE_WSS` is set and `TRUSTED_PROXY_CIDRS` is not: platforms
@@ -198,6 +200,8 @@ impl Reader<'_> {
 
     fn host_pool(&mut self) -> HostPool {
         let mut spec = HostPoolSpec::new(NAME);
+        // The Node matchmaker has no limit, and behind a proxy that nobody named all players have one address.
+        spec.rate_limits.finds_per_ip = NO_LIMIT;
         self.apply(MATCHMAKER, &mut spec);
         spec.host_auth.secret_ref = Some(rotating("HOST_SECRET", "HOST_SECRET_PREVIOUS"));
         self.host_secret();

@@ -13,6 +13,7 @@ fn assert_common(answer: &Answer) {
             "access-control-allow-headers",
             "Content-Type, Authorization, X-Request-Id",
         ),
+        ("access-control-expose-headers", "Retry-After, X-Request-Id"),
         ("access-control-max-age", "86400"),
     ] {
         assert_eq!(answer.header(name), Some(value), "{name} of a {}", answer.status);
@@ -68,6 +69,8 @@ async fn every_answer_has_request_id_and_cross_origin_headers() {
         let answer = request.clone().send(served.public).await;
         assert_eq!(answer.status, status, "{request:?}: {}", answer.body);
         assert_common(&answer);
+        // RFC 9110, section 15.5.6.
+        assert!(status != 405 || answer.header("allow").is_some(), "{request:?}");
         let text = status == 204 || answer.header("content-type").unwrap().starts_with("text/plain");
         assert!(
             text || answer.header("content-type") == Some("application/json"),

@@ -226,3 +226,42 @@ async fn while_redis_is_away_clients_are_told_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn finds_of_one_client_are_limited() {
+    let mut view = view(None);
+    view.pool.finds_per_ip = 3;
+    view.pool.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let served = Served::with(view).await;
+    let ask = async |client: &str| {
+        let request = post("/api/match/find").header("x-forwarded-for", client);
+        request.send(served.public).await
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("192.0.2.1").await.status, 404);
+    }
+    let refused = ask("192.0.2.1").await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(
+        refused.json(),
+        json!({"found": false, "message": "Too many requests"})
+    );
+    // A third of ten seconds, rounded up.
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=4).contains(&wait), "{wait}");
+    // Another client is not concerned, and whoever invents an address before a proxy's is himself.
+    assert_eq!(ask("192.0.2.2").await.status, 404);
+    assert_eq!(ask("198.51.100.7, 192.0.2.1").await.status, 429);
+
+    // Without a trusted proxy, what a client says of itself does not count.
+    let mut changed = (*served.settings.get()).clone();
+    changed.pool.trusted_proxies.clear();
+    served.settings.replace(changed);
+    let answers = [
+        ask("1.1.1.1").await,
+        ask("2.2.2.2").await,
+        ask("3.3.3.3").await,
+        ask("4.4.4.4").await,
+    ];
+    assert_eq!(answers.map(|answer| answer.status), [404, 404, 404, 429]);
+}

@@ -10,8 +10,8 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
 use super::super::Clients;
-use super::super::bucket::{MOST_DEBT, PERIOD};
 use super::*;
+use berth_dataplane::limits::{MOST_DEBT, PERIOD};
 
 const LIMIT: u32 = 100;
 const LIMITS: RateLimitSettings = RateLimitSettings {

@@ -129,6 +129,20 @@ fn every_variable_reaches_its_setting() {
     let pool = view::<MatchmakerView>(&[("INTERNAL_PORT", "4002")]).pool;
     assert_eq!(pool.internal_port, 4002);
     assert_eq!(pool.host_secret.current.key, "HOST_SECRET");
+    assert_eq!(
+        (pool.finds_per_ip, pool.trusted_proxies.len()),
+        (1_000_000_000, 0)
+    );
+    let limited = [
+        ("RATE_LIMIT_FINDS_PER_10S", "30"),
+        ("TRUSTED_PROXY_CIDRS", "10.0.0.0/8,::1"),
+    ];
+    let pool = view::<MatchmakerView>(&limited).pool;
+    assert_eq!((pool.finds_per_ip, pool.trusted_proxies.len()), (30, 2));
+    assert_eq!(
+        refusals(Kind::HostPool, &[("RATE_LIMIT_FINDS_PER_10S", "0")]),
+        ["RATE_LIMIT_FINDS_PER_10S: must be from 1 to 1000000000, is 0"]
+    );
 }
 
 #[test]

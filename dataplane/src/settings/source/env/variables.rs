@@ -136,10 +136,24 @@ pub(super) const JWT: &[Variable<Jwt>] = &[
     ),
 ];
 
-pub(super) const MATCHMAKER: &[Variable<HostPoolSpec>] =
-    &[variable(&["INTERNAL_PORT"], "spec.internalPort", |spec, text| {
+pub(super) const MATCHMAKER: &[Variable<HostPoolSpec>] = &[
+    variable(&["INTERNAL_PORT"], "spec.internalPort", |spec, text| {
         number(text, &mut spec.internal_port)
-    })];
+    }),
+    variable(
+        &["RATE_LIMIT_FINDS_PER_10S"],
+        "spec.rateLimits.findsPerIp",
+        |spec, text| number(text, &mut spec.rate_limits.finds_per_ip),
+    ),
+    variable(
+        &["TRUSTED_PROXY_CIDRS"],
+        "spec.security.trustedProxyCidrs",
+        |spec, text| {
+            spec.security.trusted_proxy_cidrs = list(text);
+            Ok(())
+        },
+    ),
+];
 
 /// Variables of the Node services that have no effect here.
 pub(super) const WITHOUT_EFFECT: [&str; 3] = ["METERED_DOMAIN", "METERED_API_KEY", "TURN_EXPIRY_SECONDS"];

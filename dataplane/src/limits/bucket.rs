@@ -11,16 +11,16 @@
 use std::time::{Duration, Instant};
 
 /// What limits are counted over, and how long an empty bucket takes to be full.
-pub(crate) const PERIOD: Duration = Duration::from_secs(10);
+pub const PERIOD: Duration = Duration::from_secs(10);
 /// Longest time for which a bucket does not fill because of what was taken elsewhere.
-pub(crate) const MOST_DEBT: Duration = Duration::from_mins(1);
+pub const MOST_DEBT: Duration = Duration::from_mins(1);
 
 /// What a token may lack after many small additions.
 const ROUNDING: f64 = 1e-6;
 
 /// A token bucket. The limit is an argument of each call, so that a changed one is in force at once.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// Never negative.
     tokens: f64,
     /// When there were so many tokens. It lies ahead while the bucket is in debt, and never goes back.
@@ -29,7 +29,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// A full bucket.
-    pub(crate) fn new(limit: u32, now: Instant) -> Self {
+    pub fn new(limit: u32, now: Instant) -> Self {
         Self {
             tokens: f64::from(limit),
             filled_at: now,
@@ -37,7 +37,7 @@ impl Bucket {
     }
 
     /// Takes a token, if there is one.
-    pub(crate) fn take(&mut self, limit: u32, now: Instant) -> bool {
+    pub fn take(&mut self, limit: u32, now: Instant) -> bool {
         self.tokens = self.level(limit, now);
         self.filled_at = self.filled_at.max(now);
         if self.tokens < 1.0 - ROUNDING {
@@ -48,7 +48,7 @@ impl Bucket {
     }
 
     /// How long until there is a token; zero if there is one.
-    pub(crate) fn wait(&self, limit: u32, now: Instant) -> Duration {
+    pub fn wait(&self, limit: u32, now: Instant) -> Duration {
         let missing = 1.0 - self.level(limit, now);
         if missing <= ROUNDING {
             return Duration::ZERO;
@@ -60,7 +60,7 @@ impl Bucket {
 
     /// Sees to it that the bucket is full in `full_in` at the earliest, because others took from what it stands for.
     /// [`PERIOD`] and [`MOST_DEBT`] together are the longest time that counts.
-    pub(crate) fn defer(&mut self, full_in: Duration, limit: u32, now: Instant) {
+    pub fn defer(&mut self, full_in: Duration, limit: u32, now: Instant) {
         let level = self.level(limit, now);
         let (most, from) = match full_in.checked_sub(PERIOD) {
             Some(debt) => (0.0, now + debt.min(MOST_DEBT)),
@@ -71,7 +71,7 @@ impl Bucket {
     }
 
     /// Whether forgetting the bucket would change nothing.
-    pub(crate) fn is_full(&self, limit: u32, now: Instant) -> bool {
+    pub fn is_full(&self, limit: u32, now: Instant) -> bool {
         self.level(limit, now) >= f64::from(limit)
     }
 
