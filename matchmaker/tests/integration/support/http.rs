@@ -92,6 +92,10 @@ impl Request {
         tokio::time::timeout(LONG, stream.read_to_end(&mut bytes))
             .await
             .expect("no end of the answer")?;
+        // A server that ends may close a connection on which it has read nothing yet.
+        if bytes.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(Answer::read(&String::from_utf8(bytes).unwrap()))
     }
 }
