@@ -1,12 +1,13 @@
 //! Candidates that ICE servers give: host and player over a real coturn, and a STUN server that
 //! sees another address.
 
-use crate::support::coturn::Coturn;
+use crate::support::coturn::{CREDENTIAL_TTL, Coturn, unix_now};
 use crate::support::doubles::{Behaviour, Doubles};
 use crate::support::{Hosts, eventually, host_options, play_options};
 use std::net::{SocketAddr, UdpSocket};
 
 use berth::play::report::Outcome;
+use serde_json::Value;
 use stun_proto::types::attribute::XorMappedAddress;
 use stun_proto::types::message::{Message, MessageWriteVec};
 use stun_proto::types::prelude::{MessageWrite, MessageWriteExt};
@@ -20,7 +21,7 @@ async fn two_relayed_peers_meet() {
     })
     .await;
     let (http, ws) = (doubles.http(), doubles.ws());
-    let (username, credential) = Coturn::credential();
+    let (username, credential) = coturn.credential();
     let url = format!("turn:127.0.0.1:{}", coturn.port());
     let host = Hosts::start(host_options(&[
         "--matchmaker",
@@ -107,36 +108,52 @@ async fn a_relayed_player_meets_a_direct_host() {
     host.stop().await;
 }
 
+/// What is wrong with a credential: the one that [`a_relayed_player_meets_a_direct_host`] uses, altered or too old.
+fn refused(coturn: &Coturn) -> [(&'static str, Value); 3] {
+    let altered = |field: &str, wrong: &str| {
+        let mut servers = coturn.ice_servers();
+        servers[0][field] = wrong.into();
+        servers
+    };
+    let hours_ago = unix_now() - 2 * CREDENTIAL_TTL.as_secs();
+    let longer = format!("{}:test", unix_now() + 7200);
+    [
+        ("another credential", altered("credential", "wrong")),
+        ("a longer life", altered("username", &longer)),
+        ("expired", coturn.ice_servers_made_at(hours_ago)),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_credential_gives_no_relay() {
     let coturn = Coturn::start();
-    let mut ice_servers = coturn.ice_servers();
-    ice_servers[0]["credential"] = "wrong".into();
-    let doubles = Doubles::start(Behaviour {
-        ice_servers,
-        ..Behaviour::default()
-    })
-    .await;
-    let (http, ws) = (doubles.http(), doubles.ws());
-    let host = Hosts::start(host_options(&[
-        "--matchmaker",
-        &http,
-        "--signaling",
-        &ws,
-        "--loopback",
-    ]));
-    eventually("a heartbeat with a free slot", || {
-        doubles
-            .heartbeats()
-            .iter()
-            .any(|beat| beat["availableSlots"] == 1)
-            .then_some(())
-    })
-    .await;
-    let options = play_options(&["--matchmaker", &http, "--relay-only", "--timeout", "4"]);
-    let report = berth::play::run(options).await;
-    assert_eq!(report.outcome, Outcome::NotConnected, "{report:?}");
-    host.stop().await;
+    for (what, ice_servers) in refused(&coturn) {
+        let doubles = Doubles::start(Behaviour {
+            ice_servers,
+            ..Behaviour::default()
+        })
+        .await;
+        let (http, ws) = (doubles.http(), doubles.ws());
+        let host = Hosts::start(host_options(&[
+            "--matchmaker",
+            &http,
+            "--signaling",
+            &ws,
+            "--loopback",
+        ]));
+        eventually("a heartbeat with a free slot", || {
+            doubles
+                .heartbeats()
+                .iter()
+                .any(|beat| beat["availableSlots"] == 1)
+                .then_some(())
+        })
+        .await;
+        let options = play_options(&["--matchmaker", &http, "--relay-only", "--timeout", "4"]);
+        let report = berth::play::run(options).await;
+        assert_eq!(report.outcome, Outcome::NotConnected, "{what}: {report:?}");
+        host.stop().await;
+    }
 }
 
 /// Answers one binding request after another with this address.

@@ -1,8 +1,9 @@
 //! What other instances tell, and what their members say.
 
 use berth_dataplane::occupancy::MemberId;
+use smallvec::SmallVec;
 
-use super::{Backlog, Effect, Effects, Loss, Notice, Room, Sent};
+use super::{Backlog, Effect, Effects, Loss, Notice, Remote, Room, Sent};
 
 impl Room {
     /// Another instance tells something. `publisher`: [`berth_dataplane::occupancy::Instance::short`] of it.
@@ -35,7 +36,7 @@ impl Room {
     pub(super) fn remote_message(&mut self, sent: Sent, publisher: u64) -> Effects {
         let mut effects = Effects::new();
         let remote = self.remote(sent.from);
-        if remote.is_some_and(|remote| remote.role.is_none() || sent.since <= remote.taken) {
+        if remote.is_some_and(|remote| remote.may_say(&sent)) {
             self.accept(&sent, Some(publisher), &mut effects);
         } else if self.local(sent.from).is_none() {
             if !self.unsettled.get_or_insert_default().held.push(sent) {
@@ -58,6 +59,21 @@ impl Room {
             .unwrap_or_default();
         for sent in held {
             self.accept(&sent, None, effects);
+        }
+    }
+
+    /// The same for everybody who is known by now.
+    pub(super) fn release_known(&mut self, effects: &mut Effects) {
+        let Some(unsettled) = &self.unsettled else { return };
+        let mut senders: SmallVec<[MemberId; 1]> = SmallVec::new();
+        for sent in unsettled.held.iter() {
+            let known = |remote: &Remote| remote.member == sent.from && remote.may_say(sent);
+            if !senders.contains(&sent.from) && self.remotes.iter().any(known) {
+                senders.push(sent.from);
+            }
+        }
+        for sender in senders {
+            self.release(sender, effects);
         }
     }
 

@@ -30,6 +30,7 @@ impl Room {
             unsettled.entering = unsettled.entering.saturating_sub(1);
             if unsettled.entering == 0 {
                 unsettled.recent = Backlog::default();
+                unsettled.unheard = Backlog::default();
                 unsettled.doubtful = false;
             }
         }
@@ -62,6 +63,8 @@ impl Room {
         } else {
             self.pay_debts(member, given.join, &mut effects);
         }
+        // Somebody who knew of this seat before we did may have said something.
+        self.release_known(&mut effects);
         self.nobody_is_expected(member, &mut effects);
         self.tell_joined(member, role, was_known, &mut effects);
         self.replay_here(member, &mut effects);
@@ -75,15 +78,15 @@ impl Room {
         effects
     }
 
-    /// Who joined after `member` knew of it, and sent its messages to it too, before its seat was known here.
+    /// Who joined after `member` knew of it, and sent its messages to it too, before its seat was known here; and so may have
+    /// done who joined earlier, if the store told its instance of the seat.
     fn pay_debts(&mut self, member: MemberId, join: u64, effects: &mut Effects) {
         let Some(unsettled) = &self.unsettled else { return };
-        let owed: Vec<Sent> = unsettled
+        let recent = unsettled
             .recent
             .iter()
-            .filter(|sent| self.join_of(sent.from).is_some_and(|sender| sender > join))
-            .cloned()
-            .collect();
+            .filter(|sent| self.join_of(sent.from).is_some_and(|sender| sender > join));
+        let owed: Vec<Sent> = unsettled.unheard.iter().chain(recent).cloned().collect();
         for sent in &owed {
             self.give_to(member, sent, effects);
         }
@@ -127,6 +130,7 @@ impl Room {
         self.learn(view, given.others, Some(member), &mut effects);
         self.bury(given.reaped, &mut effects);
         self.note_met(given.others, Some(given.join));
+        self.release_known(&mut effects);
         self.flush_early(&mut effects);
         if present {
             self.announce(member, given.others, None, &mut effects);
@@ -280,8 +284,13 @@ impl Room {
         if let Some(unsettled) = &mut self.unsettled
             && unsettled.entering > 0
         {
+            let backlog = if self.locals.is_empty() {
+                &mut unsettled.unheard
+            } else {
+                &mut unsettled.recent
+            };
             // What does not fit is missed by a third member alone, as if it had joined a moment later.
-            let _ = unsettled.recent.push(sent.clone());
+            let _ = backlog.push(sent.clone());
         }
     }
 

@@ -115,6 +115,13 @@ pub(super) struct Remote {
     pub(super) unmet_from: Option<u64>,
 }
 
+impl Remote {
+    /// Whether it is known to be where this is said.
+    pub(super) fn may_say(&self, sent: &Sent) -> bool {
+        self.role.is_none() || sent.since <= self.taken
+    }
+}
+
 impl To {
     /// Whether a message is for this member.
     pub(super) fn concerns(self, member: MemberId, role: Option<Role>) -> bool {

@@ -136,6 +136,7 @@ impl Room {
         match seats {
             Some(seats) => {
                 self.learn(view, seats, None, &mut effects);
+                self.release_known(&mut effects);
                 self.flush_early(&mut effects);
             }
             None => {
@@ -158,7 +159,7 @@ impl Room {
     }
 
     /// Takes over what the store said at `view`, except for members that changed since. `own`: a member that has a seat as
-    /// well and is not in the list. The caller flushes early messages.
+    /// well and is not in the list. The caller releases what waited for this, and flushes early messages.
     pub(super) fn learn(&mut self, view: View, seats: &[Seat], own: Option<MemberId>, effects: &mut Effects) {
         let changed = self
             .unsettled
@@ -200,7 +201,6 @@ impl Room {
                 Some(_) if !was_away => self.tell_away(seat.member, seat.role, effects),
                 _ => {}
             }
-            self.release(seat.member, effects);
         }
         let left_or_back = |seat: &Seat| {
             changed.contains(&seat.member) && seat.instance != self.own && self.join_of(seat.member).is_none()

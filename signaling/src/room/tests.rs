@@ -345,6 +345,34 @@ fn who_sat_down_first_hears_who_joined_after_him() {
     );
 }
 
+/// Instance 1 asserts its seat, and so learns of a seat here before the store's answer to him who took it has come.
+#[test]
+fn what_comes_before_the_answer_of_the_store_is_not_missed() {
+    let said = || sent(2, 1, "offer");
+    let members = [seat(2, 1), seat(1, 0)];
+    type Step<'a> = &'a dyn Fn(&mut Room) -> Effects;
+    let message: Step<'_> = &|room| room.remote_message(said(), instance(1).short());
+    let joined: Step<'_> = &|room| room.remote_joined(&members[0], &members, None);
+    for order in [&[message][..], &[message, joined], &[joined, message]] {
+        let mut room = Room::new(instance(0));
+        let view = room.enter();
+        for step in order {
+            let effects = step(&mut room);
+            assert!(
+                !effects.iter().any(|effect| matches!(effect, Effect::Lost { .. })),
+                "{effects:?}"
+            );
+        }
+        let others = [seat(2, 1)];
+        let effects = room.seated(view, member(1), Speech::V1, given(7, &others));
+        let delivered: Vec<&Effect> = effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Deliver { .. }))
+            .collect();
+        assert_eq!(delivered, [&deliver(1, "offer")], "{} steps", order.len());
+    }
+}
+
 #[test]
 fn whoever_takes_seats_away_tells_those_who_are_left() {
     // Instance 1 is dead; member 3 joins at instance 0 and gets its seat, beside 1 here and 4 at instance 2.

@@ -28,6 +28,9 @@ pub(super) struct Unsettled {
     question: Question,
     /// Messages that were relayed while somebody was sitting down: who joined after him owes them to him.
     pub(super) recent: Backlog,
+    /// Messages of other instances that came while somebody was sitting down and nobody else was here: they can only be for
+    /// him, whose seat the store shows before it has answered him.
+    pub(super) unheard: Backlog,
     /// Messages of remote members that are not known (yet).
     pub(super) held: Backlog,
 }

@@ -4,10 +4,13 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::{Value, json};
+use berth_crds::settings::{ObjectName, ProviderSettings, SecretRef, TurnSettings};
+use berth_dataplane::ice::{IceServer, ice_servers};
+use berth_dataplane::secrets::{Secret, SecretStore};
+use serde_json::Value;
+
+/// How long the credentials are good.
+pub(crate) const CREDENTIAL_TTL: Duration = Duration::from_hours(1);
 
 const SECRET: &str = "a shared secret of the test";
 
@@ -69,20 +72,40 @@ impl Coturn {
         self.port
     }
 
-    /// A credential of the REST API for TURN that is good for an hour.
-    pub(crate) fn credential() -> (String, String) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let username = format!("{}:test", now + 3600);
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
-        let credential = BASE64_STANDARD.encode(hmac::sign(&key, username.as_bytes()));
-        (username, credential)
+    /// User name and credential as the matchmaker makes them, good for an hour from now on.
+    pub(crate) fn credential(&self) -> (String, String) {
+        let server = self.servers(unix_now()).remove(0);
+        (server.username.unwrap(), server.credential.unwrap())
     }
 
     /// `iceServers` of a match.
     pub(crate) fn ice_servers(&self) -> Value {
-        let (username, credential) = Self::credential();
-        let url = format!("turn:127.0.0.1:{}?transport=udp", self.port);
-        json!([{"urls": [url], "username": username, "credential": credential}])
+        self.ice_servers_made_at(unix_now())
+    }
+
+    /// The same as they were handed out at this time, Unix seconds.
+    pub(crate) fn ice_servers_made_at(&self, now: u64) -> Value {
+        serde_json::to_value(self.servers(now)).unwrap()
+    }
+
+    fn servers(&self, now: u64) -> Vec<IceServer> {
+        let secret = SecretRef {
+            name: "turn".into(),
+            key: "secret".into(),
+        };
+        let secrets = SecretStore::in_memory();
+        secrets.put(&secret, Secret::new(SECRET).unwrap());
+        let settings = TurnSettings {
+            name: ObjectName::new("default", "turn"),
+            generation: 0,
+            stun_urls: Vec::new(),
+            providers: vec![ProviderSettings::SharedSecret {
+                urls: vec![format!("turn:127.0.0.1:{}?transport=udp", self.port)],
+                secret,
+            }],
+            credential_ttl: CREDENTIAL_TTL,
+        };
+        ice_servers(Some(&settings), &secrets, "test", now).servers
     }
 
     fn wait(&self) {
@@ -111,4 +134,8 @@ impl Drop for Coturn {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
