@@ -1,7 +1,7 @@
 //! What the parts of a running server share, and how the effects of a room are carried out.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use berth_dataplane::occupancy::{Instance, MemberId, Seats};
 use berth_dataplane::redis::{Backlog, RedisLink};
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) seating: Seating,
     pub(crate) lease: Lease,
     pub(crate) deadlines: Deadlines,
+    /// How long a peer that speaks v2 may take to say `hello`.
+    pub(crate) hello_within: Duration,
     pub(crate) metrics: Arc<SignalingMetrics>,
     pub(crate) shutdown: Shutdown,
     /// Tasks of connections.

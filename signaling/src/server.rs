@@ -81,6 +81,8 @@ pub struct Timing {
     pub key_set_fetch: Duration,
     /// Shortest time from a fetched key set to the next fetch, however many tokens have keys that are not in it.
     pub key_set_floor: Duration,
+    /// How long a peer that speaks v2 may take to say `hello`.
+    pub hello: Duration,
 }
 
 /// A server that has its port.
@@ -99,6 +101,7 @@ impl Default for Timing {
             drained_grace: Duration::from_secs(10),
             key_set_fetch: Duration::from_secs(2),
             key_set_floor: Duration::from_secs(10),
+            hello: Duration::from_secs(10),
         }
     }
 }
@@ -145,6 +148,7 @@ impl Server {
             seating: Seating::default(),
             lease: Lease::new(options.timing.lease),
             deadlines: Deadlines::new(options.timing.drained_grace),
+            hello_within: options.timing.hello,
             metrics,
             shutdown: options.shutdown,
             sessions: TaskTracker::new(),

@@ -148,7 +148,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
     if hello.speaks_v2() {
         // Before anything is awaited of a peer that may never say it.
         connect()?;
-        newcomer = Some(v2::greet(conn, &mut hello).await?);
+        newcomer = Some(v2::greet(conn, &mut hello, core.hello_within).await?);
         // That may have taken a while.
         settings = core.settings.get();
     }

@@ -19,9 +19,6 @@ use crate::protocol::v2::{self, Resume, ServerHello, ServerMessage, say};
 use crate::resume_token::ResumeToken;
 use crate::room::{Heard, Speech, Welcome};
 
-/// How long a peer may take to say `hello`.
-const HELLO: Duration = Duration::from_secs(10);
-
 /// A peer that has said `hello`.
 pub(super) struct Newcomer {
     pub(super) role: Role,
@@ -33,10 +30,10 @@ pub(super) struct Newcomer {
 /// Our `hello`, but for what only the room knows.
 pub(super) struct HelloDraft(ServerHello);
 
-/// Waits for the peer's `hello`. A token in it counts if there was none in the request.
-pub(super) async fn greet(conn: &Conn, hello: &mut Hello) -> Result<Newcomer, Close> {
+/// Waits for the peer's `hello`, as long as it may take. A token in it counts if there was none in the request.
+pub(super) async fn greet(conn: &Conn, hello: &mut Hello, within: Duration) -> Result<Newcomer, Close> {
     let first = std::future::poll_fn(|context| conn.poll_next(context));
-    let Ok(Event::Message(message)) = tokio::time::timeout(HELLO, first).await else {
+    let Ok(Event::Message(message)) = tokio::time::timeout(within, first).await else {
         // It may have been closed for another reason meanwhile.
         return Err(conn.closed().unwrap_or(Close::HelloExpected));
     };

@@ -1,5 +1,7 @@
 //! Tokens over real sockets: those of an issuer that publishes its keys, and those of the matchmaker.
 
+mod v2;
+
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -12,7 +14,6 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::refusals::{is_seated, unix_now};
-use crate::support::v2::{self, Peer};
 use crate::support::{Client, Node, NodeOptions, Request, eventually, get, offer};
 
 fn unauthorized() -> (u16, String) {
@@ -297,39 +298,6 @@ async fn the_match_key_changes_without_a_refused_peer() {
     host.hear().await;
 }
 
-/// How the server closes a connection that begins with this `hello`.
-async fn refused_v2(node: &Node, hello: &Value) -> (u16, String) {
-    let mut client = Client::open(node.address, v2::request("r1")).await;
-    client.send(hello.to_string()).await;
-    client.closed().await
-}
-
-#[tokio::test]
-async fn peers_that_speak_v2_bring_their_token_in_their_hello() {
-    let node = Node::memory().await;
-    require_match_tokens(&node, LegacyPeers::Refuse);
-    put_match_key(&node, "key", None);
-    let token = match_token("key");
-    let hello = json!({"type": "hello", "role": "player", "token": token});
-    let client = Client::open(node.address, v2::request("r1")).await;
-    let player = Peer::greet(client, "r1", "player", &hello).await;
-    // The token decides about the role.
-    let host = json!({"type": "hello", "role": "host", "token": token});
-    assert_eq!(refused_v2(&node, &host).await, forbidden());
-    // The token has served its purpose: the seat is opened by its own secret, as long as it is there, and by no other.
-    let resumed = player.lose().resume(&node).await;
-    assert_eq!(resumed.hello["resumed"], true);
-    let mut as_host = resumed.lose().hello();
-    let stranger =
-        json!({"type": "hello", "role": "player", "resume": {"token": "A".repeat(43), "heard": {}}});
-    assert_eq!(refused_v2(&node, &stranger).await, unauthorized());
-    as_host["role"] = json!("host");
-    assert_eq!(refused_v2(&node, &as_host).await, unauthorized());
-    as_host["role"] = json!("player");
-    as_host["token"] = json!("nonsense");
-    assert_eq!(refused_v2(&node, &as_host).await, unauthorized());
-}
-
 #[tokio::test]
 async fn legacy_peers_come_in_where_they_are_allowed() {
     let node = Node::memory().await;
@@ -341,7 +309,7 @@ async fn legacy_peers_come_in_where_they_are_allowed() {
         .await;
     let hello = json!({"type": "hello", "role": "player"});
     assert_eq!(
-        refused_v2(&node, &hello).await,
+        v2::refused(&node, &hello).await,
         unauthorized(),
         "it knows of tokens"
     );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::v2::{Peer, request};
-use crate::support::{Client, Node, RedisServer, eventually, eventually_true};
+use crate::support::{Client, Node, NodeOptions, RedisServer, eventually, eventually_true};
 
 /// A host on the first node and a player on the second, who have heard of each other.
 async fn pair(one: &Node, two: &Node, room: &str) -> (Peer, Peer) {
@@ -220,21 +220,69 @@ async fn a_room_of_both_versions_resumes() {
     assert_eq!(host.hear().await, crate::support::PEER_DISCONNECTED);
 }
 
-#[tokio::test]
-async fn what_is_over_a_limit_is_told() {
+/// A message over the limit of its connection, its address or its room is refused, and passes under a new number when the server
+/// says.
+async fn what_is_over_a_limit_is_told(limit: &str) {
     let node = Node::memory().await;
-    node.change(|settings| settings.rate_limits.messages_per_client = 2);
-    let mut peer = Peer::join(&node, "r", "host").await;
+    node.change(|settings| {
+        let limits = &mut settings.rate_limits;
+        *match limit {
+            "connection" => &mut limits.messages_per_client,
+            "address" => &mut limits.messages_per_ip,
+            _ => &mut limits.messages_per_room,
+        } = 2;
+    });
+    let (mut host, mut player) = (
+        Peer::join(&node, "r", "host").await,
+        Peer::join(&node, "r", "player").await,
+    );
     for _ in 0..3 {
-        peer.offer().await;
+        player.offer().await;
     }
-    let error = peer.hear_type("error").await;
+    let error = player.hear_type("error").await;
     assert_eq!(
         (&error["code"], &error["seq"]),
         (&json!("rate-limited"), &json!(3))
     );
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains(limit), "{said}");
     let wait = error["retryAfterMs"].as_u64().unwrap();
     assert!((1..=5000).contains(&wait), "{wait}");
+    host.hear_up_to(&player.id(), 2).await;
+    tokio::time::sleep(Duration::from_millis(wait)).await;
+    player.offer().await;
+    assert_eq!(host.hear_type("offer").await["seq"], 4);
+}
+
+#[tokio::test]
+async fn what_is_over_the_limit_of_a_connection_is_told() {
+    what_is_over_a_limit_is_told("connection").await;
+}
+
+#[tokio::test]
+async fn what_is_over_the_limit_of_an_address_is_told() {
+    what_is_over_a_limit_is_told("address").await;
+}
+
+#[tokio::test]
+async fn what_is_over_the_limit_of_a_room_is_told() {
+    what_is_over_a_limit_is_told("room").await;
+}
+
+/// It holds no connection open, and no seat.
+#[tokio::test]
+async fn who_says_no_hello_is_closed() {
+    let mut options = NodeOptions::default();
+    options.timing.hello = Duration::from_millis(100);
+    let node = Node::start(options).await;
+    let mut silent = Client::open(node.address, request("r")).await;
+    let error: Value = serde_json::from_str(&silent.hear().await).unwrap();
+    assert_eq!(error["code"], "hello-expected");
+    assert_eq!(silent.closed().await, (1008, "Hello expected".to_owned()));
+    node.metric_becomes("signaling_refusals_total{reason=\"hello-expected\"}", 1.0)
+        .await;
+    node.metric_becomes("signaling_open_sockets", 0.0).await;
+    assert!(node.metric("signaling_joins_total{result=\"joined\"}") < 0.5);
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
+use crate::support::v2::{self, Peer};
 use crate::support::{Client, DEADLINE, Node, PEER_DISCONNECTED, Request, candidate, offer};
 
 /// What may wait for one receiver in these tests.
@@ -59,6 +62,40 @@ async fn a_slow_receiver_is_closed_and_nobody_waits_for_it() {
         .await;
     sender.send(offer("still here")).await;
     assert_eq!(fast.hear().await, offer("still here"));
+}
+
+/// It is told why, although it is late to read, and comes back to its seat.
+#[tokio::test]
+async fn a_slow_receiver_that_speaks_v2_hears_why_and_keeps_its_seat() {
+    let node = node().await;
+    let mut request = v2::request("r1");
+    request.receive_buffer = Some(4096);
+    let client = Client::open(node.address, request).await;
+    let mut slow = Peer::greet(
+        client,
+        "r1",
+        "player",
+        &json!({"type": "hello", "role": "player"}),
+    )
+    .await;
+    let mut sender = Client::join(&node, "r1").await;
+    let text = candidate(&"x".repeat(16 * 1024));
+    let end = Instant::now() + DEADLINE;
+    while node.metric("signaling_backpressure_closes_total") < 0.5 {
+        sender.send(text.clone()).await;
+        assert!(Instant::now() < end, "nothing is enough");
+    }
+    let mut last = Value::Null;
+    while last["type"] != "error" {
+        last = slow.hear().await;
+    }
+    assert_eq!(
+        (&last["code"], &last["retryAfterMs"]),
+        (&json!("overloaded"), &json!(0))
+    );
+    assert_eq!(slow.client.closed().await, (1013, "Server overloaded".to_owned()));
+    let again = slow.lose().resume(&node).await;
+    assert_eq!(again.hello["resumed"], true);
 }
 
 #[tokio::test]

@@ -35,11 +35,25 @@ impl Peer {
     }
 
     /// Says `hello` on a connection.
-    pub(crate) async fn greet(mut client: Client, room: &str, role: &'static str, hello: &Value) -> Self {
+    pub(crate) async fn greet(client: Client, room: &str, role: &'static str, hello: &Value) -> Self {
+        Self::try_greet(client, room, role, hello)
+            .await
+            .unwrap_or_else(|error| panic!("refused: {error}"))
+    }
+
+    /// Says `hello` on a connection. What the server says instead of its own one if it refuses.
+    pub(crate) async fn try_greet(
+        mut client: Client,
+        room: &str,
+        role: &'static str,
+        hello: &Value,
+    ) -> Result<Self, Value> {
         client.send(hello.to_string()).await;
         let hello: Value = serde_json::from_str(&client.hear().await).unwrap();
-        assert_eq!(hello["type"], "hello", "{hello}");
-        Self {
+        if hello["type"] != "hello" {
+            return Err(hello);
+        }
+        Ok(Self {
             client,
             hello,
             role,
@@ -47,7 +61,7 @@ impl Peer {
             seq: 0,
             heard: BTreeMap::new(),
             acked: 0,
-        }
+        })
     }
 
     pub(crate) fn id(&self) -> String {
@@ -137,15 +151,22 @@ impl Lost {
 
     /// Comes back, and sends what the server does not have again.
     pub(crate) async fn resume(self, node: &Node) -> Peer {
+        self.try_resume(node, &self.hello())
+            .await
+            .unwrap_or_else(|error| panic!("refused: {error}"))
+    }
+
+    /// The same with this `hello`. What the server says if it refuses.
+    pub(crate) async fn try_resume(&self, node: &Node, hello: &Value) -> Result<Peer, Value> {
         let client = Client::open(node.address, request(&self.room)).await;
-        let mut peer = Peer::greet(client, &self.room, self.role, &self.hello()).await;
-        peer.heard = self.heard;
+        let mut peer = Peer::try_greet(client, &self.room, self.role, hello).await?;
+        peer.heard.clone_from(&self.heard);
         let first = peer.hello["seq"].as_u64().unwrap() + 1;
         for number in first..=self.seq {
             peer.seq = number - 1;
             peer.offer().await;
         }
         peer.seq = self.seq;
-        peer
+        Ok(peer)
     }
 }
