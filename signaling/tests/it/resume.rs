@@ -1,5 +1,7 @@
 //! Protocol v2 over real sockets and several instances: connections that are lost and come back.
 
+mod outages;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
