@@ -165,19 +165,34 @@ async fn a_drain_misses_nobody() {
 /// There: sockets were closed all in one instant, and readiness fell in the same one.
 #[tokio::test]
 async fn readiness_falls_before_anybody_is_closed() {
-    let node = Node::memory().await;
-    node.change(|settings| settings.drain_timeout = Duration::from_secs(5));
-    let mut peers = Vec::new();
-    for number in 0..8 {
-        peers.push(Client::join(&node, &format!("r{number}")).await);
+    let node = Node::start(NodeOptions {
+        // Without an end: whoever is closed now is closed too early.
+        endpoint_delay: Duration::from_hours(1),
+        ..NodeOptions::default()
+    })
+    .await;
+    let mut pairs = Vec::new();
+    for number in 0..4 {
+        let room = format!("r{number}");
+        pairs.push((Client::join(&node, &room).await, Client::join(&node, &room).await));
     }
     node.shutdown.begin();
     eventually("not ready", || async {
         (get(node.internal, "/readyz").await == (503, "not-ready".to_owned())).then_some(())
     })
     .await;
-    let closes = peers.iter_mut().map(Client::closed);
-    for close in futures::future::join_all(closes).await {
-        assert_eq!(close.0, 1012);
+    // Everybody is still served, those who come too: load balancers have not noticed yet.
+    pairs.push((Client::join(&node, "new").await, Client::join(&node, "new").await));
+    for (host, player) in &mut pairs {
+        player.send(offer("still here")).await;
+        assert_eq!(host.hear().await, offer("still here"));
+        host.send(offer("so am I")).await;
+        assert_eq!(player.hear().await, offer("so am I"));
+    }
+    // What follows the delay.
+    node.shutdown.expire();
+    let peers = pairs.iter_mut().flat_map(|(host, player)| [host, player]);
+    for close in futures::future::join_all(peers.map(Client::closed)).await {
+        assert_eq!(close, (1012, "Server draining".to_owned()));
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct NodeOptions {
     pub(crate) redis: Option<String>,
     pub(crate) timing: Timing,
     pub(crate) public_metrics: bool,
+    /// From the beginning of the end to the first close.
+    pub(crate) endpoint_delay: Duration,
     pub(crate) spec: SignalingClusterSpec,
 }
 
@@ -63,6 +65,7 @@ impl Default for NodeOptions {
             redis: None,
             timing,
             public_metrics: false,
+            endpoint_delay: Duration::ZERO,
             spec,
         }
     }
@@ -265,9 +268,10 @@ async fn run(
     shutdown.spawn(server.serve());
     let (ended, outcome) = oneshot::channel();
     let (running, plan) = (shutdown.clone(), snapshot.clone());
+    let endpoint_delay = options.endpoint_delay;
     tokio::spawn(async move {
         let plan = || DrainPlan {
-            endpoint_delay: Duration::ZERO,
+            endpoint_delay,
             drain_timeout: plan.load().cluster.drain_timeout,
         };
         let _ = ended.send(running.run(plan).await);
