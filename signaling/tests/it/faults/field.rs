@@ -269,16 +269,28 @@ impl Field {
             eventually("nothing waits any more", || async {
                 let (_, status) = get(node.internal, "/statusz").await;
                 let status: Value = serde_json::from_str(&status).unwrap();
-                let relay = &status["relay"];
+                let (connections, relay) = (&status["connections"], &status["relay"]);
                 let counts = [
-                    &status["connections"]["open"],
+                    &connections["open"],
+                    &connections["slowReceivers"],
+                    &connections["bufferedBytes"],
                     &status["rooms"],
                     &relay["laneNotices"],
+                    &relay["inboxMessages"],
                     &relay["seatCalls"],
+                    &status["awaited"],
                 ];
                 counts.iter().all(|count| **count == 0).then_some(())
             })
             .await;
+            for empty in [
+                "buffered_bytes",
+                "slow_receivers",
+                "inbox_queue",
+                "lane_queue_bytes",
+            ] {
+                node.metric_becomes(&format!("signaling_{empty}"), 0.0).await;
+            }
         }
         let living = self.living().count();
         eventually("no seat is left", || async {
