@@ -61,7 +61,12 @@ fn take(core: &Core, event: SubscriptionEvent) -> Option<Received> {
     match event {
         SubscriptionEvent::Message(bytes) => return receive(core, bytes),
         // What was published meanwhile is lost.
-        SubscriptionEvent::Subscribed | SubscriptionEvent::Lost(_) => core.lease.refresh(),
+        SubscriptionEvent::Subscribed | SubscriptionEvent::Lost(_) => {
+            for cell in core.rooms.all() {
+                cell.inner.lock().room.lost_track();
+            }
+            core.lease.refresh();
+        }
         SubscriptionEvent::Disconnected => {}
     }
     None

@@ -101,8 +101,13 @@ impl Room {
             return;
         }
         let bounds = self.bounds;
+        let others = self.joins().filter(|(member, _)| *member != sent.from);
+        let known = others.map(|(_, join)| join).max().unwrap_or(0);
         if let Some(local) = self.local_mut(sent.from) {
-            local.history.get_or_insert_default().push(sent.clone(), bounds);
+            local
+                .history
+                .get_or_insert_default()
+                .push(sent.clone(), known, bounds);
         }
     }
 }

@@ -76,8 +76,8 @@ pub(super) struct V2 {
     pub(super) attached: bool,
     /// When its seat came to this instance.
     pub(super) since: u64,
-    /// This connection resumed an earlier one.
-    pub(super) resumed: bool,
+    /// This connection resumed an earlier one, or its instance lost its subscription meanwhile: something may be missing.
+    pub(super) may_lack: bool,
     /// How often a connection took this seat here: a window that ends late concerns an earlier one.
     pub(super) attachment: u32,
     /// Last number given to it of each sender. Only rising numbers are given.
@@ -156,7 +156,7 @@ impl Local {
     /// Whether a message of it can be asked for again.
     pub(super) fn keeps(&self, number: u64) -> bool {
         let history = self.history.as_ref();
-        history.is_some_and(|history| history.after(number - 1).any(|sent| sent.number == number))
+        history.is_some_and(|history| history.keeps(number))
     }
 
     /// When its seat came to this instance, or 0 if it speaks v1.
@@ -192,7 +192,7 @@ impl V2 {
             role,
             attached: true,
             since,
-            resumed: false,
+            may_lack: false,
             attachment: 0,
             heard: Heard::new(),
             awaits: SmallVec::new(),

@@ -30,7 +30,8 @@
 //!
 //! A member that speaks v2 may lose its connection and keep its seat (*away*): it comes back to this instance or to another one,
 //! says what it has heard of each sender, and is given the rest from the senders' histories (`resume`). So what nobody could
-//! read is kept in one place, at the instance that holds the sender's socket, and needs no copy anywhere.
+//! read is kept in one place, at the instance that holds the sender's socket, and needs no copy anywhere. An instance that lost its
+//! subscription does not know what it has missed, and asks for its members in the same way.
 //!
 //! The death of an instance reaches a room as the departure of its members, one by one, from whoever took their
 //! seats away.

@@ -99,7 +99,7 @@ impl Room {
             }
             Before::Elsewhere { heard } | Before::Unknown { heard } => v2.repeated = heard,
         }
-        v2.resumed = resume.is_some();
+        v2.may_lack = resume.is_some();
         if let Some(heard) = resume {
             v2.set_heard(heard);
             v2.awaits = self.remotes.iter().map(|remote| remote.member).collect();
@@ -111,19 +111,17 @@ impl Room {
     /// Gives a member that resumes what it missed of those whose connections are here. Whoever sits down for the first time
     /// missed nothing: what waited for it is early.
     pub(super) fn replay_here(&mut self, member: MemberId, effects: &mut Effects) {
-        let Some(v2) = self.local(member).and_then(|local| local.v2.as_ref()) else {
+        let Some(hearer) = self.local(member) else { return };
+        let Some(v2) = hearer.v2.as_ref().filter(|v2| v2.may_lack) else {
             return;
         };
-        if !v2.resumed {
-            return;
-        }
         let missed: Vec<Sent> = self
             .locals
             .iter()
             .filter(|local| local.member != member)
             .flat_map(|local| {
                 let history = local.history.iter();
-                history.flat_map(|history| history.after(v2.heard_of(local.member)))
+                history.flat_map(|history| history.missed(v2.heard_of(local.member), hearer.join))
             })
             .cloned()
             .collect();
@@ -191,7 +189,7 @@ impl Room {
                 .map_or(0, |(_, number)| *number);
             let history = local.history.iter();
             let messages: Vec<Sent> = history
-                .flat_map(|history| history.after(number))
+                .flat_map(|history| history.missed(number, seat.join))
                 .filter(|sent| sent.to.concerns(seat.member, seat.role))
                 .cloned()
                 .collect();
@@ -241,14 +239,27 @@ impl Room {
         (v2.attached && !v2.awaits.is_empty()).then(|| v2.heard().clone())
     }
 
-    /// A member is at an instance where it was not known to be: those here that have resumed ask for what they missed of it.
+    /// A member is at an instance where it was not known to be: those here that may lack something ask for what they missed of it.
     pub(super) fn await_replay(&mut self, sender: MemberId) {
         for local in self.locals.iter_mut().filter(|local| local.member != sender) {
-            if let Some(v2) = local.v2.as_mut().filter(|v2| v2.attached && v2.resumed)
+            if let Some(v2) = local.v2.as_mut().filter(|v2| v2.attached && v2.may_lack)
                 && !v2.awaits.contains(&sender)
             {
                 v2.awaits.push(sender);
             }
+        }
+    }
+
+    /// What other instances said may be lost, though they believe that it was heard: the members here ask for it, as after a loss of
+    /// their own connections. [`Room::reassert`] follows and carries the question; until it is answered, nothing later overtakes
+    /// what is missing.
+    pub fn lost_track(&mut self) {
+        let remotes: SmallVec<[MemberId; 1]> = self.remotes.iter().map(|remote| remote.member).collect();
+        let locals = self.locals.iter_mut().filter_map(|local| local.v2.as_mut());
+        for v2 in locals.filter(|v2| v2.attached) {
+            v2.awaits.clone_from(&remotes);
+            // Nor is it known who has come to another instance meanwhile.
+            v2.may_lack = true;
         }
     }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::protocol::v2::Relay;
 
+mod failures;
 mod histories;
 
 const SERVERS: usize = 3;
@@ -32,6 +33,8 @@ enum Step {
     /// An instance dies; its clients do not know yet.
     Kill(usize),
     Retry(usize),
+    /// An instance loses its subscription, and with it what Redis has passed on already.
+    Resubscribe(usize),
 }
 
 /// What a client knows, wherever its connection is.
@@ -118,6 +121,7 @@ impl World {
             Step::TimeOut(server, done) => self.publish(server % servers, Some(done)),
             Step::Kill(server) => self.kill(server % servers),
             Step::Retry(server) => self.change(server % servers, Room::retry),
+            Step::Resubscribe(server) => self.resubscribe(server % servers),
         }
     }
 
@@ -144,17 +148,6 @@ impl World {
                     room.relay(member, relay)
                 }
             });
-        }
-    }
-
-    fn lose(&mut self, number: usize) {
-        if self.clients[number].role.is_none() {
-            return;
-        }
-        if let Some(server) = self.clients[number].at.take()
-            && self.servers[server].alive
-        {
-            self.change(server, |room| room.detach(id(number)));
         }
     }
 
@@ -271,16 +264,6 @@ impl World {
         self.change(server, |room| room.hear(notice, publisher));
     }
 
-    fn kill(&mut self, number: usize) {
-        if self.servers.iter().filter(|server| server.alive).count() > 1 {
-            let server = &mut self.servers[number];
-            server.alive = false;
-            server.lane.clear();
-            server.inbox.clear();
-            server.room = Room::new(server.token.clone());
-        }
-    }
-
     fn change(&mut self, server: usize, change: impl FnOnce(&mut Room) -> Effects) {
         if self.servers[server].alive {
             let effects = change(&mut self.servers[server].room);
@@ -300,7 +283,7 @@ impl World {
                     let alive: Vec<Seat> = self.seats.clone();
                     self.change(server, |room| room.answer(view, Some(&alive)));
                 }
-                Effect::Assert(member) => panic!("the store forgets nobody, but {member} is asserted"),
+                Effect::Assert(member) => self.assert(server, member),
                 Effect::Replaced(member) => {
                     let client = self.clients.iter().find(|client| client.id == member).unwrap();
                     assert_ne!(client.at, Some(server), "its newest connection is closed");

@@ -7,16 +7,16 @@ use serde_json::json;
 
 use super::pair;
 use crate::support::v2::{Lost, Peer};
-use crate::support::{Client, Node, NodeOptions, RedisServer, eventually, eventually_true};
+use crate::support::{Client, Network, Node, NodeOptions, Proxy, RedisServer, eventually, eventually_true};
 
 /// Longer than the pause between two attempts to give a seat back.
 const RETRIED: Duration = Duration::from_millis(1500);
 
 /// A node whose lease outlives an outage, as in production, and that asks Redis for nothing but seats meanwhile.
-async fn node(redis: &RedisServer, id: &'static str) -> Node {
+async fn node(redis: &str, id: &'static str) -> Node {
     Node::start(NodeOptions {
         id,
-        redis: Some(redis.url()),
+        redis: Some(redis.to_owned()),
         timing: Timing {
             lease: Duration::from_mins(1),
             limit_sync: Duration::from_hours(1),
@@ -70,9 +70,9 @@ async fn says(from: &mut Peer, to: &mut Peer) {
 async fn an_unanswered_resume_costs_no_seat(attempt: usize) {
     let redis = RedisServer::start();
     let nodes = [
-        node(&redis, "i1").await,
-        node(&redis, "i2").await,
-        node(&redis, "i3").await,
+        node(&redis.url(), "i1").await,
+        node(&redis.url(), "i2").await,
+        node(&redis.url(), "i3").await,
     ];
     let (mut host, mut player) = pair(&nodes[1], &nodes[0], "r").await;
     talk(&mut host, &mut player).await;
@@ -117,11 +117,50 @@ async fn is_full(node: &Node) {
     );
 }
 
+/// A network that let nothing come from Redis loses its connections, and is open again.
+async fn breaks(network: &Proxy) {
+    network.reset();
+    // What was on its way is gone first.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    network.set(Network::Open);
+}
+
+/// Redis passes on what nobody hears, when a connection is lost and Redis has not noticed yet.
+#[tokio::test]
+async fn what_a_lost_subscription_swallowed_is_said_again() {
+    let redis = RedisServer::start();
+    let network = Proxy::to(&redis).await;
+    let (one, two) = (node(&network.url(), "i1").await, node(&redis.url(), "i2").await);
+    let (mut host, mut player) = pair(&two, &one, "r").await;
+    talk(&mut host, &mut player).await;
+    network.set(Network::OnlyTo);
+    for _ in 0..3 {
+        host.offer().await;
+    }
+    host.acked().await;
+    breaks(&network).await;
+    talk(&mut host, &mut player).await;
+}
+
+/// The same, when it is the first thing that the other one says.
+#[tokio::test]
+async fn what_a_lost_subscription_swallowed_first_is_said_again() {
+    let redis = RedisServer::start();
+    let network = Proxy::to(&redis).await;
+    let (one, two) = (node(&network.url(), "i1").await, node(&redis.url(), "i2").await);
+    let (mut host, mut player) = pair(&two, &one, "r").await;
+    network.set(Network::OnlyTo);
+    host.offer().await;
+    host.acked().await;
+    breaks(&network).await;
+    talk(&mut host, &mut player).await;
+}
+
 /// The seat that it gives back late is not the one that it has by then.
 #[tokio::test]
 async fn a_seat_given_back_late_is_not_the_one_taken_since() {
     let redis = RedisServer::start();
-    let (one, two) = (node(&redis, "i1").await, node(&redis, "i2").await);
+    let (one, two) = (node(&redis.url(), "i1").await, node(&redis.url(), "i2").await);
     let (mut host, mut player) = pair(&two, &one, "r").await;
     let (host_id, player_id) = (host.id(), player.id());
     talk(&mut host, &mut player).await;
