@@ -2,13 +2,18 @@
 //!
 //! What must hold, during all of it: the order of each sender, nothing twice, nothing to its sender, nothing across
 //! rooms, no more members in a room than it may have, as the store and as the sockets see it, and nobody is told of a
-//! departure that never was. Afterwards every room talks as before, without a reconnect of its peers, and when
-//! everybody has left nothing is left.
+//! departure that never was. Peers that speak v2 lose their connections too, come back by their resume tokens, and hear
+//! every message of the other one exactly once, unless more went wrong at once than is promised: Redis lost everything
+//! together with the death of an instance, or more was said meanwhile than is kept. Afterwards every room talks as before,
+//! without a reconnect of other peers, and when everybody has left nothing is left.
 //!
 //! A storm is a random list of faults. It prints its seed; `BERTH_FAULT_SEED` runs that one again.
 
+mod churn;
 mod field;
+mod oracle;
 mod peer;
+mod resuming;
 mod storm;
 
 use std::time::Duration;
@@ -101,6 +106,11 @@ async fn a_network_that_resets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_refuses() {
     is_survived(Fault::Cut(0, Network::Refused, Duration::from_secs(2))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections() {
+    is_survived(Fault::Unplug(1)).await;
 }
 
 /// The lease is short here, so that the seats of the dead are free soon.

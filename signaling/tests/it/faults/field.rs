@@ -1,6 +1,5 @@
 //! Instances, rooms and the network between them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,16 +8,20 @@ use berth_signaling::Timing;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::peer::{Peer, Shared, intrude};
+use super::oracle::{silent, unheard};
+use super::peer::{Peer, Shared, Version, intrude};
 use super::storm::Fault;
 use crate::support::{
-    Client, DEBUG_COMMANDS, Network, Node, NodeOptions, PEER_DISCONNECTED, Proxy, RedisServer, candidate,
-    eventually, get, hang, offer, pause,
+    DEBUG_COMMANDS, Network, Node, NodeOptions, Proxy, RedisServer, eventually, get, hang, pause,
 };
 
 /// Longest wait for everybody to hear everybody again; only a failure reaches it.
 const LONG: Duration = Duration::from_mins(2);
 const CAPACITY: usize = 2;
+/// How long a lost connection may take to come back: longer than faults last that come one after the other.
+const WINDOW: Duration = Duration::from_secs(25);
+/// Between two messages of a peer, where all speak v1 and where what is said is kept for others.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(250)];
 
 /// Instances on one Redis, each behind a network of its own, and rooms that talk.
 pub(crate) struct Field {
@@ -31,10 +34,15 @@ pub(crate) struct Field {
     talks: Vec<JoinHandle<()>>,
     /// Members that were lost with their instances, by room: so many departures there were.
     departed: Vec<usize>,
+    /// Redis has lost everything, and may not have all seats again.
+    emptied: bool,
+    /// An instance has died, and not everybody has talked since.
+    died: bool,
 }
 
 impl Field {
-    /// So many instances and rooms; every third room is on one instance, the others on two.
+    /// So many instances and rooms; every third room is on one instance, the others on two. In every third three all speak v1,
+    /// in the next all speak v2, and then come some of both.
     pub(crate) async fn start(instances: usize, rooms: usize, lease: Duration) -> Self {
         let redis = RedisServer::start_with(&DEBUG_COMMANDS);
         let mut field = Self {
@@ -46,6 +54,8 @@ impl Field {
             rooms: Vec::new(),
             talks: Vec::new(),
             departed: vec![0; rooms],
+            emptied: false,
+            died: false,
         };
         for _ in 0..instances {
             field.add().await;
@@ -53,10 +63,16 @@ impl Field {
         for number in 0..rooms {
             let peer = |slot| {
                 let home = if number % 3 == 0 { number } else { number + slot };
+                let version = match (number / 3 % 3, slot) {
+                    (0, _) | (2, 0) => Version::V1,
+                    _ => Version::V2,
+                };
                 Arc::new(Peer {
                     room: format!("r{number}"),
                     slot,
                     home: home % instances,
+                    version,
+                    pause: PAUSES[usize::from(number / 3 % 3 > 0)],
                     shared: Arc::clone(&field.shared),
                     state: parking_lot::Mutex::default(),
                 })
@@ -85,12 +101,13 @@ impl Field {
             ..NodeOptions::default()
         })
         .await;
+        node.change(|settings| settings.resume.window = WINDOW);
         self.shared.instances.lock().push(Some(node.address));
         self.nodes.push(Some(node));
         self.networks.push(network);
     }
 
-    fn living(&self) -> impl Iterator<Item = &Node> {
+    pub(super) fn living(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten()
     }
 
@@ -106,6 +123,7 @@ impl Field {
     pub(crate) async fn inflict(&mut self, fault: Fault) {
         match fault {
             Fault::Flush => {
+                self.is_emptied();
                 self.redis.command("FLUSHALL");
                 self.nobody_intrudes().await;
             }
@@ -125,6 +143,7 @@ impl Field {
                 self.redis.kill();
                 tokio::time::sleep(away).await;
                 self.redis.restart();
+                self.is_emptied();
                 self.nobody_intrudes().await;
             }
             Fault::LoseSubscriptions => {
@@ -143,18 +162,49 @@ impl Field {
                 let at = self.chosen(number);
                 self.networks[at].reset();
             }
+            Fault::Unplug(number) => self.unplug(self.chosen(number)),
             Fault::Kill(number) => self.kill(self.chosen(number)).await,
+        }
+    }
+
+    /// Redis has forgotten every seat. What an instance that has just died held is known to nobody then.
+    fn is_emptied(&mut self) {
+        self.emptied = true;
+        if self.died {
+            self.shared.excused.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whoever speaks v2 loses its connection to an instance.
+    fn unplug(&self, at: usize) {
+        for peer in self.rooms.iter().flatten() {
+            let mut state = peer.state.lock();
+            if state.instance == at
+                && let Some(cord) = state.cord.take()
+            {
+                // Told here, because nobody may take its seat for that of one who stays.
+                state.seated = false;
+                cord.cancel();
+            }
         }
     }
 
     async fn kill(&mut self, at: usize) {
         // One that takes its place is there first, so that somebody always is.
         self.add().await;
+        if self.emptied && !self.store_is_complete() {
+            self.shared.excused.store(true, Ordering::Relaxed);
+        }
+        self.died = true;
         let node = self.nodes[at].take().expect("it lives");
         self.shared.instances.lock()[at] = None;
         for (departed, room) in self.departed.iter_mut().zip(&self.rooms) {
-            // Whoever sits there, or is about to: it can only be on its home, or on the next one that lived.
+            // Whoever sits there, or is about to.
             *departed += room.iter().filter(|peer| peer.state.lock().life > 0).count();
+            for peer in room {
+                let mut state = peer.state.lock();
+                state.seated &= state.instance != at;
+            }
         }
         node.kill().await;
     }
@@ -169,13 +219,19 @@ impl Field {
                 let lives = || {
                     room.each_ref().map(|peer| {
                         let state = peer.state.lock();
-                        (state.seated, state.life)
+                        (state.seated, state.connections)
                     })
                 };
                 let before = lives();
+                // Who is away may lose its seat to another one, and has to leave then. An instance that has just started cannot know
+                // that Redis was not always empty.
+                let excused = self.shared.excused.load(Ordering::Relaxed);
+                if excused || !before.iter().all(|(seated, _)| *seated) {
+                    return;
+                }
                 let seated = intrude(address, &room[0].room).await;
                 // Only a room that was full all the time is proof.
-                if seated && before == lives() && before.iter().all(|(seated, _)| *seated) {
+                if seated && before == lives() {
                     self.shared
                         .violation(format!("{}: a third one got a seat", room[0].room));
                 }
@@ -184,35 +240,20 @@ impl Field {
         futures::future::join_all(attempts).await;
     }
 
-    /// Rooms that come and go: two members on any two instances, ten messages each way, and some say goodbye.
-    pub(crate) async fn churn(&self, turn: usize, rooms: usize) {
-        let addresses: Vec<_> = self.living().map(|node| node.address).collect();
-        let sessions = (0..rooms).map(|number| {
-            let (one, two) = (
-                addresses[number % addresses.len()],
-                addresses[(number / 2) % addresses.len()],
-            );
-            tokio::spawn(session(
-                one,
-                two,
-                format!("churn-{turn}-{number}"),
-                number % 2 == 0,
-            ))
-        });
-        for session in sessions.collect::<Vec<_>>() {
-            session.await.expect("a session");
-        }
-    }
-
     /// Waits until everybody has heard what the other one in its room says now.
-    pub(crate) async fn all_talk(&self) {
+    pub(crate) async fn all_talk(&mut self) {
         let round = self.shared.round.fetch_add(1, Ordering::Relaxed) + 1;
         let end = Instant::now() + LONG;
         loop {
             self.check();
             let silent: Vec<String> = self.rooms.iter().filter_map(|room| silent(room, round)).collect();
             if silent.is_empty() {
-                return self.check_store();
+                self.check_store();
+                // Whatever was missing is heard to be missing by now.
+                self.died = false;
+                self.emptied &= !self.store_is_complete();
+                self.shared.excused.store(false, Ordering::Relaxed);
+                return;
             }
             assert!(Instant::now() < end, "not heard in round {round}: {silent:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -247,6 +288,26 @@ impl Field {
         }
     }
 
+    /// Whether the store has every seat.
+    fn store_is_complete(&self) -> bool {
+        let mut rooms = self.rooms.iter();
+        rooms.all(|[first, _]| self.members(&first.room) == Some(CAPACITY))
+    }
+
+    /// Nobody says anything more, and waits until everybody has heard everything.
+    async fn rest(&self) {
+        self.shared.quiet.store(true, Ordering::Relaxed);
+        let end = Instant::now() + LONG;
+        loop {
+            let unheard: Vec<String> = self.rooms.iter().flat_map(unheard).collect();
+            if unheard.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "not heard at rest: {unheard:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// How many members the store has in a room; `None` while it does not answer.
     fn members(&self, room: &str) -> Option<usize> {
         let answer = self.redis.command(&format!("HLEN {PREFIX}room:{room}"));
@@ -256,6 +317,7 @@ impl Field {
 
     /// Everybody leaves, and nothing is left.
     pub(crate) async fn end(mut self) {
+        self.rest().await;
         self.shared.over.cancel();
         for talk in self.talks.drain(..) {
             tokio::time::timeout(LONG, talk)
@@ -315,41 +377,3 @@ impl Field {
 
 /// Names in Redis begin so.
 pub(crate) const PREFIX: &str = "berth:default/default:{default/default}:";
-
-/// One session from its join to its end.
-async fn session(one: SocketAddr, two: SocketAddr, room: String, says_goodbye: bool) {
-    let mut host = eventually("a seat", || Client::try_join(one, &room)).await;
-    let mut player = eventually("a seat", || Client::try_join(two, &room)).await;
-    for number in 0..10 {
-        player.send(offer(&number.to_string())).await;
-        assert_eq!(host.hear().await, offer(&number.to_string()));
-        host.send(candidate(&number.to_string())).await;
-        assert_eq!(player.hear().await, candidate(&number.to_string()));
-    }
-    if says_goodbye {
-        player.leave().await;
-        assert_eq!(host.hear().await, PEER_DISCONNECTED);
-        host.leave().await;
-    }
-}
-
-/// Who in a room has not heard the other one in this round.
-fn silent(room: &[Arc<Peer>; CAPACITY], round: u64) -> Option<String> {
-    for (listener, speaker) in [(&room[0], &room[1]), (&room[1], &room[0])] {
-        let said_by = {
-            let state = speaker.state.lock();
-            if !state.seated {
-                return Some(format!("{}/{} has no seat", speaker.room, speaker.slot));
-            }
-            (speaker.slot, state.life)
-        };
-        let heard = listener.state.lock().heard.get(&said_by).copied();
-        if heard.is_none_or(|heard| heard < round) {
-            return Some(format!(
-                "{}/{} heard {heard:?} of {said_by:?}",
-                listener.room, listener.slot
-            ));
-        }
-    }
-    None
-}

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Cut(usize, Network, Duration),
     /// All connections of one instance break.
     Reset(usize),
+    /// The connections of all peers to one instance are lost that can live without.
+    Unplug(usize),
     /// An instance dies without a word; another one takes its place.
     Kill(usize),
 }
@@ -36,7 +38,7 @@ impl Fault {
     fn random(random: &mut StdRng) -> Self {
         let short = Duration::from_millis(random.random_range(50..1500));
         let instance = random.random_range(0..4);
-        match random.random_range(0..12) {
+        match random.random_range(0..14) {
             0 => Self::Flush,
             1 => Self::FlushScripts,
             2 => Self::Pause(short),
@@ -48,7 +50,8 @@ impl Fault {
             8 => Self::Cut(instance, Network::OnlyTo, short * 3),
             9 => Self::Cut(instance, Network::OnlyFrom, short * 3),
             10 => Self::Cut(instance, Network::Slow(short / 10), short),
-            _ => Self::Cut(instance, Network::Refused, short),
+            11 => Self::Cut(instance, Network::Refused, short),
+            _ => Self::Unplug(instance),
         }
     }
 }
