@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use berth_signaling::Timing;
+
 use crate::cluster::join_when_free;
 use crate::support::{
-    Client, DEADLINE, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, candidate, eventually, get, offer,
-    pause,
+    Client, DEADLINE, Network, Node, NodeOptions, PEER_DISCONNECTED, Proxy, RedisServer, candidate,
+    eventually, get, offer, pause,
 };
 
 /// Talks until the other one answers; what is sent meanwhile may be lost or not.
@@ -108,6 +110,39 @@ async fn a_flush_separates_nobody_and_frees_no_seat() {
     assert_eq!(player.hear().await, offer("after"));
     player.send(offer("after")).await;
     assert_eq!(host.hear().await, offer("after"));
+}
+
+/// An instance that starts on a store which has just lost everything takes it for one that is new, where nobody sits.
+#[tokio::test]
+#[ignore = "fails: nothing tells an instance that has just started that the store was not always empty"]
+async fn a_fresh_instance_lets_nobody_into_a_full_room_after_a_flush() {
+    let redis = RedisServer::start();
+    let network = Proxy::to(&redis).await;
+    let node = async |id, redis| {
+        let timing = Timing {
+            lease: Duration::from_secs(9),
+            ..NodeOptions::default().timing
+        };
+        Node::start(NodeOptions {
+            id,
+            redis: Some(redis),
+            timing,
+            ..NodeOptions::default()
+        })
+        .await
+    };
+    let one = node("i1", network.url()).await;
+    let _pair = (Client::join(&one, "r1").await, Client::join(&one, "r1").await);
+    // It hears of the loss a moment later than the other one has started: between a reconnect and the next renewal is a random
+    // time, so that not all instances come at once.
+    network.set(Network::BlackHole);
+    redis.command("FLUSHALL");
+    let two = node("i2", redis.url()).await;
+    let mut third = Client::connect(two.address, "r1").await;
+    // Answered when it has a seat.
+    third.send("[]").await;
+    network.set(Network::Open);
+    assert_eq!(third.closed().await, (1000, "Room is full".to_owned()));
 }
 
 #[tokio::test]
