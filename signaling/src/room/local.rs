@@ -86,7 +86,9 @@ impl Room {
             .recent
             .iter()
             .filter(|sent| self.join_of(sent.from).is_some_and(|sender| sender > join));
-        let owed: Vec<Sent> = unsettled.unheard.iter().chain(recent).cloned().collect();
+        let mut owed: Vec<Sent> = unsettled.unheard.iter().chain(recent).cloned().collect();
+        // Each sender's in their order.
+        owed.sort_by_key(|sent| sent.number);
         for sent in &owed {
             self.give_to(member, sent, effects);
         }
