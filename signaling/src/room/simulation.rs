@@ -200,7 +200,7 @@ impl World {
             Step::Lapse => self.lapse(),
             Step::Reap(server) => self.reap(server % count),
             Step::Reassert(server) if self.servers[server % count].is_reachable() => {
-                self.reassert(server % count)
+                self.reassert(server % count);
             }
             Step::Reassert(_) => {}
             Step::Unsubscribe(server) => self.unsubscribe(server % count),

@@ -348,9 +348,9 @@ fn who_sat_down_first_hears_who_joined_after_him() {
 /// Instance 1 asserts its seat, and so learns of a seat here before the store's answer to him who took it has come.
 #[test]
 fn what_comes_before_the_answer_of_the_store_is_not_missed() {
+    type Step<'a> = &'a dyn Fn(&mut Room) -> Effects;
     let said = || sent(2, 1, "offer");
     let members = [seat(2, 1), seat(1, 0)];
-    type Step<'a> = &'a dyn Fn(&mut Room) -> Effects;
     let message: Step<'_> = &|room| room.remote_message(said(), instance(1).short());
     let joined: Step<'_> = &|room| room.remote_joined(&members[0], &members, None);
     for order in [&[message][..], &[message, joined], &[joined, message]] {
