@@ -272,6 +272,12 @@ impl Peer {
         self.shared.excused.load(Ordering::Relaxed) || silence.is_none_or(|silence| silence > most)
     }
 
+    /// The other one is away for so long that more may have been said to it than is kept.
+    pub(super) fn has_heard_nothing_for_long(&self) -> bool {
+        let silence = self.state.lock().heard_at.map(|at| at.elapsed());
+        self.may_miss(silence)
+    }
+
     pub(super) fn violation(&self, what: &str) {
         self.shared
             .violation(format!("{}/{}: {what}", self.room, self.slot));

@@ -48,10 +48,9 @@ impl Kept {
 impl Peer {
     pub(super) async fn talk_v2(&self) {
         let (mut kept, mut pause) = (Kept::default(), AGAIN);
-        loop {
-            // Each time to another one.
-            let connections = usize::try_from(self.state.lock().connections).unwrap();
-            let (instance, address) = self.shared.address(self.home + connections);
+        for attempt in 0.. {
+            // Each time to another one, as a load balancer has it.
+            let (instance, address) = self.shared.address(self.home + attempt);
             let end = match connect(address, &self.room, self.version).await {
                 Some(socket) => self.live_v2(socket, instance, &mut kept).await,
                 None => End::Refused,
@@ -164,6 +163,7 @@ impl Peer {
             Some("ack") => self.state.lock().acked = value["seq"].as_u64().expect("a number"),
             Some("peer-left") => self.is_told_of_a_departure(),
             Some("peer-joined" | "peer-reconnecting") => {}
+            Some("error") if value["code"] == "buffer-full" && self.has_heard_nothing_for_long() => {}
             _ => self.violation(&format!("heard {value}")),
         }
     }
