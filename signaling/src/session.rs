@@ -260,7 +260,7 @@ async fn take_seat(
 fn had_no_effect(error: &OccupancyError) -> bool {
     match error {
         OccupancyError::Redis(error) => error.had_no_effect(),
-        OccupancyError::Blank => true,
+        OccupancyError::Blank | OccupancyError::Late => true,
         OccupancyError::Answer(_) => false,
     }
 }

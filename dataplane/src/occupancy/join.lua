@@ -1,12 +1,16 @@
 -- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0, role,
--- 'a' or '', when its connection took the seat as far as the caller knows, what the instance knows of its lease, blank_ms.
+-- 'a' or '', when its connection took the seat as far as the caller knows, what the instance knows of its lease, blank_ms,
+-- until when the caller waits (µs) or 0.
 -- Answers {join, '1' if the member had a seat, the instance that it has left or '', when its connection took the seat,
--- number of members gone, members gone and their instances..., others...}, {'full'}, {'blank', ms to wait}, or, to a seat
+-- number of members gone, members gone and their instances..., others...}, {'full'}, {'blank', ms to wait}, {'late', now}, or, to a seat
 -- that is asserted and was taken at another instance since, {'elsewhere'}.
 local prefix, room, member, instance = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local capacity, ttl_ms, keep_ms, lease_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local earlier, role, away, taken = tonumber(ARGV[9]), ARGV[10], ARGV[11], tonumber(ARGV[12])
 local key = KEYS[1]
+local now_us, not_after_us = berth_now_us(), tonumber(ARGV[15])
+-- Who asked has given up, and may have asked again: this must not take the seat from what came of that.
+if not_after_us > 0 and now_us > not_after_us then return {'late', berth_integer(now_us)} end
 berth_note_loss(prefix, instance, tonumber(ARGV[13]), tonumber(ARGV[14]))
 if earlier == 0 then
   local left_ms = redis.call('PTTL', prefix .. 'blank')
@@ -14,7 +18,6 @@ if earlier == 0 then
 end
 -- It was given back for good before this call came through.
 if redis.call('EXISTS', berth_gone_key(prefix, member)) == 1 then return {'full'} end
-local now_us = berth_now_us()
 local now_ms = math.floor(now_us / 1000)
 -- A lease that the store lost must not make the new seat a dead one; the renewal tells the instance of the loss.
 if berth_lapsed(prefix, instance, now_ms, lease_ms) then

@@ -239,6 +239,9 @@ pub enum OccupancyError {
     /// The store came back empty, and still nobody may be seated.
     #[error("the room store is empty and waits for those who sit")]
     Blank,
+    /// It reached the store when nobody waited for it any more, and did nothing.
+    #[error("the room store took longer than a join may")]
+    Late,
     /// Redis answered what the script never answers.
     #[error("room store answered {0}")]
     Answer(&'static str),

@@ -1,9 +1,10 @@
 -- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap, held, blank_ms.
--- Answers {lost, more to reap, room, member, its dead instance, number of seats left, seats left..., room, ...}.
+-- Answers {lost, more to reap, now (µs), room, member, its dead instance, number of seats left, seats left..., room, ...}.
 local prefix, instance, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ttl_ms, keep_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local instances = KEYS[1]
-local now_ms = math.floor(berth_now_us() / 1000)
+local now_us = berth_now_us()
+local now_ms = math.floor(now_us / 1000)
 berth_note_loss(prefix, instance, tonumber(ARGV[7]), tonumber(ARGV[8]))
 -- Both are asked: what is told now must not be told again.
 local lapsed = berth_lapsed(prefix, instance, now_ms, lease_ms)
@@ -12,7 +13,7 @@ local lost = (lapsed or unaware) and 1 or 0
 redis.call('ZADD', instances, berth_integer(now_ms + lease_ms), instance)
 redis.call('PEXPIRE', instances, keep_ms)
 redis.call('PEXPIRE', berth_seats_key(prefix, instance), keep_ms)
-local answer = {lost, 0}
+local answer = {lost, 0, berth_integer(now_us)}
 local calm = redis.call('EXISTS', prefix .. 'calm') == 1
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', berth_integer(now_ms), 'LIMIT', 0, 16)) do
   local released = tonumber(redis.call('ZSCORE', instances, dead)) == 0

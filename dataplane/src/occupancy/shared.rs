@@ -44,6 +44,25 @@ pub struct SharedRooms {
     holds_back: bool,
     /// Whose lease was renewed last, and when.
     renewed: Arc<Mutex<Option<(Instance, Instant)>>>,
+    clock: Arc<Mutex<Option<StoreClock>>>,
+}
+
+/// What the clock of the store showed when it was read last.
+#[derive(Clone, Copy)]
+struct StoreClock {
+    /// Unix time in µs.
+    micros: u64,
+    /// When that was heard here, a moment later.
+    heard_at: Instant,
+}
+
+impl StoreClock {
+    /// What it shows at `at`, or a little more: Unix time in µs.
+    fn at(self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.heard_at);
+        let since = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        self.micros.saturating_add(since)
+    }
 }
 
 /// What a script answered to who wants a seat.
@@ -51,6 +70,8 @@ enum Answer {
     Join(Join),
     /// The store is blank for so long.
     Blank(Duration),
+    /// The store got it when nobody waited any more, by its clock.
+    Late(u64),
 }
 
 /// What an instance knows of its own lease.
@@ -105,6 +126,7 @@ impl SharedRooms {
             unheard: Arc::default(),
             holds_back: false,
             renewed: Arc::default(),
+            clock: Arc::default(),
         }
     }
 
@@ -161,8 +183,16 @@ impl SharedRooms {
         };
         let mut waited = Duration::ZERO;
         let mut held = self.held(&seat.instance);
+        let mut was_late = false;
         loop {
-            match self.seat(room, &seat, capacity, held).await? {
+            let not_after = self.not_after();
+            match self.seat(room, &seat, capacity, held, not_after).await? {
+                Answer::Late(micros) => {
+                    self.read_clock(micros);
+                    if std::mem::replace(&mut was_late, true) {
+                        return Err(OccupancyError::Late);
+                    }
+                }
                 Answer::Join(join) => return Ok(join),
                 Answer::Blank(left) => {
                     waited += left;
@@ -179,10 +209,24 @@ impl SharedRooms {
 
     /// See [`super::Seats::assert`].
     pub async fn assert(&self, room: &RoomId, seat: &Seat, capacity: u16) -> Result<Join, OccupancyError> {
-        match self.seat(room, seat, capacity, self.held(&seat.instance)).await? {
+        let held = self.held(&seat.instance);
+        match self.seat(room, seat, capacity, held, 0).await? {
             Answer::Join(join) => Ok(join),
-            Answer::Blank(_) => Err(OccupancyError::Answer("blank to an assertion")),
+            Answer::Blank(_) | Answer::Late(_) => Err(OccupancyError::Answer("no seat to an assertion")),
         }
+    }
+
+    /// Until when who asks now waits for an answer, by the clock of the store in µs; 0 while that is not known.
+    fn not_after(&self) -> u64 {
+        let clock = *self.clock.lock();
+        clock.map_or(0, |clock| clock.at(Instant::now() + self.link.response_timeout()))
+    }
+
+    fn read_clock(&self, micros: u64) {
+        *self.clock.lock() = Some(StoreClock {
+            micros,
+            heard_at: Instant::now(),
+        });
     }
 
     async fn seat(
@@ -191,6 +235,7 @@ impl SharedRooms {
         seat: &Seat,
         capacity: u16,
         held: Held,
+        not_after: u64,
     ) -> Result<Answer, OccupancyError> {
         let timing = self.timing.load();
         let args = [
@@ -208,6 +253,7 @@ impl SharedRooms {
             seat.taken.to_string(),
             (held as u8).to_string(),
             self.blank().as_millis().to_string(),
+            not_after.to_string(),
         ];
         let answer: Vec<String> = self
             .link
@@ -287,7 +333,8 @@ impl SharedRooms {
         if answer.as_ref().is_err_and(|error| !error.had_no_effect()) {
             self.unheard.store(true, Ordering::Relaxed);
         }
-        let mut renewal = renewal(&answer?).ok_or(OccupancyError::Answer("a malformed renewal"))?;
+        let (now, mut renewal) = renewal(&answer?).ok_or(OccupancyError::Answer("a malformed renewal"))?;
+        self.read_clock(now);
         *self.renewed.lock() = Some((instance.clone(), begun));
         renewal.lost |= self.unheard.swap(false, Ordering::Relaxed);
         Ok(renewal)
@@ -329,6 +376,10 @@ fn joined(answer: &[String]) -> Result<Answer, OccupancyError> {
                 .parse()
                 .map_err(|_| OccupancyError::Answer("no time to wait"))?;
             return Ok(Answer::Blank(Duration::from_millis(left)));
+        }
+        [late, now] if late == "late" => {
+            let now = now.parse().map_err(|_| OccupancyError::Answer("no time"))?;
+            return Ok(Answer::Late(now));
         }
         [join, held, moved_from, taken, rest @ ..] => (join, held, moved_from, taken, rest),
         _ => return Err(OccupancyError::Answer("nothing to a join")),
@@ -392,8 +443,9 @@ fn seat(parts: &[String]) -> Option<Seat> {
     })
 }
 
-fn renewal(answer: &[String]) -> Option<Renewal> {
-    let [lost, more, rest @ ..] = answer else {
+/// What the clock of the store showed in µs, and what it did.
+fn renewal(answer: &[String]) -> Option<(u64, Renewal)> {
+    let [lost, more, now, rest @ ..] = answer else {
         return None;
     };
     let mut rest = rest;
@@ -409,9 +461,10 @@ fn renewal(answer: &[String]) -> Option<Renewal> {
         });
         rest = next;
     }
-    rest.is_empty().then_some(Renewal {
+    let renewal = Renewal {
         lost: lost == "1",
         reaped,
         more: more == "1",
-    })
+    };
+    Some((now.parse().ok()?, renewal)).filter(|_| rest.is_empty())
 }

@@ -81,6 +81,7 @@ pub struct RedisLink {
 
 struct Shared {
     endpoint: RedisEndpoint,
+    response_timeout: Duration,
     commands: Commands,
     subscriptions: Subscriptions,
     healthy: watch::Receiver<bool>,
@@ -107,6 +108,7 @@ impl Default for LinkOptions {
 impl RedisLink {
     /// Starts a link and returns at once, connected or not. Runs inside a tokio runtime.
     pub fn start(endpoint: RedisEndpoint, options: LinkOptions, metrics: RedisMetrics) -> Self {
+        let response_timeout = options.response_timeout;
         let stop = CancellationToken::new();
         let news = Arc::new(News::new(metrics.clone()));
         let start = Start {
@@ -125,6 +127,7 @@ impl RedisLink {
         Self {
             shared: Arc::new(Shared {
                 endpoint,
+                response_timeout,
                 healthy: commands.watch_healthy(),
                 commands,
                 subscriptions,
@@ -199,6 +202,11 @@ impl RedisLink {
     /// and told. The subscription survives reconnects and ends when it is dropped.
     pub fn subscribe(&self, channel: &str, capacity: usize) -> Subscription {
         self.shared.subscriptions.add(channel, capacity)
+    }
+
+    /// How long a command waits for its answer.
+    pub fn response_timeout(&self) -> Duration {
+        self.shared.response_timeout
     }
 
     /// Whether Redis answered the last ping and the breaker is not open.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use berth_dataplane::occupancy::{Instance, Join, MemberId, Reaped, Renewal, Seat};
+use berth_dataplane::occupancy::{Claim, Instance, Join, MemberId, Reaped, Renewal, Seat};
 use berth_dataplane::testing::RedisServer;
 
 use crate::store::{Store, instance, member, members, room};
@@ -182,4 +182,32 @@ async fn many_seats_are_taken_away_in_steps() {
         }
     }
     assert_eq!((reaped, calls), (600, 3));
+}
+
+/// Whoever gave up may have asked again elsewhere, and has what came of that.
+#[tokio::test]
+async fn a_join_that_comes_late_takes_no_seat() {
+    let server = RedisServer::start();
+    let store = Store::with_lease(&server, LEASE).await;
+    let (here, room) = (instance("i1"), room("r"));
+    // From then on the clock of the store is known.
+    store.seats.renew(&here).await.unwrap();
+    server.freeze();
+    let claim = Claim::new(member(1), &here);
+    store.seats.join(&room, &claim, 2).await.unwrap_err();
+    // It was sent, and is executed now.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.thaw();
+    let seats = async || store.seats.seats(&room).await;
+    let mut tries = 0;
+    let seats = loop {
+        match seats().await {
+            Ok(seats) => break seats,
+            Err(error) => assert!(tries < 300, "{error}"),
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(seats.is_empty(), "{seats:?}");
+    store.sits(&room, member(1), &here).await;
 }
