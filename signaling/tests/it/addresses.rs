@@ -24,6 +24,11 @@ fn done(node: &Node) -> f64 {
     node.metric("signaling_limit_syncs_total{result=\"done\"}")
 }
 
+/// How many rounds were given up.
+fn failed(node: &Node) -> f64 {
+    node.metric("signaling_limit_syncs_total{result=\"failed\"}")
+}
+
 fn trust_loopback(node: &Node) {
     node.change(|settings| settings.security.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
 }
@@ -233,17 +238,31 @@ async fn limits_of_addresses_cost_one_script_call_a_round_and_no_message_any() {
     };
     // The first call of all loads the script.
     speak(&mut peers).await;
-    let (before, rounds) = (redis.foreground_calls(), done(&one) + done(&two));
+    // On a slow machine a call may be given up that is executed nevertheless.
+    let given_up = || failed(&one) + failed(&two);
+    let (before, rounds, earlier) = (redis.foreground_calls(), done(&one) + done(&two), given_up());
     speak(&mut peers).await;
     let rounds = done(&one) + done(&two) - rounds;
+    let most = rounds + given_up() - earlier;
     let mut calls = redis.foreground_calls();
     for (name, count) in &before {
         *calls.entry(name.clone()).or_default() -= count;
     }
     calls.retain(|_, count| *count > 0);
-    let scripts = calls.remove("evalsha").unwrap_or_default();
-    assert!(scripts > 0 && rounds < 500.0, "{rounds} rounds for 1000 messages");
-    assert_eq!(scripts.to_string(), rounds.to_string(), "scripts, and rounds");
+    let scripts: f64 = calls
+        .remove("evalsha")
+        .unwrap_or_default()
+        .to_string()
+        .parse()
+        .unwrap();
+    assert!(
+        scripts > 0.0 && rounds < 500.0,
+        "{rounds} rounds for 1000 messages"
+    );
+    assert!(
+        (rounds..=most).contains(&scripts),
+        "{scripts} scripts, {rounds} to {most} rounds"
+    );
     // What the script itself does, and nothing else.
     let inside = [
         "time",
