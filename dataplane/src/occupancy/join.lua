@@ -1,6 +1,6 @@
 -- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0, role,
 -- 'a' or '', when its connection took the seat as far as the caller knows, what the instance knows of its lease, blank_ms,
--- until when the caller waits (µs) or 0.
+-- until when the caller waits (µs) or 0, what the channels of instances begin with.
 -- Answers {join, '1' if the member had a seat, the instance that it has left or '', when its connection took the seat,
 -- number of members gone, members gone and their instances..., others...}, {'full'}, {'blank', ms to wait}, {'late', now}, or, to a seat
 -- that is asserted and was taken at another instance since, {'elsewhere'}.
@@ -11,7 +11,7 @@ local key = KEYS[1]
 local now_us, not_after_us = berth_now_us(), tonumber(ARGV[15])
 -- Who asked has given up, and may have asked again: this must not take the seat from what came of that.
 if not_after_us > 0 and now_us > not_after_us then return {'late', berth_integer(now_us)} end
-berth_note_loss(prefix, instance, tonumber(ARGV[13]), tonumber(ARGV[14]))
+berth_note_loss(prefix, instance, tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[16])
 if earlier == 0 then
   local left_ms = redis.call('PTTL', prefix .. 'blank')
   if left_ms > 0 then return {'blank', berth_integer(left_ms)} end

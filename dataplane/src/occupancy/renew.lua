@@ -1,11 +1,12 @@
--- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap, held, blank_ms.
+-- KEYS: instances. ARGV: prefix, instance, lease_ms, ttl_ms, keep_ms, most seats to reap, held, blank_ms,
+-- what the channels of instances begin with.
 -- Answers {lost, more to reap, now (µs), room, member, its dead instance, number of seats left, seats left..., room, ...}.
 local prefix, instance, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ttl_ms, keep_ms, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local instances = KEYS[1]
 local now_us = berth_now_us()
 local now_ms = math.floor(now_us / 1000)
-berth_note_loss(prefix, instance, tonumber(ARGV[7]), tonumber(ARGV[8]))
+berth_note_loss(prefix, instance, tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9])
 -- Both are asked: what is told now must not be told again.
 local lapsed = berth_lapsed(prefix, instance, now_ms, lease_ms)
 local unaware = redis.call('SREM', prefix .. 'lapsed', instance) == 1

@@ -17,15 +17,29 @@ local function berth_lapsed(prefix, instance, now_ms, lease_ms)
   return true
 end
 
+-- Whether another instance listens for what is said to it: its subscription outlives the keys. In a Redis Cluster it is at
+-- another node, and not seen.
+local function berth_others_listen(inboxes, instance)
+  for _, channel in ipairs(redis.call('PUBSUB', 'CHANNELS', inboxes .. '*')) do
+    if channel ~= inboxes .. instance then return true end
+  end
+  return false
+end
+
 -- A store that came back empty is *blank*: until the instances have had time to assert their seats, a room that is full
 -- looks free. `held`: what an instance knows of its own lease; 0 it never had one, 1 it may have lapsed, 2 it cannot have.
-local function berth_note_loss(prefix, instance, held, blank_ms)
-  if blank_ms == 0 or held == 0 then return end
-  local known = redis.call('ZSCORE', prefix .. 'instances', instance)
-  -- Who lapsed may have been forgotten by the others; that all are unknown is another matter.
-  if held == 2 and not known or held == 1 and redis.call('EXISTS', prefix .. 'instances') == 0 then
-    redis.call('SET', prefix .. 'blank', '1', 'PX', blank_ms, 'NX')
+-- `inboxes`: what the names of the channels of all instances begin with.
+local function berth_note_loss(prefix, instance, held, blank_ms, inboxes)
+  if blank_ms == 0 then return end
+  local lost
+  if held == 2 then
+    lost = not redis.call('ZSCORE', prefix .. 'instances', instance)
+  else
+    -- Who lapsed may have been forgotten by the others; that all are unknown is another matter. And to who has just started, a
+    -- store that knows nobody is new, unless somebody is there.
+    lost = redis.call('EXISTS', prefix .. 'instances') == 0 and (held == 1 or berth_others_listen(inboxes, instance))
   end
+  if lost then redis.call('SET', prefix .. 'blank', '1', 'PX', blank_ms, 'NX') end
 end
 
 -- When the connection of a member took its seat, out of the flags of the seat; 0 if it speaks v1.

@@ -254,6 +254,7 @@ impl SharedRooms {
             (held as u8).to_string(),
             self.blank().as_millis().to_string(),
             not_after.to_string(),
+            self.keys.inbox(""),
         ];
         let answer: Vec<String> = self
             .link
@@ -324,6 +325,7 @@ impl SharedRooms {
             MOST_REAPED.to_string(),
             (self.held(instance) as u8).to_string(),
             self.blank().as_millis().to_string(),
+            self.keys.inbox(""),
         ];
         let begun = Instant::now();
         let answer: Result<Vec<String>, _> = self
