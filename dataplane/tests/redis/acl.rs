@@ -136,9 +136,9 @@ fn the_rules_name_every_command_of_every_script() {
     let rules = server.command("ACL GETUSER berth");
     for command in commands {
         let rule = format!("+{command}");
-        assert!(
-            rules.split_whitespace().any(|word| word == rule),
-            "{rule} is missing"
-        );
+        // Of some commands only a part is needed.
+        let part = format!("{rule}|");
+        let names = |word: &str| word == rule || word.starts_with(&part);
+        assert!(rules.split_whitespace().any(names), "{rule} is missing");
     }
 }
