@@ -26,10 +26,11 @@ async fn node() -> Node {
 async fn slow(node: &Node, room: &str) -> Client {
     let mut request = Request::room(room);
     request.receive_buffer = Some(4096);
-    let before = node.metric("signaling_active_connections");
+    // As whoever joined before has waited for: the gauge of connections follows a moment later.
+    let joins = "signaling_joins_total{result=\"joined\"}";
+    let before = node.metric(joins);
     let client = Client::open(node.address, request).await;
-    node.metric_becomes("signaling_active_connections", before + 1.0)
-        .await;
+    node.metric_becomes(joins, before + 1.0).await;
     client
 }
 
