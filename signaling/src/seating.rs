@@ -173,7 +173,16 @@ async fn perform(core: &Core, job: Job) {
     }
 }
 
+/// Whether the member has a connection here by now, or a seat that waits for one: that gives the seat back in its time.
+fn sits_here(core: &Core, leave: &Leave) -> bool {
+    let cell = core.rooms.find(&leave.room);
+    cell.is_some_and(|cell| cell.inner.lock().room.seat(leave.member).is_some())
+}
+
 async fn give_back(core: &Core, leave: Leave) {
+    if sits_here(core, &leave) {
+        return;
+    }
     let taken = match leave.taken {
         Taken::At(taken) => taken,
         Taken::Unanswered { window } => return give_back_later(core, leave, window).await,
@@ -207,7 +216,8 @@ async fn give_back_later(core: &Core, leave: Leave, window: Duration) {
     match core.seats.seats(&leave.room).await {
         Ok(seats) => {
             let seat = seats.into_iter().find(|seat| seat.member == leave.member);
-            if let Some(seat) = seat.filter(|seat| seat.instance == core.own) {
+            let seat = seat.filter(|seat| seat.instance == core.own && !sits_here(core, &leave));
+            if let Some(seat) = seat {
                 let taken = Taken::At(seat.taken);
                 core.deadlines.push_leave(window, Leave { taken, ..leave });
             }

@@ -18,7 +18,7 @@ async fn node(redis: &str, id: &'static str) -> Node {
         id,
         redis: Some(redis.to_owned()),
         timing: Timing {
-            lease: Duration::from_mins(1),
+            lease: Duration::from_secs(15),
             limit_sync: Duration::from_hours(1),
             ..NodeOptions::default().timing
         },
