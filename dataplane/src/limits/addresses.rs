@@ -1,40 +1,16 @@
 //! A limit for each client address.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Bucket;
-
-/// Most addresses that are remembered. What comes beyond shares one bucket, so that memory is bounded and inventing
-/// addresses gains nothing.
-pub const MOST_ADDRESSES: usize = 65_536;
-/// Between two searches for entries that can be forgotten, while the table is full.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// What an address counts as: an IPv6 client has a /64 of its own (RFC 6177), all of whose addresses it may use.
-pub fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address @ IpAddr::V4(_) => address,
-    }
-}
+use super::{AddressTable, Bucket, MOST_ADDRESSES};
 
 /// One limit, for each client address.
 #[derive(Debug)]
 pub struct AddressLimit {
-    table: Mutex<Table>,
-}
-
-#[derive(Debug)]
-struct Table {
-    buckets: HashMap<IpAddr, Bucket>,
-    /// Of those that came while the table was full.
-    others: Option<Bucket>,
-    swept_at: Option<Instant>,
-    most: usize,
+    table: Mutex<AddressTable<Bucket>>,
 }
 
 impl Default for AddressLimit {
@@ -45,57 +21,20 @@ impl Default for AddressLimit {
 
 impl AddressLimit {
     fn with_most(most: usize) -> Self {
-        let table = Table {
-            buckets: HashMap::new(),
-            others: None,
-            swept_at: None,
-            most,
-        };
         Self {
-            table: Mutex::new(table),
+            table: Mutex::new(AddressTable::new(most)),
         }
     }
 
     /// Counts one more of `address`, of `limit` per ten seconds, or says how long to wait until there may be one.
     pub fn take(&self, address: IpAddr, limit: u32, now: Instant) -> Result<(), Duration> {
         let mut table = self.table.lock();
-        let bucket = table.bucket(network_of(address), limit, now);
+        let new = |_| Bucket::new(limit, now);
+        let bucket = table.entry(address, now, new, |bucket| bucket.is_full(limit, now));
         if bucket.take(limit, now) {
             Ok(())
         } else {
             Err(bucket.wait(limit, now))
-        }
-    }
-
-    /// How many addresses are remembered.
-    pub fn addresses(&self) -> usize {
-        self.table.lock().buckets.len()
-    }
-}
-
-impl Table {
-    fn bucket(&mut self, address: IpAddr, limit: u32, now: Instant) -> &mut Bucket {
-        if self.buckets.len() >= self.most && !self.buckets.contains_key(&address) {
-            self.sweep(limit, now);
-            if self.buckets.len() >= self.most {
-                return self.others.get_or_insert_with(|| Bucket::new(limit, now));
-            }
-        }
-        self.buckets
-            .entry(address)
-            .or_insert_with(|| Bucket::new(limit, now))
-    }
-
-    /// Forgets addresses whose buckets are full again, now and then.
-    fn sweep(&mut self, limit: u32, now: Instant) {
-        let is_due = |at: Instant| now.saturating_duration_since(at) >= SWEEP;
-        if !self.swept_at.is_none_or(is_due) {
-            return;
-        }
-        self.swept_at = Some(now);
-        self.buckets.retain(|_, bucket| !bucket.is_full(limit, now));
-        if self.buckets.len() < self.most {
-            self.others = None;
         }
     }
 }
@@ -140,10 +79,10 @@ mod tests {
         let address = |number: u8| IpAddr::from([10, 0, 0, number]);
         let allowed = (0..200).filter(|number| limit.take(address(*number), 1, start).is_ok());
         assert_eq!(allowed.count(), 5, "four of their own, and one for all others");
-        assert_eq!(limit.addresses(), 4);
+        assert_eq!(limit.table.lock().len(), 4);
         // When they have their limit back, they are forgotten, and others are remembered.
         let later = start + PERIOD;
         assert_eq!(limit.take(address(250), 1, later), Ok(()));
-        assert_eq!(limit.addresses(), 1);
+        assert_eq!(limit.table.lock().len(), 1);
     }
 }

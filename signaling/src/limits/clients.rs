@@ -1,12 +1,11 @@
 //! Limits per client address.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::RateLimitSettings;
-use berth_dataplane::limits::{MOST_ADDRESSES, network_of};
+use berth_dataplane::limits::{AddressTable, MOST_ADDRESSES};
 use parking_lot::Mutex;
 
 use super::Bucket;
@@ -14,8 +13,6 @@ use super::exchange::{Heard, Report, Taken};
 
 /// Most addresses that are remembered, here and in Redis.
 pub(super) const MOST: usize = MOST_ADDRESSES;
-/// Between two searches for entries that can be forgotten, while the table is full.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the limits know of one client address. A connection keeps the entry of its client.
 #[derive(Debug)]
@@ -50,18 +47,9 @@ struct Counted {
 /// All client addresses.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    table: Mutex<Table>,
+    table: Mutex<AddressTable<Arc<Client>>>,
     /// `None` where this process is alone.
     changed: Option<Arc<Changed>>,
-}
-
-#[derive(Debug)]
-struct Table {
-    clients: HashMap<IpAddr, Arc<Client>>,
-    /// The entry of those that came while the table was full.
-    others: Option<Arc<Client>>,
-    swept_at: Option<Instant>,
-    most: usize,
 }
 
 impl Client {
@@ -157,8 +145,9 @@ impl Client {
         Some(connections.max(share(buckets.messages.taken, limits.messages_per_ip)))
     }
 
-    fn is_forgettable(&self, limits: &RateLimitSettings, now: Instant) -> bool {
-        self.buckets.lock().are_full(limits, now)
+    /// Whether it has no connection, and its buckets are full again.
+    fn is_idle(self: &Arc<Self>, limits: &RateLimitSettings, now: Instant) -> bool {
+        Arc::strong_count(self) == 1 && self.buckets.lock().are_full(limits, now)
     }
 }
 
@@ -219,44 +208,20 @@ impl Clients {
     }
 
     fn new(most: usize, changed: Option<Arc<Changed>>) -> Self {
-        let table = Table {
-            clients: HashMap::new(),
-            others: None,
-            swept_at: None,
-            most,
-        };
         Self {
-            table: Mutex::new(table),
+            table: Mutex::new(AddressTable::new(most)),
             changed,
         }
     }
 
-    /// The entry of the client with this address.
+    /// The entry of the client with this address. One that many share is told nobody: it is of no address.
     pub(crate) fn client(&self, ip: IpAddr, limits: &RateLimitSettings, now: Instant) -> Arc<Client> {
+        let new = |network: Option<IpAddr>| {
+            let told = network.zip(self.changed.clone());
+            Client::new(told, limits, now)
+        };
         let mut table = self.table.lock();
-        let key = network_of(ip);
-        if let Some(client) = table.clients.get(&key) {
-            return Arc::clone(client);
-        }
-        if table.clients.len() >= table.most
-            && table
-                .swept_at
-                .is_none_or(|at| now.saturating_duration_since(at) >= SWEEP)
-        {
-            table.swept_at = Some(now);
-            table.forget(limits, now);
-        }
-        let full = table.clients.len() >= table.most;
-        if full {
-            return Arc::clone(table.others.get_or_insert_with(|| Client::new(None, limits, now)));
-        }
-        let told = self.changed.as_ref().map(|changed| (key, Arc::clone(changed)));
-        Arc::clone(
-            table
-                .clients
-                .entry(key)
-                .or_insert_with(|| Client::new(told, limits, now)),
-        )
+        Arc::clone(table.entry(ip, now, new, |client| client.is_idle(limits, now)))
     }
 
     /// What was taken since the last call, of at most `most` addresses: those that took most of their limits. The others
@@ -287,22 +252,12 @@ impl Clients {
 
     /// Forgets addresses without connections whose buckets are full again.
     pub(crate) fn forget(&self, limits: &RateLimitSettings, now: Instant) {
-        self.table.lock().forget(limits, now);
+        self.table.lock().forget(|client| client.is_idle(limits, now));
     }
 
     /// How many addresses are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.table.lock().clients.len()
-    }
-}
-
-impl Table {
-    fn forget(&mut self, limits: &RateLimitSettings, now: Instant) {
-        self.clients
-            .retain(|_, client| Arc::strong_count(client) > 1 || !client.is_forgettable(limits, now));
-        if self.clients.len() < self.most {
-            self.others = None;
-        }
+        self.table.lock().len()
     }
 }
 

@@ -4,15 +4,14 @@
 //! ([`Taken::cost`]), and the state of a bucket is the time until it is full. So instances whose limits differ for a
 //! moment, while a setting changes, understand each other.
 
-use berth_dataplane::limits::{MOST_DEBT, PERIOD};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::RateLimitSettings;
+use berth_dataplane::limits::{MOST_DEBT, PERIOD};
 
 use super::Client;
-
 use super::clients::MOST;
 
 /// What was taken from a bucket.
