@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::doubles::{Behaviour, Doubles};
-use crate::support::{Hosts, eventually, host_options, play_options};
+use crate::support::{Hosts, eventually, host_options, play_options, registered};
 use berth::host::event::HostEvent;
 use berth::play::event::{PlayEvent, silent_sink};
 use berth::play::report::{Outcome, Report};
@@ -36,17 +36,6 @@ fn start_host(doubles: &Doubles, args: &[&str]) -> Hosts {
     ];
     all.extend(args);
     Hosts::start(host_options(&all))
-}
-
-async fn registered(doubles: &Doubles) {
-    eventually("a heartbeat with a free slot", || {
-        doubles
-            .heartbeats()
-            .iter()
-            .any(|beat| beat["availableSlots"] == 1)
-            .then_some(())
-    })
-    .await;
 }
 
 async fn play(doubles: &Doubles, args: &[&str]) -> Report {

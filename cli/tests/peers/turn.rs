@@ -3,7 +3,7 @@
 
 use crate::support::coturn::{CREDENTIAL_TTL, Coturn, unix_now};
 use crate::support::doubles::{Behaviour, Doubles};
-use crate::support::{Hosts, eventually, host_options, play_options};
+use crate::support::{Hosts, host_options, play_options, registered};
 use std::net::{SocketAddr, UdpSocket};
 
 use berth::play::report::Outcome;
@@ -11,6 +11,15 @@ use serde_json::Value;
 use stun_proto::types::attribute::XorMappedAddress;
 use stun_proto::types::message::{Message, MessageWriteVec};
 use stun_proto::types::prelude::{MessageWrite, MessageWriteExt};
+
+/// A host that offers its loopback address too, and has registered.
+async fn loopback_host(doubles: &Doubles) -> Hosts {
+    let (http, ws) = (doubles.http(), doubles.ws());
+    let options = host_options(&["--matchmaker", &http, "--signaling", &ws, "--loopback"]);
+    let host = Hosts::start(options);
+    registered(doubles).await;
+    host
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_relayed_peers_meet() {
@@ -36,14 +45,7 @@ async fn two_relayed_peers_meet() {
         "--ice-credential",
         &credential,
     ]));
-    eventually("a heartbeat with a free slot", || {
-        doubles
-            .heartbeats()
-            .iter()
-            .any(|beat| beat["availableSlots"] == 1)
-            .then_some(())
-    })
-    .await;
+    registered(&doubles).await;
 
     let options = play_options(&[
         "--matchmaker",
@@ -85,23 +87,8 @@ async fn a_relayed_player_meets_a_direct_host() {
         ..Behaviour::default()
     })
     .await;
-    let (http, ws) = (doubles.http(), doubles.ws());
-    let host = Hosts::start(host_options(&[
-        "--matchmaker",
-        &http,
-        "--signaling",
-        &ws,
-        "--loopback",
-    ]));
-    eventually("a heartbeat with a free slot", || {
-        doubles
-            .heartbeats()
-            .iter()
-            .any(|beat| beat["availableSlots"] == 1)
-            .then_some(())
-    })
-    .await;
-    let options = play_options(&["--matchmaker", &http, "--relay-only", "--timeout", "60"]);
+    let host = loopback_host(&doubles).await;
+    let options = play_options(&["--matchmaker", &doubles.http(), "--relay-only", "--timeout", "60"]);
     let report = berth::play::run(options).await;
     assert_eq!(report.outcome, Outcome::Ok, "{report:?}");
     assert_eq!(report.candidate_pair.expect("a pair").local.kind, "relay");
@@ -133,23 +120,8 @@ async fn a_wrong_credential_gives_no_relay() {
             ..Behaviour::default()
         })
         .await;
-        let (http, ws) = (doubles.http(), doubles.ws());
-        let host = Hosts::start(host_options(&[
-            "--matchmaker",
-            &http,
-            "--signaling",
-            &ws,
-            "--loopback",
-        ]));
-        eventually("a heartbeat with a free slot", || {
-            doubles
-                .heartbeats()
-                .iter()
-                .any(|beat| beat["availableSlots"] == 1)
-                .then_some(())
-        })
-        .await;
-        let options = play_options(&["--matchmaker", &http, "--relay-only", "--timeout", "4"]);
+        let host = loopback_host(&doubles).await;
+        let options = play_options(&["--matchmaker", &doubles.http(), "--relay-only", "--timeout", "4"]);
         let report = berth::play::run(options).await;
         assert_eq!(report.outcome, Outcome::NotConnected, "{what}: {report:?}");
         host.stop().await;
@@ -185,23 +157,8 @@ async fn the_address_that_a_stun_server_sees_is_announced() {
         ..Behaviour::default()
     })
     .await;
-    let (http, ws) = (doubles.http(), doubles.ws());
-    let host = Hosts::start(host_options(&[
-        "--matchmaker",
-        &http,
-        "--signaling",
-        &ws,
-        "--loopback",
-    ]));
-    eventually("a heartbeat with a free slot", || {
-        doubles
-            .heartbeats()
-            .iter()
-            .any(|beat| beat["availableSlots"] == 1)
-            .then_some(())
-    })
-    .await;
-    let report = berth::play::run(play_options(&["--matchmaker", &http, "--loopback"])).await;
+    let host = loopback_host(&doubles).await;
+    let report = berth::play::run(play_options(&["--matchmaker", &doubles.http(), "--loopback"])).await;
     assert_eq!(report.outcome, Outcome::Ok, "{report:?}");
     let announced = doubles.relayed().iter().any(|message| {
         message["candidate"]

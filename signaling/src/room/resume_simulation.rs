@@ -151,6 +151,12 @@ impl World {
         }
     }
 
+    /// The seats of all others, as the store answers with.
+    fn others(&self, member: MemberId) -> Vec<Seat> {
+        let others = self.seats.iter().filter(|seat| seat.member != member);
+        others.cloned().collect()
+    }
+
     fn connect(&mut self, number: usize, server: usize, resumes: bool) {
         let role = self.clients[number].role;
         if !self.servers[server].alive || (resumes && role.is_none()) {
@@ -161,12 +167,7 @@ impl World {
         let taken = role.map_or(0, |_| self.clock);
         let instance = self.servers[server].token.clone();
         let before = self.seats.iter().find(|seat| seat.member == member).cloned();
-        let others: Vec<Seat> = self
-            .seats
-            .iter()
-            .filter(|seat| seat.member != member)
-            .cloned()
-            .collect();
+        let others = self.others(member);
         let join = before.as_ref().map_or(number as u64 + 1, |seat| seat.join);
         self.seats.retain(|seat| seat.member != member);
         self.seats.push(Seat {

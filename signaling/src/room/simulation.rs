@@ -182,6 +182,17 @@ impl World {
         }
     }
 
+    /// What is left once these steps are done and everything under way has arrived.
+    fn at_rest(servers: usize, capacity: usize, steps: Vec<Step>) -> Self {
+        let mut world = Self::new(servers, capacity);
+        for step in steps {
+            world.step(step);
+        }
+        world.settle();
+        world.check_rest();
+        world
+    }
+
     fn step(&mut self, step: Step) {
         let count = self.servers.len();
         match step {
@@ -266,12 +277,7 @@ proptest! {
         capacity in 1usize..=4,
         steps in prop::collection::vec(calm(), 1..200),
     ) {
-        let mut world = World::new(servers, capacity);
-        for step in steps {
-            world.step(step);
-        }
-        world.settle();
-        world.check_rest();
+        let mut world = World::at_rest(servers, capacity, steps);
         world.check_complete();
         world.check_departures(true);
         world.check_conversation();
@@ -283,12 +289,7 @@ proptest! {
         capacity in 1usize..=4,
         steps in prop::collection::vec(asserting(), 1..200),
     ) {
-        let mut world = World::new(servers, capacity);
-        for step in steps {
-            world.step(step);
-        }
-        world.settle();
-        world.check_rest();
+        let mut world = World::at_rest(servers, capacity, steps);
         world.check_complete();
         // A seat that is asserted while it is given back may be told of twice or not at all.
         world.check_departures(false);
@@ -301,12 +302,7 @@ proptest! {
         capacity in 1usize..=4,
         steps in prop::collection::vec(stormy(), 1..250),
     ) {
-        let mut world = World::new(servers, capacity);
-        for step in steps {
-            world.step(step);
-        }
-        world.settle();
-        world.check_rest();
+        let mut world = World::at_rest(servers, capacity, steps);
         world.check_departures(false);
         world.check_conversation();
         world.check_emptied();

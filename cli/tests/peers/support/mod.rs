@@ -10,6 +10,7 @@ use berth::host::event::{HostEvent, HostReport, Sink};
 use berth::host::options::HostOptions;
 use berth::play::options::PlayOptions;
 use clap::Parser;
+use doubles::Doubles;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,18 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl FnMut() -> Opt
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Waits until a host with a free slot has told the matchmaker of itself.
+pub(crate) async fn registered(doubles: &Doubles) {
+    eventually("a heartbeat with a free slot", || {
+        doubles
+            .heartbeats()
+            .iter()
+            .any(|beat| beat["availableSlots"] == 1)
+            .then_some(())
+    })
+    .await;
 }
 
 /// Simulated hosts that run in the background, with what they reported.

@@ -41,12 +41,7 @@ impl World {
             return self.change(server, |room| room.asserted_elsewhere(view));
         }
         let (join, taken) = (seat.join, seat.taken);
-        let others: Vec<Seat> = self
-            .seats
-            .iter()
-            .filter(|seat| seat.member != member)
-            .cloned()
-            .collect();
+        let others = self.others(member);
         self.change(server, |room| {
             let given = Given {
                 join,
