@@ -30,13 +30,9 @@ pub(crate) async fn run(core: Arc<Core>, mut inbox: Subscription) {
             taken += 1;
             next = if taken < BURST { inbox.try_next() } else { None };
         }
-        received
-            .chunk_by(|one, other| Arc::ptr_eq(&one.room, &other.room))
-            .for_each(|burst| {
-                if let Some(first) = burst.first() {
-                    first.room.flush();
-                }
-            });
+        for burst in received.chunk_by(|one, other| Arc::ptr_eq(&one.room, &other.room)) {
+            burst[0].room.flush();
+        }
         let now = unix_micros();
         for published_at in received.drain(..).filter_map(|notice| notice.said_at) {
             let lag = Duration::from_micros(now.saturating_sub(published_at));

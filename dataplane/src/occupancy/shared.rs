@@ -57,7 +57,7 @@ struct StoreClock {
 }
 
 impl StoreClock {
-    /// What it shows at `at`, or a little more: Unix time in µs.
+    /// What it shows at `at`, or a little less: Unix time in µs.
     fn at(self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.heard_at);
         let since = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);

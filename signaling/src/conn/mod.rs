@@ -204,14 +204,14 @@ impl Conn {
 
     /// Closes the connection for this reason, unless it is closing already. Its owner is woken.
     pub(crate) fn close(&self, close: Close) {
-        self.socket.lock().close(close, close.code());
+        self.socket.lock().close(close);
     }
 
     /// Closes the connection because the process ends, with this code if the peer speaks v1.
     pub(crate) fn drain(&self, code: u16) {
         let mut socket = self.socket.lock();
         let code = if socket.v2 { Close::Draining.code() } else { code };
-        socket.close(Close::Draining, code);
+        socket.close_as(Close::Draining, code);
     }
 
     /// Whether nothing can be said to the peer any more.
@@ -266,7 +266,7 @@ impl Socket {
                         return Poll::Pending;
                     }
                 },
-                Err(close) => self.close(close, close.code()),
+                Err(close) => self.close(close),
             }
         }
         Poll::Ready(Event::Ended)
@@ -329,7 +329,7 @@ impl Socket {
         match sent {
             Ok(Sent::Taken) => Delivery::Done,
             Ok(Sent::Full) => {
-                self.close(Close::Overloaded, Close::Overloaded.code());
+                self.close(Close::Overloaded);
                 Delivery::Overloaded
             }
             Err(_) => {
@@ -339,7 +339,11 @@ impl Socket {
         }
     }
 
-    fn close(&mut self, close: Close, code: u16) {
+    fn close(&mut self, close: Close) {
+        self.close_as(close, close.code());
+    }
+
+    fn close_as(&mut self, close: Close, code: u16) {
         if self.closing.is_some() {
             return;
         }
