@@ -2,7 +2,7 @@
 //!
 //! The handle [`Connection`] carries descriptions and candidates between the task and signaling;
 //! everything that happens on the connection itself happens inside the task, between the WebRTC
-//! state machine, the [`Transport`] and the [`Application`].
+//! state machine, the [`Transport`](super::transport) and the [`Application`].
 
 mod driver;
 

@@ -1,6 +1,6 @@
 //! Room occupancy: who sits in which room. The one thing that signaling and matchmaker share.
 //!
-//! Signaling seats members ([`Seats`]); the matchmaker watches the rooms of its hosts ([`RoomView`]).
+//! Signaling seats members ([`Seats`]); the matchmaker watches the rooms of its hosts ([`RoomState`]).
 //!
 //! - A seat belongs to a *member* (one connection) on an *instance* (one process of the signaling server), and is valid only
 //!   while the instance's lease lives. An instance is named `ID@EPOCH`, the epoch being new at each start, so that a

@@ -5,7 +5,7 @@
 //! circuit breaker ([`Breaker`]). A link knows without traffic whether Redis is there ([`RedisLink::healthy`]): it
 //! pings each second.
 //!
-//! **One server** has one multiplexed connection for commands ([`line`]) and one for subscriptions ([`subscriber`]).
+//! **One server** has one multiplexed connection for commands ([`mod@line`]) and one for subscriptions ([`subscriber`]).
 //! **Sentinel** ([`sentinel`]) is the same, at the master that the Sentinels name.
 //!
 //! **A Redis Cluster** ([`cluster`]) has a line to each node that owns slots in use, and a connection for subscriptions to the
