@@ -1,5 +1,6 @@
 //! Several instances on one Redis.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_signaling::Timing;
@@ -10,9 +11,14 @@ use crate::support::{
     Client, Node, NodeOptions, PEER_DISCONNECTED, RedisServer, candidate, eventually, eventually_true, offer,
 };
 
-/// Calls of all commands but those with which a link sees that Redis is there, and ours that ask.
-fn all_calls(redis: &RedisServer) -> u64 {
-    redis.foreground_calls().into_values().sum()
+/// Commands that Redis got since `before`, but those with which a link sees that Redis is there, and ours that ask.
+fn calls_since(redis: &RedisServer, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let mut calls = redis.foreground_calls();
+    for (name, count) in &mut calls {
+        *count -= before.get(name).copied().unwrap_or_default();
+    }
+    calls.retain(|_, count| *count > 0);
+    calls
 }
 
 /// A node whose lease needs no renewal during the test.
@@ -157,27 +163,27 @@ async fn local_messages_cost_no_command_and_remote_ones_one() {
     near.send(offer("warm")).await;
     assert_eq!(far.hear().await, offer("warm"));
 
-    let before = all_calls(&redis);
+    // A machine that stands still makes links connect again and instances say again what may be lost: that is not a command
+    // per message. What would be one is seen 500 times.
+    let few = |calls: &BTreeMap<String, u64>| calls.values().sum::<u64>() < 50;
+    let before = redis.foreground_calls();
     for number in 0..500 {
         player.send(candidate(&number.to_string())).await;
         assert_eq!(host.hear().await, candidate(&number.to_string()));
     }
-    assert_eq!(all_calls(&redis) - before, 0, "commands for 500 local messages");
+    let calls = calls_since(&redis, &before);
+    assert!(few(&calls), "{calls:?} for 500 local messages");
 
-    let (before, published) = (all_calls(&redis), redis.calls("publish"));
+    let before = redis.foreground_calls();
     for number in 0..500 {
         near.send(candidate(&number.to_string())).await;
         assert_eq!(far.hear().await, candidate(&number.to_string()));
     }
-    assert_eq!(
-        redis.calls("publish") - published,
-        500,
-        "PUBLISH for 500 remote messages"
-    );
-    assert_eq!(
-        all_calls(&redis) - before,
-        500,
-        "commands for 500 remote messages"
+    let mut calls = calls_since(&redis, &before);
+    let published = calls.remove("publish").unwrap_or_default();
+    assert!(
+        (500..550).contains(&published) && few(&calls),
+        "{published} PUBLISH and {calls:?} for 500 remote messages"
     );
     assert!(
         three.metric("signaling_relay_lag_seconds_count") < 0.5,
