@@ -56,7 +56,7 @@ pub fn ice_servers(turn: Option<&TurnSettings>, secrets: &SecretStore, user: &st
         .extend(turn.stun_urls.iter().map(|url| IceServer::stun(url)));
     for provider in &turn.providers {
         match provider {
-            ProviderSettings::SharedSecret { urls, secret } => {
+            ProviderSettings::SharedSecret { urls, secret, .. } => {
                 let Some(key) = answer.need(secrets, secret) else {
                     continue;
                 };
@@ -69,6 +69,7 @@ pub fn ice_servers(turn: Option<&TurnSettings>, secrets: &SecretStore, user: &st
                 urls,
                 username,
                 credential,
+                ..
             } => {
                 let (Some(username), Some(credential)) = (
                     answer.need_text(secrets, username),
@@ -78,6 +79,8 @@ pub fn ice_servers(turn: Option<&TurnSettings>, secrets: &SecretStore, user: &st
                 };
                 answer.turn(urls, &username, &credential);
             }
+            // Nobody asks Metered yet.
+            ProviderSettings::Metered { .. } => {}
         }
     }
     answer
@@ -144,6 +147,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    use berth_crds::api::FailurePolicy;
     use berth_crds::settings::ObjectName;
 
     fn reference(key: &str) -> SecretRef {
@@ -168,11 +172,13 @@ mod tests {
             stun_urls: stun.iter().map(|url| (*url).to_owned()).collect(),
             providers,
             credential_ttl: Duration::from_hours(1),
+            failure_policy: FailurePolicy::StunOnly,
         }
     }
 
     fn shared(url: &str) -> ProviderSettings {
         ProviderSettings::SharedSecret {
+            name: "shared".to_owned(),
             urls: vec![url.to_owned()],
             secret: reference("secret"),
         }
@@ -227,6 +233,7 @@ mod tests {
         let turn = settings(
             &[],
             vec![ProviderSettings::Static {
+                name: "fixed".to_owned(),
                 urls,
                 username,
                 credential,
@@ -248,6 +255,7 @@ mod tests {
     #[test]
     fn provider_without_its_secret_is_left_out_and_named() {
         let fixed = ProviderSettings::Static {
+            name: "fixed".to_owned(),
             urls: vec!["turn:b:2".to_owned()],
             username: reference("username"),
             credential: reference("credential"),
@@ -262,6 +270,7 @@ mod tests {
     #[test]
     fn provider_whose_secret_is_no_text_is_left_out_and_named() {
         let fixed = ProviderSettings::Static {
+            name: "fixed".to_owned(),
             urls: vec!["turn:b:2".to_owned()],
             username: reference("username"),
             credential: reference("credential"),

@@ -70,8 +70,7 @@ async fn resolve_references(
         missing.insert(0, Missing::SignalingCluster(settings.signaling_cluster.clone()));
         return Ok((None, missing));
     };
-    let generated = resource.spec.host_auth.secret_ref.is_none();
-    let needs = resolve::pool_needs(settings, generated, &cluster, turn.as_ref());
+    let needs = resolve::pool_needs(resource, &cluster, turn.as_ref());
     let seen = context
         .cluster
         .secrets

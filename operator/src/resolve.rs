@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use berth_crds::api::RotatingSecretRef;
 use berth_crds::settings::{FieldErrors, PoolSettings, ProviderSettings, TurnSettings, match_key_secret};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use kube::ResourceExt;
@@ -128,13 +129,19 @@ pub fn names_of_pool(resource: &HostPool) -> Names {
             .turn_config_ref
             .as_ref()
             .map(|reference| reference.name.clone()),
-        secrets: spec
-            .host_auth
-            .secret_ref
-            .iter()
+        secrets: own_secrets(resource)
             .map(|reference| reference.name.clone())
             .collect(),
     }
+}
+
+/// Secrets that someone made for the pool itself.
+fn own_secrets(resource: &HostPool) -> impl Iterator<Item = &RotatingSecretRef> {
+    let spec = &resource.spec;
+    spec.host_auth
+        .secret_ref
+        .iter()
+        .chain(&spec.admin_token_secret_ref)
 }
 
 /// What a TurnConfig names.
@@ -145,7 +152,9 @@ pub fn names_of_turn(resource: &TurnConfig) -> Names {
             .as_ref()
             .map(|shared| shared.secret_ref.name.clone());
         let fixed = provider.fixed.as_ref().map(|fixed| fixed.secret_ref.name.clone());
-        shared.into_iter().chain(fixed)
+        let metered = provider.metered.as_ref();
+        let metered = metered.map(|metered| metered.api_key_secret_ref.name.clone());
+        shared.into_iter().chain(fixed).chain(metered)
     };
     Names {
         secrets: resource.spec.providers.iter().flat_map(shared).collect(),
@@ -180,8 +189,7 @@ fn token_needs(resource: &SignalingCluster) -> Vec<SecretNeed> {
 
 /// Secrets that a HostPool needs, given what it names.
 pub fn pool_needs(
-    settings: &PoolSettings,
-    generated: bool,
+    resource: &HostPool,
     cluster: &SignalingCluster,
     turn: Option<&TurnSettings>,
 ) -> Vec<SecretNeed> {
@@ -193,10 +201,7 @@ pub fn pool_needs(
             ..need(&secret, [&key])
         },
     });
-    if !generated {
-        let host = &settings.host_secret.current;
-        needs.push(need(&host.name, [&host.key]));
-    }
+    needs.extend(own_secrets(resource).map(|secret| need(&secret.name, [&secret.current_key])));
     needs.extend(turn.map(turn_needs).unwrap_or_default());
     needs
 }
@@ -210,6 +215,7 @@ pub fn turn_needs(settings: &TurnSettings) -> Vec<SecretNeed> {
             ProviderSettings::Static {
                 username, credential, ..
             } => vec![username, credential],
+            ProviderSettings::Metered { api_key, .. } => vec![api_key],
         };
         for reference in references {
             keys.entry(&reference.name)
@@ -246,6 +252,7 @@ pub fn pool_links(
     let mut secrets = BTreeSet::from([
         match_key_secret(&cluster.name_any()).current.name,
         settings.host_secret.current.name.clone(),
+        settings.admin_token.current.name.clone(),
     ]);
     secrets.extend(
         turn.map(turn_needs)
@@ -368,7 +375,8 @@ mod tests {
             "apiVersion": "berth.dev/v1alpha1",
             "kind": "TurnConfig",
             "metadata": {"name": "turn"},
-            "spec": {"providers": [{"name": "a", "sharedSecret": {"urls": ["turn:a"], "secretRef": {"name": "coturn"}}}]},
+            "spec": {"providers": [{"name": "a", "sharedSecret": {"urls": ["turn:a"], "secretRef": {"name": "coturn"}}},
+                {"name": "b", "metered": {"domain": "games", "apiKeySecretRef": {"name": "metered"}}}]},
         }))
         .unwrap();
         let turn = turn_settings("turn", Some(&turn)).unwrap();
@@ -397,6 +405,7 @@ mod tests {
                 .collect();
             assert_eq!(cluster_needs(&cluster, None), expected, "{auth}");
             expected.push(need("coturn", [&"secret".to_owned()]));
+            expected.push(need("metered", [&"apiKey".to_owned()]));
             let needs = cluster_needs(&cluster, Some(&turn));
             assert_eq!(needs, expected, "{auth}");
             let mut mounted = cluster_links(&cluster, Some(&turn)).secrets;

@@ -73,6 +73,17 @@ pub struct HostPoolSpec {
     /// How hosts prove that they belong to this pool.
     #[serde(default)]
     pub host_auth: HostAuth,
+    /// Secret with the bearer token for changes on the internal port, such as the drain of one host; absent: the operator generates one
+    /// in the Secret `NAME-admin-token`. The name is part of the pods; new contents restart nothing. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_token_secret_ref: Option<RotatingSecretRef>,
+    /// Take the pool out of service: no new matches, while sessions that run go on. Reload: hot.
+    #[serde(default)]
+    pub drain: bool,
+    /// Where the list of hosts (`GET /api/hosts`, `GET /api/hosts/ttl`) is answered: on the internal port only, or on the public port as
+    /// well. The list names rooms, and who knows a room can try to join it. Reload: hot.
+    #[serde(default)]
+    pub host_list_access: HostListAccess,
     /// Heartbeats of hosts.
     #[serde(default)]
     pub heartbeat: Heartbeat,
@@ -123,6 +134,9 @@ impl HostPoolSpec {
             http_port: http_port(),
             internal_port: internal_port(),
             host_auth: HostAuth::default(),
+            admin_token_secret_ref: None,
+            drain: false,
+            host_list_access: HostListAccess::default(),
             heartbeat: Heartbeat::default(),
             matching: Matching::default(),
             reservation: Reservation::default(),
@@ -148,6 +162,16 @@ pub struct HostAuth {
     pub secret_ref: Option<RotatingSecretRef>,
 }
 
+/// Where the list of hosts is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HostListAccess {
+    /// On the internal port only.
+    #[default]
+    Internal,
+    /// On the public port as well, for anybody.
+    Public,
+}
+
 /// Heartbeats of hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -166,22 +190,51 @@ impl Default for Heartbeat {
 /// How a host is picked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.sampleSize) || self.strategy == 'Sample'", "message": "sampleSize needs strategy Sample", "fieldPath": ".sampleSize"}
+]))]
 pub struct Matching {
+    /// Which of the hosts that fit is picked: `Spread` takes any of them alike, `Packed` fills hosts that serve sessions already before
+    /// it takes an empty one, `Sample` takes the best of a few that are drawn at random. Reload: hot.
+    pub strategy: MatchingStrategy,
+    /// Hosts that `Sample` draws; absent: 50. Reload: hot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub sample_size: Option<i32>,
     /// How many times more likely than in any other region a player is placed in the region that was asked for, while it has a free host; 100 means always.
     /// When it has none, another region serves. Reload: hot.
     #[schemars(range(min = 1, max = 100))]
     pub region_weight: i32,
     /// Hand out a host only while it sits in its room, as far as the room's occupancy is known. Reload: hot.
     pub require_host_in_room: bool,
+    /// How long a host that is alive but not in its room is still handed out, in seconds; without effect where `requireHostInRoom` is
+    /// false. Reload: hot.
+    #[schemars(range(min = 0, max = 300))]
+    pub unreachable_grace_seconds: i32,
 }
 
 impl Default for Matching {
     fn default() -> Self {
         Self {
+            strategy: MatchingStrategy::default(),
+            sample_size: None,
             region_weight: 100,
             require_host_in_room: true,
+            unreachable_grace_seconds: 5,
         }
     }
+}
+
+/// Which of the hosts that fit is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MatchingStrategy {
+    /// One that serves sessions already, before an empty one.
+    Packed,
+    /// Any of them alike.
+    #[default]
+    Spread,
+    /// The best of a few that are drawn at random.
+    Sample,
 }
 
 /// Slots that are granted but not yet used.
@@ -191,11 +244,18 @@ pub struct Reservation {
     /// How long a granted slot waits for its player to join the room, in seconds. Reload: hot.
     #[schemars(range(min = 5, max = 300))]
     pub deadline_seconds: i32,
+    /// How long the slot of a player who has left the room is kept for this player, in seconds: a reload of the page, or the browser's own
+    /// reconnect, finds its seat. Reload: hot.
+    #[schemars(range(min = 0, max = 60))]
+    pub hold_seconds: i32,
 }
 
 impl Default for Reservation {
     fn default() -> Self {
-        Self { deadline_seconds: 30 }
+        Self {
+            deadline_seconds: 30,
+            hold_seconds: 5,
+        }
     }
 }
 
@@ -270,6 +330,9 @@ pub struct HostPoolStatus {
     /// Hosts and free slots by region; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub regions: Vec<RegionCounts>,
+    /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
+    pub demand: Vec<RegionDemand>,
     /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `HostsAvailable`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -289,6 +352,8 @@ pub struct HostCounts {
     pub allocated: i64,
     /// Hosts that are alive but not in their room, so that no player could reach them.
     pub unreachable: i64,
+    /// Hosts that serve their sessions to the end and get no new ones.
+    pub draining: i64,
 }
 
 /// Slots of all hosts.
@@ -311,6 +376,16 @@ pub struct RegionCounts {
     pub hosts: i64,
     /// Sessions that could begin now.
     pub available_slots: i64,
+}
+
+/// Requests for a match that one region could not serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegionDemand {
+    /// Region as players ask for it.
+    pub region: String,
+    /// Requests that were refused in the last 5 minutes.
+    pub refused: i64,
 }
 
 fn two() -> i32 {

@@ -61,6 +61,10 @@ pub struct SignalingClusterSpec {
     /// (clients append `?roomId=`). Reload: hot.
     #[schemars(length(min = 6, max = 512), extend("pattern" = r"^wss?://[^\s/?#]+(/[^\s?#]*)?$"))]
     pub public_url: String,
+    /// Whether secrets that everybody knows, such as the placeholders of examples, are refused (`Production`), or accepted and reported
+    /// (`Development`). Reload: hot.
+    #[serde(default)]
+    pub environment: ClusterEnvironment,
     /// Port of the WebSocket listener. Reload: rolling.
     #[serde(default = "ws_port")]
     #[schemars(range(min = 1, max = 65535))]
@@ -122,6 +126,7 @@ impl SignalingClusterSpec {
             replicas: two(),
             autoscaling: None,
             public_url: public_url.into(),
+            environment: ClusterEnvironment::default(),
             ws_port: ws_port(),
             health_port: health_port(),
             rooms: Rooms::default(),
@@ -140,6 +145,16 @@ impl SignalingClusterSpec {
             pod: PodSpec::default(),
         }
     }
+}
+
+/// What a SignalingCluster and its pools are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClusterEnvironment {
+    /// For players: secrets that everybody knows are refused.
+    #[default]
+    Production,
+    /// For a laptop or a test: such secrets are accepted and reported.
+    Development,
 }
 
 /// Rooms.

@@ -44,13 +44,26 @@ pub struct TurnConfigSpec {
     #[serde(default = "credential_ttl_seconds")]
     #[schemars(range(min = 300, max = 86_400))]
     pub credential_ttl_seconds: i32,
+    /// What a match gets while a provider fails: the servers of the others and STUN (`StunOnly`), or an error (`Fail`). Reload: hot.
+    #[serde(default)]
+    pub failure_policy: FailurePolicy,
 }
 
-/// One source of TURN servers: exactly one of `sharedSecret` and `static`.
+/// What a match gets while a provider fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailurePolicy {
+    /// The servers of the other providers, and at least one STUN server.
+    #[default]
+    StunOnly,
+    /// An error, and no slot.
+    Fail,
+}
+
+/// One source of TURN servers: exactly one of `sharedSecret`, `static` and `metered`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.sharedSecret) != has(self.static)")
-    .message("exactly one of sharedSecret and static must be set"))]
+#[x_kube(validation = Rule::new("[has(self.sharedSecret), has(self.static), has(self.metered)].exists_one(is, is)")
+    .message("exactly one of sharedSecret, static and metered must be set"))]
 pub struct TurnProvider {
     /// Name of this entry, unique in the list. Reload: hot.
     #[schemars(length(min = 1, max = 63), extend("pattern" = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
@@ -62,6 +75,9 @@ pub struct TurnProvider {
     /// Servers with one fixed user.
     #[serde(default, rename = "static", skip_serializing_if = "Option::is_none")]
     pub fixed: Option<StaticProvider>,
+    /// Servers of the service Metered, which issues a credential for them when asked by HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered: Option<MeteredProvider>,
 }
 
 /// Servers that share a secret with Berth.
@@ -114,6 +130,30 @@ pub struct StaticSecretRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub credential_key: Option<String>,
+}
+
+/// Servers of the service Metered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeteredProvider {
+    /// Domain of the application at Metered: its name alone, or in full as `name.metered.live`. Reload: hot.
+    #[schemars(length(min = 1, max = 253), extend("pattern" = r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$"))]
+    pub domain: String,
+    /// The application's secret key. Reload: rolling.
+    pub api_key_secret_ref: ApiKeySecretRef,
+}
+
+/// A Secret with the key of a provider's API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeySecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret; absent: `apiKey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
 }
 
 /// What was seen of a TurnConfig.

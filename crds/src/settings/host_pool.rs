@@ -8,7 +8,10 @@ use kube::ResourceExt;
 use super::check::{Checker, FieldErrors};
 use super::signaling::trusted_proxies;
 use super::values::{ObjectName, SecretPair};
-use crate::api::{HostPool, RotatingSecretRef};
+use crate::api::{HostListAccess, HostPool, Matching, MatchingStrategy, RotatingSecretRef};
+
+/// Hosts that [`Strategy::Sample`] draws where none says how many.
+const SAMPLE_SIZE: u32 = 50;
 
 /// Settings of a pool's matchmaker, from a [`HostPool`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +30,26 @@ pub struct PoolSettings {
     pub internal_port: u16,
     /// Bearer secret of the hosts.
     pub host_secret: SecretPair,
+    /// Bearer token for changes on the internal port.
+    pub admin_token: SecretPair,
+    /// No new matches; sessions that run go on.
+    pub drain: bool,
+    /// Where the list of hosts is answered.
+    pub host_list_access: HostListAccess,
     /// How long a host counts as alive after a heartbeat.
     pub heartbeat_ttl: Duration,
+    /// Which of the hosts that fit is picked.
+    pub strategy: Strategy,
     /// Weight of the asked region against each other region, 1 to 100; 100 means always.
     pub region_weight: u32,
     /// Hand out a host only while it sits in its room.
     pub require_host_in_room: bool,
+    /// How long a host that is alive but not in its room is still handed out.
+    pub unreachable_grace: Duration,
     /// How long a granted slot waits for its player.
     pub reservation_deadline: Duration,
+    /// How long the slot of a player who has left is kept for this player.
+    pub reservation_hold: Duration,
     /// Capacity of a host that does not name one, 1 to 64.
     pub default_capacity: u32,
     /// How often counts are refreshed for the status.
@@ -43,6 +58,20 @@ pub struct PoolSettings {
     pub finds_per_ip: u32,
     /// Proxies whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Which of the hosts that fit is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// One that serves sessions already, before an empty one.
+    Packed,
+    /// Any of them alike.
+    Spread,
+    /// The best of a few that are drawn at random.
+    Sample {
+        /// How many are drawn, 1 to 1000.
+        size: u32,
+    },
 }
 
 impl TryFrom<&HostPool> for PoolSettings {
@@ -60,6 +89,9 @@ impl TryFrom<&HostPool> for PoolSettings {
         if let Some(reference) = &spec.host_auth.secret_ref {
             check.rotating_secret("spec.hostAuth.secretRef", reference);
         }
+        if let Some(reference) = &spec.admin_token_secret_ref {
+            check.rotating_secret("spec.adminTokenSecretRef", reference);
+        }
         let http_port: u16 = check.number("spec.httpPort", spec.http_port, 1..=65_535);
         let internal_port = check.number("spec.internalPort", spec.internal_port, 1..=65_535);
         check.require(
@@ -69,7 +101,12 @@ impl TryFrom<&HostPool> for PoolSettings {
         );
         let matching = &spec.matching;
         let name = resource.name_any();
-        let generated = || RotatingSecretRef::named(host_secret(&name));
+        let pair = |named: &Option<RotatingSecretRef>, generated: String| -> SecretPair {
+            (&named
+                .clone()
+                .unwrap_or_else(|| RotatingSecretRef::named(generated)))
+                .into()
+        };
         let settings = Self {
             generation: resource.metadata.generation.unwrap_or_default(),
             signaling_cluster: spec.signaling_cluster_ref.name.clone(),
@@ -79,18 +116,32 @@ impl TryFrom<&HostPool> for PoolSettings {
                 .map(|reference| reference.name.clone()),
             http_port,
             internal_port,
-            host_secret: (&spec.host_auth.secret_ref.clone().unwrap_or_else(generated)).into(),
+            host_secret: pair(&spec.host_auth.secret_ref, host_secret(&name)),
+            admin_token: pair(&spec.admin_token_secret_ref, admin_token_secret(&name)),
+            drain: spec.drain,
+            host_list_access: spec.host_list_access,
             heartbeat_ttl: seconds(check.number(
                 "spec.heartbeat.ttlSeconds",
                 spec.heartbeat.ttl_seconds,
                 10..=600,
             )),
+            strategy: strategy(&mut check, matching),
             region_weight: check.number("spec.matching.regionWeight", matching.region_weight, 1..=100),
             require_host_in_room: matching.require_host_in_room,
+            unreachable_grace: seconds(check.number(
+                "spec.matching.unreachableGraceSeconds",
+                matching.unreachable_grace_seconds,
+                0..=300,
+            )),
             reservation_deadline: seconds(check.number(
                 "spec.reservation.deadlineSeconds",
                 spec.reservation.deadline_seconds,
                 5..=300,
+            )),
+            reservation_hold: seconds(check.number(
+                "spec.reservation.holdSeconds",
+                spec.reservation.hold_seconds,
+                0..=60,
             )),
             default_capacity: check.number("spec.hostDefaults.capacity", spec.host_defaults.capacity, 1..=64),
             status_interval: seconds(check.number(
@@ -110,9 +161,33 @@ impl TryFrom<&HostPool> for PoolSettings {
     }
 }
 
-/// Name of the Secret that the operator generates for a HostPool which names none.
-fn host_secret(pool: &str) -> String {
+fn strategy(check: &mut Checker, matching: &Matching) -> Strategy {
+    const SIZE: &str = "spec.matching.sampleSize";
+    let size = matching
+        .sample_size
+        .map(|size| check.number::<u32>(SIZE, size, 1..=1000));
+    check.require(
+        size.is_none() || matching.strategy == MatchingStrategy::Sample,
+        SIZE,
+        "needs strategy Sample",
+    );
+    match matching.strategy {
+        MatchingStrategy::Packed => Strategy::Packed,
+        MatchingStrategy::Spread => Strategy::Spread,
+        MatchingStrategy::Sample => Strategy::Sample {
+            size: size.unwrap_or(SAMPLE_SIZE),
+        },
+    }
+}
+
+/// Name of the Secret with the hosts' bearer secret that the operator generates for a HostPool which names none.
+pub fn host_secret(pool: &str) -> String {
     format!("{pool}-host-secret")
+}
+
+/// Name of the Secret with the token for changes that the operator generates for a HostPool which names none.
+pub fn admin_token_secret(pool: &str) -> String {
+    format!("{pool}-admin-token")
 }
 
 /// The Secret with the key that signs match tokens, which the operator generates for each SignalingCluster.

@@ -18,7 +18,7 @@ mod tests;
 
 pub use auth::{AuthSettings, JwksSettings, JwtSettings, KeySource};
 pub use check::{FieldError, FieldErrors};
-pub use host_pool::{PoolSettings, match_key_secret};
+pub use host_pool::{PoolSettings, Strategy, admin_token_secret, host_secret, match_key_secret};
 pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{
     BreakerSettings, RateLimitSettings, ResumeSettings, RoomSettings, SecuritySettings, SignalingSettings,

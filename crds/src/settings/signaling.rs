@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::auth::AuthSettings;
 use super::check::{Checker, FieldErrors};
 use super::values::{AllowedOrigins, ObjectName, PublicUrl};
-use crate::api::{RateLimits, Resume, Rooms, Security, SignalingCluster, WebSocket};
+use crate::api::{ClusterEnvironment, RateLimits, Resume, Rooms, Security, SignalingCluster, WebSocket};
 
 /// Registered close codes with which a drain may close connections.
 const DRAIN_CLOSE_CODES: [u16; 4] = [1000, 1001, 1012, 1013];
@@ -23,6 +23,8 @@ pub struct SignalingSettings {
     pub generation: i64,
     /// Address by which peers reach signaling.
     pub public_url: PublicUrl,
+    /// Whether secrets that everybody knows are refused.
+    pub environment: ClusterEnvironment,
     /// Port of the WebSocket listener.
     pub ws_port: u16,
     /// Internal port.
@@ -178,6 +180,7 @@ impl TryFrom<&SignalingCluster> for SignalingSettings {
             ),
             generation: resource.metadata.generation.unwrap_or_default(),
             public_url,
+            environment: spec.environment,
             ws_port,
             health_port,
             rooms,

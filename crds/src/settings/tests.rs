@@ -128,6 +128,107 @@ fn a_pool_without_host_secret_uses_the_generated_one() {
         }
     );
     assert_eq!(settings.heartbeat_ttl.as_secs(), 30);
+    assert_eq!(settings.admin_token.current.name, "eu-admin-token");
+    assert_eq!(settings.strategy, Strategy::Spread);
+    assert_eq!(settings.reservation_hold.as_secs(), 5);
+    assert_eq!(settings.unreachable_grace.as_secs(), 5);
+    assert!(!settings.drain && settings.host_list_access == HostListAccess::Internal);
+}
+
+fn pool(change: impl FnOnce(&mut HostPoolSpec)) -> Result<PoolSettings, FieldErrors> {
+    let mut spec = HostPoolSpec::new("main");
+    change(&mut spec);
+    PoolSettings::try_from(&HostPool::new("eu", spec))
+}
+
+#[test]
+fn only_sampling_has_a_size() {
+    let strategy = |strategy, sample_size| {
+        pool(|spec| {
+            spec.matching.strategy = strategy;
+            spec.matching.sample_size = sample_size;
+        })
+        .map(|settings| settings.strategy)
+        .map_err(|errors| errors.to_string())
+    };
+    assert_eq!(strategy(MatchingStrategy::Packed, None), Ok(Strategy::Packed));
+    let sample = |size| Ok(Strategy::Sample { size });
+    assert_eq!(strategy(MatchingStrategy::Sample, None), sample(50));
+    assert_eq!(strategy(MatchingStrategy::Sample, Some(1000)), sample(1000));
+    let path = "spec.matching.sampleSize";
+    for other in [MatchingStrategy::Packed, MatchingStrategy::Spread] {
+        assert_eq!(
+            strategy(other, Some(50)),
+            Err(format!("{path}: needs strategy Sample"))
+        );
+    }
+    for (wrong, said) in [(0, "0"), (1001, "1001")] {
+        assert_eq!(
+            strategy(MatchingStrategy::Sample, Some(wrong)),
+            Err(format!("{path}: must be from 1 to 1000, is {said}"))
+        );
+    }
+}
+
+#[test]
+fn numbers_of_a_pool_are_bounded() {
+    let result = pool(|spec| {
+        spec.reservation.hold_seconds = 61;
+        spec.matching.unreachable_grace_seconds = 301;
+        spec.admin_token_secret_ref = Some(RotatingSecretRef::named(""));
+    });
+    let expected = [
+        "spec.adminTokenSecretRef.name",
+        "spec.matching.unreachableGraceSeconds",
+        "spec.reservation.holdSeconds",
+    ];
+    assert_eq!(paths(result), expected);
+}
+
+#[test]
+fn metered_is_named_bare_or_in_full() {
+    let domain = |text: &str| -> Result<String, Vec<String>> {
+        let config: TurnConfig = serde_json::from_value(serde_json::json!({
+            "apiVersion": "berth.dev/v1alpha1",
+            "kind": "TurnConfig",
+            "metadata": {"name": "turn"},
+            "spec": {"providers": [{"name": "a", "metered": {"domain": text, "apiKeySecretRef": {"name": "m"}}}]},
+        }))
+        .unwrap();
+        match TurnSettings::try_from(&config)
+            .as_ref()
+            .map(|turn| &turn.providers[0])
+        {
+            Ok(ProviderSettings::Metered { domain, api_key, .. }) => {
+                assert_eq!(api_key.key, "apiKey");
+                Ok(domain.clone())
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(errors) => Err(errors.0.iter().map(|error| error.path.clone()).collect()),
+        }
+    };
+    for text in ["games", "Games", "games.metered.live"] {
+        assert_eq!(domain(text).as_deref(), Ok("games.metered.live"), "{text}");
+    }
+    assert_eq!(domain("turn.example.com").as_deref(), Ok("turn.example.com"));
+    let refused = Err(vec!["spec.providers[0].metered.domain".to_owned()]);
+    for wrong in [
+        "",
+        "http://127.0.0.1:80",
+        "127.0.0.1:80",
+        "a/b",
+        "a?b",
+        "a@b",
+        "-a",
+        "a-",
+        "a..b",
+        "a.",
+        "\u{fc}",
+        &"x".repeat(64),
+        &"x.".repeat(127),
+    ] {
+        assert_eq!(domain(wrong), refused, "{wrong:?}");
+    }
 }
 
 #[test]
@@ -136,11 +237,13 @@ fn a_turn_config_names_the_wrong_entry() {
         name: "a".into(),
         shared_secret: None,
         fixed: None,
+        metered: None,
     };
     let spec = TurnConfigSpec {
         stun_urls: vec!["stun:a".into(), "http:b".into()],
         providers: vec![provider],
         credential_ttl_seconds: 10,
+        failure_policy: FailurePolicy::default(),
     };
     let config = TurnConfig {
         metadata: ObjectMeta::default(),
@@ -410,6 +513,7 @@ fn a_turn_config_names_wrong_urls_names_and_secrets() {
         name: name.into(),
         shared_secret: Some(shared),
         fixed: None,
+        metered: None,
     };
     let fixed = StaticProvider {
         urls: vec![],
@@ -432,9 +536,11 @@ fn a_turn_config_names_wrong_urls_names_and_secrets() {
                 name: "d".into(),
                 shared_secret: None,
                 fixed: Some(fixed),
+                metered: None,
             },
         ],
         credential_ttl_seconds: 300,
+        failure_policy: FailurePolicy::default(),
     };
     let expected = [
         "spec.stunUrls[2]",

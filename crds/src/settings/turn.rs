@@ -6,7 +6,12 @@ use kube::ResourceExt;
 
 use super::check::{Checker, FieldErrors};
 use super::values::{ObjectName, SecretRef};
-use crate::api::{TurnConfig, TurnProvider};
+use crate::api::{FailurePolicy, TurnConfig, TurnProvider};
+
+/// Domain of the applications at Metered.
+const METERED: &str = "metered.live";
+/// Most characters of a name in DNS.
+const MAX_DOMAIN: usize = 253;
 
 /// Settings of ICE servers, from a [`TurnConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub struct TurnSettings {
     pub providers: Vec<ProviderSettings>,
     /// How long issued credentials are valid.
     pub credential_ttl: Duration,
+    /// What a match gets while a provider fails.
+    pub failure_policy: FailurePolicy,
 }
 
 /// One source of TURN servers.
@@ -28,6 +35,8 @@ pub struct TurnSettings {
 pub enum ProviderSettings {
     /// Time-limited credentials by a shared secret (draft-uberti-behave-turn-rest-00).
     SharedSecret {
+        /// Name of the entry.
+        name: String,
         /// TURN servers.
         urls: Vec<String>,
         /// The shared secret.
@@ -35,6 +44,8 @@ pub enum ProviderSettings {
     },
     /// One fixed user.
     Static {
+        /// Name of the entry.
+        name: String,
         /// TURN servers.
         urls: Vec<String>,
         /// The user name.
@@ -42,6 +53,24 @@ pub enum ProviderSettings {
         /// The credential.
         credential: SecretRef,
     },
+    /// A credential that Metered issues.
+    Metered {
+        /// Name of the entry.
+        name: String,
+        /// Host name of the application's API, in full.
+        domain: String,
+        /// The application's secret key.
+        api_key: SecretRef,
+    },
+}
+
+impl ProviderSettings {
+    /// Name of the entry, unique among the providers of a TurnConfig.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::SharedSecret { name, .. } | Self::Static { name, .. } | Self::Metered { name, .. } => name,
+        }
+    }
 }
 
 impl TryFrom<&TurnConfig> for TurnSettings {
@@ -96,6 +125,7 @@ impl TryFrom<&TurnConfig> for TurnSettings {
             stun_urls: spec.stun_urls.clone(),
             providers,
             credential_ttl: Duration::from_secs(ttl.into()),
+            failure_policy: spec.failure_policy,
         };
         check.finish(Some(settings))
     }
@@ -106,8 +136,8 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
         name: name.to_owned(),
         key: key.clone().unwrap_or_else(|| usual.to_owned()),
     };
-    match (&entry.shared_secret, &entry.fixed) {
-        (Some(shared), None) => {
+    match (&entry.shared_secret, &entry.fixed, &entry.metered) {
+        (Some(shared), None, None) => {
             turn_urls(check, &format!("{path}.sharedSecret.urls"), &shared.urls);
             let reference = &shared.secret_ref;
             let secret = key(&reference.name, &reference.key, "secret");
@@ -115,11 +145,12 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
             check.secret_part(&format!("{path}.name"), &secret.name);
             check.secret_part(&format!("{path}.key"), &secret.key);
             Some(ProviderSettings::SharedSecret {
+                name: entry.name.clone(),
                 urls: shared.urls.clone(),
                 secret,
             })
         }
-        (None, Some(fixed)) => {
+        (None, Some(fixed), None) => {
             turn_urls(check, &format!("{path}.static.urls"), &fixed.urls);
             let reference = &fixed.secret_ref;
             let username = key(&reference.name, &reference.username_key, "username");
@@ -129,16 +160,52 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
             check.secret_part(&format!("{path}.usernameKey"), &username.key);
             check.secret_part(&format!("{path}.credentialKey"), &credential.key);
             Some(ProviderSettings::Static {
+                name: entry.name.clone(),
                 urls: fixed.urls.clone(),
                 username,
                 credential,
             })
         }
+        (None, None, Some(metered)) => {
+            check.require(
+                is_domain(&metered.domain),
+                &format!("{path}.metered.domain"),
+                "must be the name of an application at Metered, such as games or games.metered.live, without scheme, port and path",
+            );
+            let reference = &metered.api_key_secret_ref;
+            let api_key = key(&reference.name, &reference.key, "apiKey");
+            let path = format!("{path}.metered.apiKeySecretRef");
+            check.secret_part(&format!("{path}.name"), &api_key.name);
+            check.secret_part(&format!("{path}.key"), &api_key.key);
+            let domain = metered.domain.to_ascii_lowercase();
+            Some(ProviderSettings::Metered {
+                name: entry.name.clone(),
+                domain: if domain.contains('.') {
+                    domain
+                } else {
+                    format!("{domain}.{METERED}")
+                },
+                api_key,
+            })
+        }
         _ => {
-            check.refuse(path, "exactly one of sharedSecret and static must be set");
+            check.refuse(
+                path,
+                "exactly one of sharedSecret, static and metered must be set",
+            );
             None
         }
     }
+}
+
+/// Labels of letters, digits and inner hyphens (RFC 1123, section 2.1).
+fn is_domain(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| {
+        let inside = !label.starts_with('-') && !label.ends_with('-');
+        (1..=63).contains(&label.len()) && inside && label.bytes().all(allowed)
+    };
+    text.len() <= MAX_DOMAIN && text.split('.').all(is_label)
 }
 
 /// The name of a provider: a label of RFC 1123.

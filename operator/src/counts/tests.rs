@@ -102,7 +102,8 @@ async fn reads_what_a_matchmaker_serves() {
             idle: 1,
             busy: 2,
             allocated: 1,
-            unreachable: 0
+            unreachable: 0,
+            draining: 0
         }
     );
     let region = |name: &str, hosts, available_slots| RegionCounts {

@@ -1,6 +1,7 @@
 //! What a HostPool becomes.
 
 use berth_crds::HostPool;
+use berth_crds::settings::{admin_token_secret, host_secret};
 
 use super::pod::{PodLinks, Program};
 use super::workload::Surroundings;
@@ -35,11 +36,17 @@ pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defau
     };
 
     let mut desired = program.desired(&around, links);
-    if spec.host_auth.secret_ref.is_none() {
-        desired.children.push(Child::Secret(GeneratedSecret {
-            metadata: owner.child(Component::Matchmaker, format!("{}-host-secret", owner.name)),
-            key: "current",
-        }));
+    let generated = [
+        (&spec.host_auth.secret_ref, host_secret(&owner.name)),
+        (&spec.admin_token_secret_ref, admin_token_secret(&owner.name)),
+    ];
+    for (named, name) in generated {
+        if named.is_none() {
+            desired.children.push(Child::Secret(GeneratedSecret {
+                metadata: owner.child(Component::Matchmaker, name),
+                key: "current",
+            }));
+        }
     }
     desired.in_order()
 }

@@ -70,6 +70,8 @@ pub fn host_pool(
         hosts,
         slots,
         regions,
+        // No matchmaker counts it yet.
+        demand: Vec::new(),
         conditions: conditions.finish(),
     }
 }

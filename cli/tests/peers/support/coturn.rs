@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use berth_crds::api::FailurePolicy;
 use berth_crds::settings::{ObjectName, ProviderSettings, SecretRef, TurnSettings};
 use berth_dataplane::ice::{IceServer, ice_servers};
 use berth_dataplane::secrets::{Secret, SecretStore};
@@ -100,10 +101,12 @@ impl Coturn {
             generation: 0,
             stun_urls: Vec::new(),
             providers: vec![ProviderSettings::SharedSecret {
+                name: "coturn".into(),
                 urls: vec![format!("turn:127.0.0.1:{}?transport=udp", self.port)],
                 secret,
             }],
             credential_ttl: CREDENTIAL_TTL,
+            failure_policy: FailurePolicy::StunOnly,
         };
         ice_servers(Some(&settings), &secrets, "test", now).servers
     }

@@ -5,19 +5,23 @@
 
 use std::fmt;
 
-use berth_crds::api::{AuthMode, HostPoolSpec, Jwt, RotatingSecretRef, SignalingClusterSpec};
-use berth_crds::settings::{FieldErrors, PoolSettings, SecretRef, SignalingSettings};
-use berth_crds::{HostPool, SignalingCluster};
+use berth_crds::api::{
+    ApiKeySecretRef, AuthMode, ClusterEnvironment, FailurePolicy, HostListAccess, HostPoolSpec, Jwt,
+    LocalRef, MeteredProvider, RotatingSecretRef, SignalingClusterSpec, TurnConfigSpec, TurnProvider,
+};
+use berth_crds::settings::{FieldErrors, PoolSettings, SecretRef, SignalingSettings, TurnSettings};
+use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use serde_json::Value;
 use tracing::warn;
 
 use crate::boot::Environment;
+use crate::ice::DEFAULT_STUN;
 use crate::secrets::Secret;
 use crate::settings::bundle::{Bundle, BundleError, Kind};
 
 mod variables;
 
-use variables::{JWKS_URL, JWT, MATCHMAKER, SIGNALING, Variable, WITHOUT_EFFECT, flag, variable_of};
+use variables::{JWKS_URL, JWT, MATCHMAKER, METERED, SIGNALING, Variable, flag, variable_of};
 
 /// Name of the Secret that stands for secrets in variables; its keys are the names of the variables.
 pub const ENVIRONMENT_SECRET: &str = "environment";
@@ -76,13 +80,16 @@ impl EnvironmentSettings {
             notes: Vec::new(),
             errors: Vec::new(),
         };
-        let cluster = reader.signaling_cluster();
-        let pool = (kind == Kind::HostPool).then(|| reader.host_pool());
-        reader.note_variables_without_effect();
+        let turn = reader.turn_config();
+        let named = turn.as_ref().map(|_| LocalRef {
+            name: NAME.to_owned(),
+        });
+        let cluster = reader.signaling_cluster(named.clone());
+        let pool = (kind == Kind::HostPool).then(|| reader.host_pool(named));
         if !reader.errors.is_empty() {
             return Err(EnvironmentError(reader.errors));
         }
-        let bundle = bundle(&cluster, pool.as_ref()).map_err(|message| {
+        let bundle = bundle(&cluster, pool.as_ref(), turn.as_ref()).map_err(|message| {
             EnvironmentError(vec![VariableError {
                 variable: "environment",
                 message,
@@ -111,8 +118,52 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn signaling_cluster(&mut self) -> SignalingCluster {
+    /// The servers of Metered, where both the application and its key are named; as in the Node services, one of the two alone is nothing.
+    fn turn_config(&mut self) -> Option<TurnConfig> {
+        let set = |name: &&str| self.environment.get(name).is_some();
+        let (given, absent): (Vec<&str>, Vec<&str>) = ["METERED_DOMAIN", "METERED_API_KEY"]
+            .iter()
+            .partition(|name| set(name));
+        if !absent.is_empty() {
+            let without = absent.join(" and ");
+            let idle = given.into_iter().chain(Some("TURN_EXPIRY_SECONDS").filter(set));
+            let notes = idle.map(|name| format!("{name} has no effect without {without}"));
+            self.notes.extend(notes.collect::<Vec<_>>());
+            return None;
+        }
+        self.secret("METERED_API_KEY");
+        let metered = MeteredProvider {
+            domain: String::new(),
+            api_key_secret_ref: ApiKeySecretRef {
+                name: ENVIRONMENT_SECRET.to_owned(),
+                key: Some("METERED_API_KEY".to_owned()),
+            },
+        };
+        let mut spec = TurnConfigSpec {
+            stun_urls: vec![DEFAULT_STUN.to_owned()],
+            providers: vec![TurnProvider {
+                name: "metered".to_owned(),
+                shared_secret: None,
+                fixed: None,
+                metered: Some(metered),
+            }],
+            credential_ttl_seconds: 14_400,
+            failure_policy: FailurePolicy::StunOnly,
+        };
+        self.apply(METERED, &mut spec);
+        let turn = TurnConfig::new(NAME, spec);
+        let environment = self.environment;
+        self.validate(TurnSettings::try_from(&turn), |path| {
+            variable_of(METERED, path, environment)
+        });
+        Some(turn)
+    }
+
+    fn signaling_cluster(&mut self, turn: Option<LocalRef>) -> SignalingCluster {
         let mut spec = SignalingClusterSpec::new(String::new());
+        spec.turn_config_ref = turn;
+        // What the Node services take themselves to be in.
+        spec.environment = ClusterEnvironment::Development;
         self.apply(SIGNALING, &mut spec);
         self.auth(&mut spec);
         if spec.public_url.is_empty() {
@@ -198,14 +249,20 @@ impl Reader<'_> {
         self.validate(settings, |path| variable_of(JWT, path, environment));
     }
 
-    fn host_pool(&mut self) -> HostPool {
+    fn host_pool(&mut self, turn: Option<LocalRef>) -> HostPool {
         let mut spec = HostPoolSpec::new(NAME);
+        spec.turn_config_ref = turn;
+        // The Node matchmaker shows its hosts to everybody.
+        spec.host_list_access = HostListAccess::Public;
         // The Node matchmaker has no limit, and behind a proxy that nobody named all players have one address.
         spec.rate_limits.finds_per_ip = NO_LIMIT;
         self.apply(MATCHMAKER, &mut spec);
         spec.host_auth.secret_ref = Some(rotating("HOST_SECRET", "HOST_SECRET_PREVIOUS"));
         self.host_secret();
         self.secret("HOST_SECRET_PREVIOUS");
+        spec.admin_token_secret_ref = Some(rotating("ADMIN_TOKEN", "ADMIN_TOKEN_PREVIOUS"));
+        self.secret("ADMIN_TOKEN");
+        self.secret("ADMIN_TOKEN_PREVIOUS");
         let pool = HostPool::new(NAME, spec);
         let environment = self.environment;
         self.validate(PoolSettings::try_from(&pool), |path| {
@@ -292,14 +349,6 @@ impl Reader<'_> {
         }
     }
 
-    fn note_variables_without_effect(&mut self) {
-        let set = WITHOUT_EFFECT
-            .iter()
-            .filter(|name| self.environment.get(name).is_some());
-        let notes = set.map(|name| format!("{name} has no effect"));
-        self.notes.extend(notes);
-    }
-
     fn error(&mut self, variable: &'static str, message: impl Into<String>) {
         // A wrong number is also out of range: one message per variable is enough.
         if self.errors.iter().all(|error| error.variable != variable) {
@@ -311,7 +360,11 @@ impl Reader<'_> {
     }
 }
 
-fn bundle(cluster: &SignalingCluster, pool: Option<&HostPool>) -> Result<Bundle, String> {
+fn bundle(
+    cluster: &SignalingCluster,
+    pool: Option<&HostPool>,
+    turn: Option<&TurnConfig>,
+) -> Result<Bundle, String> {
     let mut bundle = Bundle::default();
     let mut add = |resource: serde_json::Result<Value>| {
         let resource = resource.map_err(|error| error.to_string())?;
@@ -322,6 +375,9 @@ fn bundle(cluster: &SignalingCluster, pool: Option<&HostPool>) -> Result<Bundle,
     add(serde_json::to_value(cluster))?;
     if let Some(pool) = pool {
         add(serde_json::to_value(pool))?;
+    }
+    if let Some(turn) = turn {
+        add(serde_json::to_value(turn))?;
     }
     Ok(bundle)
 }

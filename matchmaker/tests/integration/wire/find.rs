@@ -1,6 +1,6 @@
 //! `POST /api/match/find`
 
-use berth_crds::api::{SharedSecretProvider, SharedSecretRef, TurnConfigSpec, TurnProvider};
+use berth_crds::api::{FailurePolicy, SharedSecretProvider, SharedSecretRef, TurnConfigSpec, TurnProvider};
 use berth_crds::settings::{SecretRef, match_key_secret};
 use berth_dataplane::match_token::{MatchKeys, Role};
 use berth_dataplane::secrets::Secret;
@@ -137,11 +137,13 @@ async fn ice_servers_by_turn_config() {
             },
         }),
         fixed: None,
+        metered: None,
     };
     let turn = TurnConfigSpec {
         stun_urls: vec!["stun:stun.example.com:3478".to_owned()],
         providers: vec![provider],
         credential_ttl_seconds: 600,
+        failure_policy: FailurePolicy::StunOnly,
     };
     let served = Served::with(view(Some(turn))).await;
     served.seated_host("a").await;

@@ -85,6 +85,9 @@ fn full_pool() -> HostPool {
             "turnConfigRef": {"name": "turn"},
             "autoscaling": {"minReplicas": 3, "maxReplicas": 9},
             "hostAuth": {"secretRef": {"name": "hosts"}},
+            "adminTokenSecretRef": {"name": "admins"},
+            // Without a size, so that each of the two may change alone.
+            "matching": {"strategy": "Sample"},
             "service": {"type": "LoadBalancer", "nodePort": 30003, "annotations": {"cloud.example/lb": "x"}},
             "pod": pod_options(),
         },
@@ -102,6 +105,7 @@ fn turn_config() -> TurnConfig {
                 {"name": "a", "sharedSecret": {"urls": ["turn:a.example"], "secretRef": {"name": "coturn", "key": "k"}}},
                 {"name": "b", "static": {"urls": ["turn:b.example"], "secretRef":
                     {"name": "fixed", "usernameKey": "u", "credentialKey": "c"}}},
+                {"name": "c", "metered": {"domain": "games", "apiKeySecretRef": {"name": "metered", "key": "k"}}},
             ],
         },
     }))

@@ -99,7 +99,15 @@ fn mounted(desired: &Desired, deployment: &str) -> BTreeSet<String> {
 #[test]
 fn a_pool_mounts_what_it_names() {
     let desired = pool(&full_pool(), &full_cluster(), Some(&turn_config()));
-    let expected = ["coturn", "fixed", "hosts", "main-match-key", "main-redis-auth"];
+    let expected = [
+        "admins",
+        "coturn",
+        "fixed",
+        "hosts",
+        "main-match-key",
+        "main-redis-auth",
+        "metered",
+    ];
     assert_eq!(
         mounted(&desired, "eu-matchmaker"),
         expected.map(str::to_owned).into()
@@ -116,6 +124,7 @@ fn a_cluster_mounts_what_it_and_its_turn_config_name() {
         "jwt.example",
         "main-match-key",
         "main-redis-auth",
+        "metered",
     ];
     assert_eq!(of(&full_cluster()), expected.map(str::to_owned).into());
     let expected = ["authorities", "main-match-key", "main-redis-auth"];

@@ -16,6 +16,7 @@ fn is_key(path: &str) -> bool {
         "credentialKey",
         "sharedSecret.secretRef.key",
         "caSecretRef.key",
+        "apiKeySecretRef.key",
     ]
     .iter()
     .any(|key| path.ends_with(key))

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use berth_crds::SignalingCluster;
-use berth_crds::api::SignalingClusterSpec;
+use berth_crds::api::{FailurePolicy, SignalingClusterSpec};
 use berth_crds::settings::{ObjectName, ProviderSettings, SecretRef, SignalingSettings, TurnSettings};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
 use berth_dataplane::occupancy::MemoryRooms;
@@ -186,10 +186,12 @@ impl Node {
             generation: 1,
             stun_urls: Vec::new(),
             providers: vec![ProviderSettings::SharedSecret {
+                name: "coturn".to_owned(),
                 urls: vec![url.to_owned()],
                 secret,
             }],
             credential_ttl,
+            failure_policy: FailurePolicy::StunOnly,
         });
         self.settings.replace(view);
     }

@@ -5,7 +5,7 @@ use crate::settings::view::{MatchmakerView, SignalingView, View};
 use std::time::Duration;
 
 use berth_crds::api::JwtAlgorithm;
-use berth_crds::settings::{AuthSettings, KeySource, SecretPair};
+use berth_crds::settings::{AuthSettings, KeySource, ProviderSettings, SecretPair};
 use proptest::prelude::*;
 
 mod table;
@@ -34,12 +34,14 @@ fn refusals(kind: Kind, variables: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn defaults_are_those_of_the_resource() {
+fn defaults_are_those_of_the_resource_or_of_node() {
     let mut expected = SignalingSettings::try_from(&SignalingCluster::new(
         "default",
         SignalingClusterSpec::new("ws://localhost:3002"),
     ))
     .unwrap();
+    // As the Node services have it, which know nothing of production unless they are told.
+    expected.environment = ClusterEnvironment::Development;
     assert_eq!(signaling(&[]), expected);
     expected.rooms.capacity = 10;
     assert_eq!(signaling(&[("ROOM_CAPACITY", "10")]), expected);
@@ -129,6 +131,9 @@ fn every_variable_reaches_its_setting() {
     let pool = view::<MatchmakerView>(&[("INTERNAL_PORT", "4002")]).pool;
     assert_eq!(pool.internal_port, 4002);
     assert_eq!(pool.host_secret.current.key, "HOST_SECRET");
+    assert_eq!(pool.admin_token.current.key, "ADMIN_TOKEN");
+    assert_eq!(pool.admin_token.previous.key, "ADMIN_TOKEN_PREVIOUS");
+    assert_eq!(pool.host_list_access, HostListAccess::Public);
     assert_eq!(
         (pool.finds_per_ip, pool.trusted_proxies.len()),
         (1_000_000_000, 0)
@@ -362,14 +367,59 @@ fn platform_port_beside_default_health_port() {
 }
 
 #[test]
-fn variables_without_effect_are_told() {
-    let notes = read(
-        Kind::HostPool,
-        &[("HOST_SECRET", "own"), ("METERED_API_KEY", "hunter2")],
-    )
-    .unwrap()
-    .notes;
-    assert_eq!(notes, ["METERED_API_KEY has no effect"]);
+fn metered_needs_its_domain_and_key() {
+    let own = ("HOST_SECRET", "own");
+    let (domain, key) = (("METERED_DOMAIN", "games"), ("METERED_API_KEY", "hunter2"));
+    let expiry = ("TURN_EXPIRY_SECONDS", "600");
+    let notes = |variables: &[(&str, &str)]| read(Kind::HostPool, variables).unwrap().notes;
+    assert_eq!(
+        notes(&[own, key]),
+        ["METERED_API_KEY has no effect without METERED_DOMAIN"]
+    );
+    assert_eq!(
+        notes(&[own, domain]),
+        ["METERED_DOMAIN has no effect without METERED_API_KEY"]
+    );
+    assert_eq!(
+        notes(&[own, expiry]),
+        ["TURN_EXPIRY_SECONDS has no effect without METERED_DOMAIN and METERED_API_KEY"]
+    );
+    assert_eq!(view::<MatchmakerView>(&[own, key, expiry]).turn, None);
+
+    let turn = view::<MatchmakerView>(&[own, domain, key]).turn.unwrap();
+    assert_eq!(turn.stun_urls, [DEFAULT_STUN]);
+    assert_eq!(turn.credential_ttl, Duration::from_hours(4));
+    assert_eq!(turn.failure_policy, FailurePolicy::StunOnly);
+    let reference = SecretRef {
+        name: ENVIRONMENT_SECRET.to_owned(),
+        key: "METERED_API_KEY".to_owned(),
+    };
+    let metered = ProviderSettings::Metered {
+        name: "metered".to_owned(),
+        domain: "games.metered.live".to_owned(),
+        api_key: reference.clone(),
+    };
+    assert_eq!(turn.providers, [metered]);
+    let given = read(Kind::HostPool, &[own, domain, key]).unwrap();
+    assert!(given.notes.is_empty(), "{:?}", given.notes);
+    let secrets: Vec<_> = given.secrets.iter().map(|(reference, _)| reference).collect();
+    assert!(secrets.contains(&&reference));
+
+    // Signaling announces the same servers.
+    let turn = view::<SignalingView>(&[domain, key, expiry]).turn.unwrap();
+    assert_eq!(turn.credential_ttl, Duration::from_mins(10));
+    let wrong = [
+        ("METERED_DOMAIN", "https://games"),
+        key,
+        ("TURN_EXPIRY_SECONDS", "299"),
+    ];
+    assert_eq!(
+        refusals(Kind::SignalingCluster, &wrong),
+        [
+            "METERED_DOMAIN: must be the name of an application at Metered, such as games or games.metered.live, without scheme, port and path",
+            "TURN_EXPIRY_SECONDS: must be from 300 to 86400, is 299",
+        ]
+    );
 }
 
 proptest! {

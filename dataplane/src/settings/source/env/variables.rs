@@ -1,6 +1,6 @@
 //! Which variable sets which field.
 
-use berth_crds::api::{HostPoolSpec, Jwks, Jwt, SignalingClusterSpec};
+use berth_crds::api::{ClusterEnvironment, HostPoolSpec, Jwks, Jwt, SignalingClusterSpec, TurnConfigSpec};
 use serde_json::Value;
 
 use crate::boot::Environment;
@@ -15,6 +15,15 @@ pub(super) struct Variable<S> {
 }
 
 pub(super) const SIGNALING: &[Variable<SignalingClusterSpec>] = &[
+    variable(&["NODE_ENV"], "spec.environment", |spec, text| {
+        // To the Node services every other word means the same.
+        spec.environment = if text == "production" {
+            ClusterEnvironment::Production
+        } else {
+            ClusterEnvironment::Development
+        };
+        Ok(())
+    }),
     variable(&["WS_PORT"], "spec.wsPort", |spec, text| {
         number(text, &mut spec.ws_port)
     }),
@@ -155,8 +164,24 @@ pub(super) const MATCHMAKER: &[Variable<HostPoolSpec>] = &[
     ),
 ];
 
-/// Variables of the Node services that have no effect here.
-pub(super) const WITHOUT_EFFECT: [&str; 3] = ["METERED_DOMAIN", "METERED_API_KEY", "TURN_EXPIRY_SECONDS"];
+/// Variables that count only where Metered is named in full: its application and the key.
+pub(super) const METERED: &[Variable<TurnConfigSpec>] = &[
+    variable(
+        &["METERED_DOMAIN"],
+        "spec.providers[0].metered.domain",
+        |spec, text| {
+            for metered in spec.providers.iter_mut().filter_map(|one| one.metered.as_mut()) {
+                text.clone_into(&mut metered.domain);
+            }
+            Ok(())
+        },
+    ),
+    variable(
+        &["TURN_EXPIRY_SECONDS"],
+        "spec.credentialTtlSeconds",
+        |spec, text| number(text, &mut spec.credential_ttl_seconds),
+    ),
+];
 
 /// Spellings of the variable with the address of the issuer's keys.
 pub(super) const JWKS_URL: [&str; 2] = ["JWKS_URL", "JWT_JWKS_URL"];

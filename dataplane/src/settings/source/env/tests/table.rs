@@ -32,6 +32,16 @@ const fn row(
 
 const TABLE: &[Row] = &[
     row(
+        &["NODE_ENV"],
+        &[
+            ("production", "Production"),
+            ("development", "Development"),
+            ("staging", "Development"),
+        ],
+        &[],
+        |s| format!("{:?}", s.environment),
+    ),
+    row(
         &["WS_PORT"],
         &[("4000", "4000"), ("1", "1"), ("65535", "65535")],
         &["0", "65536", "-1"],
