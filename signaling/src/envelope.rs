@@ -290,13 +290,12 @@ fn read_seat(bytes: &mut Bytes) -> Option<Seat> {
         _ => return None,
     };
     let away = flag(bytes)?;
+    // Who else it is, only the store is told.
     Some(Seat {
-        member,
-        join,
-        instance: Instance::from_token(&text(bytes)?),
         role,
         away,
         taken,
+        ..Seat::new(member, Instance::from_token(&text(bytes)?), join)
     })
 }
 

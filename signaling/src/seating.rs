@@ -56,8 +56,8 @@ pub(crate) enum Job {
     Leave(Leave),
     /// Assert the seat of a local member.
     Assert { cell: Arc<RoomCell>, member: MemberId },
-    /// Note that the connection of a local member is lost.
-    Away { cell: Arc<RoomCell>, member: MemberId },
+    /// Note what became known of a local member: that its connection is lost, or who it is.
+    Note { cell: Arc<RoomCell>, member: MemberId },
     /// Ask who sits in a room.
     Ask { cell: Arc<RoomCell>, view: View },
 }
@@ -158,7 +158,7 @@ async fn perform(core: &Core, job: Job) {
     match job {
         Job::Leave(leave) => give_back(core, leave).await,
         Job::Assert { cell, member } => assert(core, &cell, member).await,
-        Job::Away { cell, member } => note_away(core, &cell, member).await,
+        Job::Note { cell, member } => note(core, cell, member).await,
         Job::Ask { cell, view } => {
             let seats = core
                 .seats
@@ -232,13 +232,18 @@ async fn try_again(core: &Core, leave: Leave, error: &OccupancyError) {
     core.seating.push(Job::Leave(leave));
 }
 
-/// Whoever needs the seat of a member that is away may have it. If the store does not hear of it, he has to wait.
-async fn note_away(core: &Core, cell: &RoomCell, member: MemberId) {
+/// Whoever needs the seat of a member that is away may have it; if the store does not hear of it, he has to wait. Who a member is
+/// decides whether its host is handed out: that is said until the store has heard it.
+async fn note(core: &Core, cell: Arc<RoomCell>, member: MemberId) {
     let seat = cell.inner.lock().room.seat(member);
-    if let Some(seat) = seat.filter(|seat| seat.away)
-        && let Err(error) = core.seats.set_away(&cell.id, &seat).await
+    if let Some(seat) = seat.filter(|seat| seat.away || seat.role.is_none())
+        && let Err(error) = core.seats.note(&cell.id, &seat).await
     {
         core.seating.failed(&error);
+        if seat.role.is_none() {
+            tokio::time::sleep(RETRY).await;
+            core.seating.push(Job::Note { cell, member });
+        }
     }
 }
 

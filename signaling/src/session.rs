@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use berth_dataplane::http::{ConnectionIo, ConnectionPermit};
-use berth_dataplane::occupancy::{Claim, Join, OccupancyError};
+use berth_dataplane::occupancy::{Claim, Join, OccupancyError, Who};
 use berth_dataplane::redis::RedisError;
 use berth_dataplane::settings::SignalingView;
 use berth_dataplane::shutdown::Phase;
@@ -25,6 +25,7 @@ use tokio::time::Sleep;
 use tracing::debug;
 
 use crate::admission::{self, Admitted, Hello};
+use crate::auth::Identity;
 use crate::close::Close;
 use crate::conn::{Conn, Event};
 use crate::core::{Core, Source, unix_seconds};
@@ -50,6 +51,8 @@ struct Session {
     ends: Option<Pin<Box<Sleep>>>,
     /// Of a peer that speaks v2.
     ice: Option<Box<IceRefresh>>,
+    /// The store knows whether it is a host or a player, or is being told.
+    is_known: bool,
     _gauge: GaugeGuard,
 }
 
@@ -167,6 +170,7 @@ async fn enter(core: &Arc<Core>, conn: &Arc<Conn>, mut hello: Hello) -> Result<S
         Box::pin(tokio::time::sleep(left))
     });
     Ok(Session {
+        is_known: admitted.identity.role.is_some(),
         place,
         client,
         messages: Bucket::new(limits.messages_per_client, Instant::now()),
@@ -191,6 +195,7 @@ async fn take_seat(
         member: place.member,
         instance: core.own.clone(),
         role: newcomer.as_ref().map(|newcomer| newcomer.role),
+        who: who(newcomer.as_ref(), &admitted.identity),
     };
     // Whoever has a seat keeps it in a room of any capacity, and nobody else gets one in a room of none.
     let capacity = if admitted.own_seat_only {
@@ -223,7 +228,7 @@ async fn take_seat(
                 .resumed(newcomer.as_ref().is_some_and(Newcomer::resumes), held);
             core.metrics.joined(JoinResult::Joined);
             let (hello, ice) = hello.unzip();
-            place.seated(newcomer, hello, given);
+            place.seated(newcomer, hello, given, claim.who);
             Ok((place, ice.map(|ice| Box::new(IceRefresh::from(ice)))))
         }
         Ok(Join::Full | Join::Elsewhere) => {
@@ -253,6 +258,14 @@ async fn take_seat(
             core.metrics.joined(result);
             Err(close)
         }
+    }
+}
+
+/// What is known of a peer when it asks for its seat: by its token before its own word.
+fn who(newcomer: Option<&Newcomer>, identity: &Identity) -> Who {
+    Who {
+        role: identity.role.or(newcomer.map(|newcomer| newcomer.role)),
+        id: identity.id.as_deref().map(Into::into),
     }
 }
 

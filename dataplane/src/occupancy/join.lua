@@ -1,6 +1,6 @@
 -- KEYS: room. ARGV: prefix, room, member, instance, capacity, ttl_ms, keep_ms, lease_ms, earlier join number or 0, role,
 -- 'a' or '', when its connection took the seat as far as the caller knows, what the instance knows of its lease, blank_ms,
--- until when the caller waits (µs) or 0, what the channels of instances begin with.
+-- until when the caller waits (µs) or 0, what the channels of instances begin with, the member's id or ''.
 -- Answers {join, '1' if the member had a seat, the instance that it has left or '', when its connection took the seat,
 -- number of members gone, members gone and their instances..., others...}, {'full'}, {'blank', ms to wait}, {'late', now}, or, to a seat
 -- that is asserted and was taken at another instance since, {'elsewhere'}.
@@ -27,24 +27,26 @@ if berth_lapsed(prefix, instance, now_ms, lease_ms) then
   redis.call('PEXPIRE', prefix .. 'lapsed', keep_ms)
 end
 -- The seat that the member has, be it at an instance that died: it comes back before anybody else took it.
-local held, holder, kept = nil, '', nil
+local held, holder, kept, id = nil, '', nil, ARGV[17]
 local value = redis.call('HGET', key, member)
 if value then
-  local flags
-  held, holder, flags = berth_seat(value)
+  local flags, known_id
+  held, holder, flags, known_id = berth_seat(value)
+  -- Who comes back by its secret needs no token again.
+  if id == '' then id = known_id end
   held = tonumber(held)
   local known = berth_taken(flags)
   if earlier > 0 and known > taken then
     if holder ~= instance then return {'elsewhere'} end
     -- Of a later connection than the one that is asserted.
-    kept = flags
+    kept, id = flags, known_id
   end
   taken = math.max(taken, known)
 end
 -- The clock goes on where the store begins anew.
 if earlier == 0 then taken = math.max(taken + 1, now_us) end
 local flags = role
-if role ~= '' then flags = kept or role .. berth_integer(taken) .. away end
+if berth_speaks_v2(role) then flags = kept or role .. berth_integer(taken) .. away end
 local last, members = berth_room(prefix, room, now_ms)
 local sits, others = false, 0
 for _, seat in ipairs(members) do
@@ -59,7 +61,7 @@ end
 -- Only now: whoever takes seats away tells those who are left, and who is refused tells nobody.
 if value and holder ~= instance then
   redis.call('SREM', berth_seats_key(prefix, holder), member .. ' ' .. room)
-  redis.call('HSET', key, member, berth_integer(held) .. '|' .. instance .. '|' .. flags)
+  redis.call('HSET', key, member, berth_seat_value(held, instance, flags, id))
 end
 local gone = berth_prune(prefix, room, now_ms, ttl_ms)
 if evicted then
@@ -77,12 +79,12 @@ if not join then
   if last == 0 then join = now_us else join = last + 1 end
 end
 if join > last then last = join end
-redis.call('HSET', key, member, berth_integer(join) .. '|' .. instance .. '|' .. flags, '#', berth_integer(last))
+redis.call('HSET', key, member, berth_seat_value(join, instance, flags, id), '#', berth_integer(last))
 redis.call('PEXPIRE', key, keep_ms)
 local seats = berth_seats_key(prefix, instance)
 redis.call('SADD', seats, member .. ' ' .. room)
 redis.call('PEXPIRE', seats, keep_ms)
-berth_touch(prefix, room)
+berth_touch(prefix, room, berth_watcher(prefix, room))
 local moved = ''
 if value and holder ~= instance then moved = holder end
 local answer = {berth_integer(join), held and '1' or '0', moved, berth_integer(taken), berth_integer(#gone / 2)}

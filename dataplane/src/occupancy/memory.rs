@@ -1,13 +1,17 @@
 //! Rooms of one process.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use berth_crds::settings::RoomId;
 use parking_lot::Mutex;
 
-use super::{Claim, Gone, Instance, Join, Leaver, Left, MemberId, Renewal, RoomState, Seat};
+use super::{
+    Claim, Departed, Gone, Instance, Join, Leaver, Left, MOST_DEPARTED, MemberId, Renewal, RoomMember,
+    RoomState, Seat, Who,
+};
+use crate::match_token::Role;
 
 /// Rooms of one process; clones share them.
 #[derive(Clone, Default)]
@@ -33,20 +37,13 @@ struct State {
 struct Room {
     last: u64,
     seats: Vec<Seat>,
+    departed: VecDeque<Departed>,
 }
 
 impl MemoryRooms {
     /// See [`super::Seats::join`].
     pub fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Join {
-        let seat = Seat {
-            member: claim.member,
-            instance: claim.instance.clone(),
-            join: 0,
-            role: claim.role,
-            away: false,
-            taken: 0,
-        };
-        self.seat(room, seat, capacity)
+        self.seat(room, claim.into(), capacity)
     }
 
     /// See [`super::Seats::assert`].
@@ -73,7 +70,12 @@ impl MemoryRooms {
             && let Some(later) = held.as_ref().filter(|held| held.taken > seat.taken)
         {
             // Of a later connection than the one that is asserted.
-            (seat.role, seat.away) = (later.role, later.away);
+            (seat.role, seat.away, seat.who) = (later.role, later.away, later.who.clone());
+        } else if let Some(held) = &held
+            && seat.who.id.is_none()
+        {
+            // Who comes back by its secret needs no token again.
+            seat.who.id.clone_from(&held.who.id);
         }
         seat.taken = seat.taken.max(known);
         if seat.join == 0 {
@@ -90,9 +92,11 @@ impl MemoryRooms {
             };
             reaped.push(evicted);
         }
+        let is_watched = state.watched.contains_key(id);
         let room = state.rooms.entry(id.clone()).or_default();
-        room.seats
-            .retain(|held| reaped.iter().all(|gone| gone.member != held.member));
+        room.unseat(is_watched, |held| {
+            reaped.iter().any(|gone| gone.member == held.member)
+        });
         let is_new = room.last == 0;
         if is_new {
             // Also where a seat of an earlier life is asserted: numbers given out since must not be given out again.
@@ -125,18 +129,27 @@ impl MemoryRooms {
         }
     }
 
-    /// See [`super::Seats::set_away`].
-    pub fn set_away(&self, id: &RoomId, seat: &Seat) {
+    /// See [`super::Seats::note`].
+    pub fn note(&self, id: &RoomId, seat: &Seat) {
         let mut state = self.state.lock();
         let room = state.rooms.get_mut(id);
         let held = room.and_then(|room| {
             room.seats
                 .iter_mut()
                 .find(|held| held.member == seat.member && held.instance == seat.instance)
-                .filter(|held| held.taken == seat.taken)
+                // Who speaks v1 has one connection alone.
+                .filter(|held| held.role.is_none() || held.taken == seat.taken)
         });
-        if let Some(held) = held {
-            held.away = seat.away;
+        let Some(held) = held else { return };
+        held.away = seat.away;
+        // An id stays: who comes back by its secret needs no token again.
+        let who = Who {
+            role: seat.who.role,
+            id: seat.who.id.clone().or_else(|| held.who.id.clone()),
+        };
+        if held.who != who {
+            held.who = who;
+            state.touch(id);
         }
     }
 
@@ -152,20 +165,19 @@ impl MemoryRooms {
             had_seat: false,
             seats: Vec::new(),
         };
+        let is_watched = state.watched.contains_key(id);
         let Some(room) = state.rooms.get_mut(id) else {
             return left;
         };
-        let before = room.seats.len();
-        room.seats.retain(|seat| {
-            seat.member != leaver.member || seat.instance != *leaver.instance || seat.taken > leaver.taken
+        left.had_seat = room.unseat(is_watched, |seat| {
+            seat.member == leaver.member && seat.instance == *leaver.instance && seat.taken <= leaver.taken
         });
         left.seats.clone_from(&room.seats);
-        left.had_seat = left.seats.len() < before;
         if !left.had_seat {
             return left;
         }
         // The matchmaker has to see the last join number until it looked at the room.
-        if left.seats.is_empty() && !state.watched.contains_key(id) {
+        if left.seats.is_empty() && !is_watched {
             state.rooms.remove(id);
         }
         state.touch(id);
@@ -198,7 +210,7 @@ impl MemoryRooms {
         self.state.lock().live
     }
 
-    /// How many members a room has.
+    /// The members of a room.
     pub fn room_state(&self, room: &RoomId) -> RoomState {
         let state = self.state.lock();
         state.rooms.get(room).map(Room::state).unwrap_or_default()
@@ -257,12 +269,33 @@ impl Room {
         })
     }
 
+    /// Takes seats away; whether there was one.
+    fn unseat(&mut self, is_watched: bool, whose: impl Fn(&Seat) -> bool) -> bool {
+        let before = self.seats.len();
+        for seat in self.seats.extract_if(.., |seat| whose(seat)) {
+            if is_watched && seat.who.role != Some(Role::Host) {
+                self.departed.truncate(MOST_DEPARTED - 1);
+                self.departed.push_front(Departed {
+                    join: seat.join,
+                    who: seat.who,
+                    at_us: now_micros(),
+                });
+            }
+        }
+        self.seats.len() < before
+    }
+
     fn state(&self) -> RoomState {
-        let mut members: Vec<u64> = self.seats.iter().map(|seat| seat.join).collect();
-        members.sort_unstable();
+        let member = |seat: &Seat| RoomMember {
+            join: seat.join,
+            who: seat.who.clone(),
+        };
+        let mut members: Vec<RoomMember> = self.seats.iter().map(member).collect();
+        members.sort_unstable_by_key(|member| member.join);
         RoomState {
             last: self.last,
             members,
+            departed: self.departed.iter().rev().cloned().collect(),
         }
     }
 }

@@ -10,13 +10,15 @@
 //!   since, even those who left again.
 //! - A store that came back empty is *blank*: it gives out no new seats, and tells the matchmaker nothing, until the
 //!   instances have had time to assert the seats that they hold.
-//! - A *watched* room puts itself on its pool's list of touched rooms, in the same atomic step in which its members change.
+//! - A *watched* room puts itself on its pool's list of touched rooms, in the same atomic step in which its members change or
+//!   become known as host or player ([`Who`]), and remembers who left last.
 //!
 //! Two implementations: [`memory`] for one process, [`shared`] on Redis. In Redis every step is one script call;
 //! a matchmaker's own scripts read rooms through [`LUA_ROOMS`].
 
 pub mod memory;
 pub mod shared;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crate::redis::RedisError;
 
 pub use memory::MemoryRooms;
 pub use shared::{LEASE, LUA_ROOMS, REASSERT, SharedRooms, Timing};
+pub use view::{Departed, MOST_DEPARTED, RoomMember, RoomState, Who};
 
 /// One process of the signaling server, from start to end. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +100,8 @@ pub struct Seat {
     /// When its connection took the seat, if it speaks protocol v2: µs by the store's clock, and rising from one connection to
     /// the next. What is said of it with a lower number is old news.
     pub taken: u64,
+    /// What else is known of it, for the matchmaker.
+    pub who: Who,
 }
 
 /// Who wants a seat.
@@ -108,6 +113,8 @@ pub struct Claim {
     pub instance: Instance,
     /// Its role, if it speaks protocol v2.
     pub role: Option<Role>,
+    /// What else is known of it, for the matchmaker.
+    pub who: Who,
 }
 
 /// A member whose seat was taken away.
@@ -173,6 +180,7 @@ impl Claim {
             member,
             instance: instance.clone(),
             role: None,
+            who: Who::default(),
         }
     }
 }
@@ -187,6 +195,18 @@ impl Seat {
             role: None,
             away: false,
             taken: 0,
+            who: Who::default(),
+        }
+    }
+}
+
+impl From<&Claim> for Seat {
+    /// A seat that is still to be given: without a number.
+    fn from(claim: &Claim) -> Self {
+        Self {
+            role: claim.role,
+            who: claim.who.clone(),
+            ..Self::new(claim.member, claim.instance.clone(), 0)
         }
     }
 }
@@ -247,15 +267,6 @@ pub enum OccupancyError {
     Answer(&'static str),
 }
 
-/// How many members a room has, as the matchmaker sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoomState {
-    /// Last join number given out in this room; 0 when the room does not exist.
-    pub last: u64,
-    /// Join numbers of the members, ascending.
-    pub members: Vec<u64>,
-}
-
 /// Signaling's side: seats in rooms, in memory or on Redis.
 #[derive(Clone)]
 pub enum Seats {
@@ -275,15 +286,15 @@ impl Seats {
         }
     }
 
-    /// Notes whether the connection of a member that has its seat at `seat.instance` is away, unless a later one than that of
-    /// `seat.taken` has taken the seat.
-    pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+    /// Notes what became known of a member that has its seat at `seat.instance`: whether its connection is away, and who it
+    /// is. What a later connection than that of `seat.taken` did stays.
+    pub async fn note(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
         match self {
             Self::Memory(rooms) => {
-                rooms.set_away(room, seat);
+                rooms.note(room, seat);
                 Ok(())
             }
-            Self::Shared(rooms) => rooms.set_away(room, seat).await,
+            Self::Shared(rooms) => rooms.note(room, seat).await,
         }
     }
 

@@ -32,7 +32,7 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', instances, '-inf', berth_integ
       answer[#answer + 1] = room
       answer[#answer + 1] = member
       answer[#answer + 1] = dead
-      answer[#answer + 1] = berth_integer(#left / 4)
+      answer[#answer + 1] = berth_integer(#left / 5)
       for _, part in ipairs(left) do answer[#answer + 1] = part end
     end
   end

@@ -25,35 +25,33 @@ local function berth_live(prefix, instance, now_ms)
   return tonumber(lease) > 0 and redis.call('EXISTS', prefix .. 'calm') == 1
 end
 
--- A seat as it is stored: join number, instance, and flags: nothing, or for a member that speaks protocol v2 its role ('h', 'p'),
--- when its connection took the seat (µs, rising), and 'a' while its connection is away and may come back.
+-- A seat as it is stored: join number, instance, flags and id. Flags: the role ('h', 'p'; 'H', 'P' for a member that speaks
+-- protocol v1; nothing while it is not known), then, for one that speaks v2, when its connection took the seat (µs, rising), and 'a'
+-- while its connection is away and may come back. Id: that of its match token, or nothing.
 local function berth_seat(value)
-  return string.match(value, '^(%d+)|([^|]*)|?(%w*)$')
+  return string.match(value, '^(%d+)|([^|]*)|?(%w*)|?(.*)$')
 end
 
--- Last join number and members {member, join, instance, flags} whose instances live.
+-- What is not a member among the fields of a room: the last join number, and who has left.
+local function berth_is_member(field)
+  return field ~= '#' and field ~= '~'
+end
+
+-- Last join number, members {member, join, instance, flags, id} whose instances live, and who has left, as berth_unseat notes it.
 local function berth_room(prefix, room, now_ms)
   local fields = redis.call('HGETALL', prefix .. 'room:' .. room)
-  local last, members = 0, {}
+  local last, members, departed = 0, {}, ''
   for i = 1, #fields, 2 do
     if fields[i] == '#' then
       last = tonumber(fields[i + 1])
+    elseif fields[i] == '~' then
+      departed = fields[i + 1]
     else
-      local join, instance, flags = berth_seat(fields[i + 1])
+      local join, instance, flags, id = berth_seat(fields[i + 1])
       if berth_live(prefix, instance, now_ms) then
-        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance, flags = flags}
+        members[#members + 1] = {member = fields[i], join = tonumber(join), instance = instance, flags = flags, id = id}
       end
     end
   end
-  return last, members
-end
-
--- Tells the pool that watches the room, if one does.
-local function berth_touch(prefix, room)
-  local pool = redis.call('HGET', prefix .. 'watched', room)
-  if not pool then return end
-  local touched = prefix .. 'pool:' .. pool .. ':touched'
-  redis.call('SADD', touched, room)
-  -- A pool that is gone leaves nothing behind for ever.
-  redis.call('PEXPIRE', touched, 3600000)
+  return last, members, departed
 end

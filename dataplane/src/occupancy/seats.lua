@@ -1,4 +1,39 @@
 -- Seats in rooms. Every step is one call of one of these functions.
+local function berth_seat_value(join, instance, flags, id)
+  return table.concat({berth_integer(join), instance, flags, id}, '|')
+end
+
+local function berth_speaks_v2(flags)
+  return string.match(flags, '^[hp]') ~= nil
+end
+
+-- The pool that watches the room, or nil.
+local function berth_watcher(prefix, room)
+  return redis.call('HGET', prefix .. 'watched', room) or nil
+end
+
+-- Tells the pool that watches the room, if one does.
+local function berth_touch(prefix, room, pool)
+  if not pool then return end
+  local touched = prefix .. 'pool:' .. pool .. ':touched'
+  redis.call('SADD', touched, room)
+  -- A pool that is gone leaves nothing behind for ever.
+  redis.call('PEXPIRE', touched, 3600000)
+end
+
+-- Notes at the room who has left, for the pool that watches it: join number, when (µs), role or nothing, id or nothing; the
+-- latest first, at most 8. Hosts are none of it.
+local function berth_note_departure(key, join, flags, id)
+  local role = string.lower(string.sub(flags, 1, 1))
+  if role == 'h' then return end
+  -- Ids of matches are no longer and have no other characters; what a key of ours signed may be anything.
+  if #id > 64 or string.match(id, '[^%w-]') then id = '' end
+  local earlier, kept = redis.call('HGET', key, '~') or '', {table.concat({join, berth_integer(berth_now_us()), role, id}, ':')}
+  for entry in string.gmatch(earlier, '[^;]+') do
+    if #kept < 8 then kept[#kept + 1] = entry end
+  end
+  redis.call('HSET', key, '~', table.concat(kept, ';'))
+end
 local function berth_seats_key(prefix, instance)
   return prefix .. 'seats:' .. instance
 end
@@ -53,20 +88,23 @@ end
 local function berth_unseat(prefix, room, member, instance, ttl_ms, taken)
   local key = prefix .. 'room:' .. room
   local value = redis.call('HGET', key, member)
-  local join, holder, flags
+  local join, holder, flags, id
   if value then
-    join, holder, flags = berth_seat(value)
+    join, holder, flags, id = berth_seat(value)
     if holder == instance and taken and berth_taken(flags) > taken then return false end
   end
   redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
   if holder ~= instance then return false end
   redis.call('HDEL', key, member)
-  if redis.call('HLEN', key) <= 1 then redis.call('PEXPIRE', key, ttl_ms) end
-  berth_touch(prefix, room)
+  local pool = berth_watcher(prefix, room)
+  if pool then berth_note_departure(key, join, flags, id) end
+  -- What is left is the last number, and who has left.
+  if redis.call('HLEN', key) <= (redis.call('HGET', key, '~') and 2 or 1) then redis.call('PEXPIRE', key, ttl_ms) end
+  berth_touch(prefix, room, pool)
   return true
 end
 
--- The answer of a room's seats: member, join, instance, flags, member, ...
+-- The answer of a room's seats: member, join, instance, flags, id, member, ...
 local function berth_list(members, except)
   local list = {}
   for _, seat in ipairs(members) do
@@ -75,6 +113,7 @@ local function berth_list(members, except)
       list[#list + 1] = berth_integer(seat.join)
       list[#list + 1] = seat.instance
       list[#list + 1] = seat.flags
+      list[#list + 1] = seat.id
     end
   end
   return list
@@ -84,7 +123,7 @@ end
 local function berth_prune(prefix, room, now_ms, ttl_ms)
   local fields, reaped = redis.call('HGETALL', prefix .. 'room:' .. room), {}
   for i = 1, #fields, 2 do
-    if fields[i] ~= '#' then
+    if berth_is_member(fields[i]) then
       local _, instance = berth_seat(fields[i + 1])
       if not berth_live(prefix, instance, now_ms) then
         berth_unseat(prefix, room, fields[i], instance, ttl_ms)

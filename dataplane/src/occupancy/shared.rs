@@ -9,13 +9,15 @@ use berth_crds::settings::RoomId;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{Claim, Gone, Instance, Join, Leaver, Left, MemberId, OccupancyError, Reaped, Renewal, Seat};
+use super::{
+    Claim, Gone, Instance, Join, Leaver, Left, MemberId, OccupancyError, Reaped, Renewal, Seat, Who,
+};
 use crate::keys::Keys;
 use crate::match_token::Role;
 use crate::redis::{RedisLink, Script};
 
 /// Lua functions that read rooms, to stand at the head of a script: `berth_room(prefix, room, now_ms)`,
-/// `berth_occupancy_known(prefix, now_ms)`, `berth_now_us()`, `berth_integer(number)`, `berth_touch(prefix, room)`.
+/// `berth_occupancy_known(prefix, now_ms)`, `berth_now_us()`, `berth_integer(number)`.
 ///
 /// A pool watches a room by `HSET PREFIXwatched ROOM POOL` and finds changed rooms in the set `PREFIXpool:POOL:touched`.
 pub const LUA_ROOMS: &str = include_str!("rooms.lua");
@@ -97,7 +99,7 @@ pub struct Timing {
 struct Scripts {
     join: Script,
     leave: Script,
-    away: Script,
+    note: Script,
     renew: Script,
     seats: Script,
     release: Script,
@@ -109,7 +111,7 @@ fn scripts() -> &'static Scripts {
     SCRIPTS.get_or_init(|| Scripts {
         join: script(include_str!("join.lua")),
         leave: script(include_str!("leave.lua")),
-        away: script(include_str!("away.lua")),
+        note: script(include_str!("note.lua")),
         renew: script(include_str!("renew.lua")),
         seats: script(include_str!("seats_of_room.lua")),
         release: script(include_str!("release.lua")),
@@ -167,20 +169,8 @@ impl SharedRooms {
 
     /// See [`super::Seats::join`].
     pub async fn join(&self, room: &RoomId, claim: &Claim, capacity: u16) -> Result<Join, OccupancyError> {
-        let Claim {
-            member,
-            instance,
-            role,
-        } = claim.clone();
         // Above every earlier number, which only the store knows.
-        let seat = Seat {
-            member,
-            instance,
-            join: 0,
-            role,
-            away: false,
-            taken: 0,
-        };
+        let seat = Seat::from(claim);
         let mut waited = Duration::ZERO;
         let mut held = self.held(&seat.instance);
         let mut was_late = false;
@@ -255,6 +245,7 @@ impl SharedRooms {
             self.blank().as_millis().to_string(),
             not_after.to_string(),
             self.keys.inbox(""),
+            id(seat).to_owned(),
         ];
         let answer: Vec<String> = self
             .link
@@ -263,17 +254,19 @@ impl SharedRooms {
         joined(&answer)
     }
 
-    /// See [`super::Seats::set_away`].
-    pub async fn set_away(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+    /// See [`super::Seats::note`].
+    pub async fn note(&self, room: &RoomId, seat: &Seat) -> Result<(), OccupancyError> {
+        let taken = seat.role.map(|_| seat.taken.to_string());
         let args = [
             self.keys.prefix().to_owned(),
             room.to_string(),
             seat.member.to_string(),
             seat.instance.to_string(),
-            format!("{}{}{}", role(seat), seat.taken, away(seat)),
+            format!("{}{}{}", role(seat), taken.unwrap_or_default(), away(seat)),
+            id(seat).to_owned(),
         ];
         self.link
-            .script::<i64>(&scripts().away, &[self.keys.room(room)], &args)
+            .script::<i64>(&scripts().note, &[self.keys.room(room)], &args)
             .await?;
         Ok(())
     }
@@ -357,12 +350,19 @@ impl SharedRooms {
     }
 }
 
+/// A letter: small for members that speak v2.
 fn role(seat: &Seat) -> &'static str {
-    match seat.role {
-        None => "",
-        Some(Role::Host) => "h",
-        Some(Role::Player) => "p",
+    match (seat.role, seat.who.role) {
+        (Some(Role::Host), _) => "h",
+        (Some(Role::Player), _) => "p",
+        (None, Some(Role::Host)) => "H",
+        (None, Some(Role::Player)) => "P",
+        (None, None) => "",
     }
+}
+
+fn id(seat: &Seat) -> &str {
+    seat.who.id.as_deref().unwrap_or_default()
 }
 
 fn away(seat: &Seat) -> &'static str {
@@ -404,7 +404,7 @@ fn joined(answer: &[String]) -> Result<Answer, OccupancyError> {
 
 fn seats(parts: &[String]) -> Result<Vec<Seat>, OccupancyError> {
     parts
-        .chunks(4)
+        .chunks(5)
         .map(|parts| seat(parts).ok_or(OccupancyError::Answer("a malformed seat")))
         .collect()
 }
@@ -424,24 +424,29 @@ fn reaped(parts: &[String]) -> Option<(Vec<Gone>, &[String])> {
 }
 
 fn seat(parts: &[String]) -> Option<Seat> {
-    let [member, join, instance, flags] = parts else {
+    let [member, join, instance, flags, id] = parts else {
         return None;
     };
-    let role = match flags.chars().next() {
-        Some('h') => Some(Role::Host),
-        Some('p') => Some(Role::Player),
+    let letter = flags.chars().next().unwrap_or_default();
+    let role = match letter.to_ascii_lowercase() {
+        'h' => Some(Role::Host),
+        'p' => Some(Role::Player),
         _ => None,
     };
     Some(Seat {
         member: MemberId(Uuid::try_parse(member).ok()?),
         join: join.parse().ok()?,
         instance: Instance::from_token(instance),
-        role,
+        role: role.filter(|_| letter.is_ascii_lowercase()),
         away: flags.ends_with('a'),
         taken: flags
             .trim_matches(|flag: char| flag.is_ascii_alphabetic())
             .parse()
             .unwrap_or_default(),
+        who: Who {
+            role,
+            id: (!id.is_empty()).then(|| id.as_str().into()),
+        },
     })
 }
 
@@ -453,13 +458,13 @@ fn renewal(answer: &[String]) -> Option<(u64, Renewal)> {
     let mut rest = rest;
     let mut reaped = Vec::new();
     while let [room, member, instance, count, tail @ ..] = rest {
-        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(4)?)?;
+        let (left, next) = tail.split_at_checked(count.parse::<usize>().ok()?.checked_mul(5)?)?;
         reaped.push(Reaped {
             // The rule of this process may have become stricter than when the room began.
             room: RoomId::parse(room, usize::MAX).ok()?,
             member: MemberId(Uuid::try_parse(member).ok()?),
             instance: Instance::from_token(instance),
-            left: left.chunks(4).map(seat).collect::<Option<_>>()?,
+            left: left.chunks(5).map(seat).collect::<Option<_>>()?,
         });
         rest = next;
     }

@@ -13,3 +13,4 @@ mod loss;
 mod model;
 mod resume;
 mod store;
+mod who;

@@ -1,7 +1,7 @@
 //! Seats of members that come back, here or at another instance: promises of both stores.
 
 use berth_dataplane::match_token::Role;
-use berth_dataplane::occupancy::{Claim, Gone, Instance, Join, Leaver, MemberId, Seat};
+use berth_dataplane::occupancy::{Claim, Gone, Instance, Join, Leaver, MemberId, Seat, Who};
 use berth_dataplane::testing::{RedisCluster, RedisServer};
 
 use crate::conformance::promises;
@@ -19,6 +19,7 @@ promises!(
 
 fn claim(number: u128, at: &Instance, role: Role) -> Claim {
     Claim {
+        who: Who::is(role),
         role: Some(role),
         ..Claim::new(member(number), at)
     }
@@ -58,6 +59,7 @@ async fn joins(store: &Store, claim: &Claim, capacity: u16) -> Joined {
 fn seat(joined: &Joined, claim: &Claim, away: bool) -> Seat {
     Seat {
         role: claim.role,
+        who: claim.who.clone(),
         away,
         taken: joined.taken,
         ..Seat::new(claim.member, claim.instance.clone(), joined.join)
@@ -66,7 +68,7 @@ fn seat(joined: &Joined, claim: &Claim, away: bool) -> Seat {
 
 async fn goes_away(store: &Store, joined: &Joined, claim: &Claim) {
     let seat = seat(joined, claim, true);
-    store.seats.set_away(&room("r"), &seat).await.unwrap();
+    store.seats.note(&room("r"), &seat).await.unwrap();
 }
 
 /// What was on its way to the store when the member came back: its leave, its absence, the assertion of its seat.

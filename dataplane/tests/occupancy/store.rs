@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use berth_crds::settings::{ObjectName, RoomId};
 use berth_dataplane::keys::Keys;
+use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{
-    Claim, Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomState, Seat, Seats, SharedRooms, Timing,
+    Claim, Departed, Instance, Join, LUA_ROOMS, MemberId, MemoryRooms, RoomMember, RoomState, Seat, Seats,
+    SharedRooms, Timing, Who,
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics, Script, cmd};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
@@ -168,17 +170,50 @@ impl Store {
             (_, Some(redis)) => redis,
             _ => unreachable!(),
         };
-        let body = "local last, members = berth_room(ARGV[1], ARGV[2], math.floor(berth_now_us() / 1000))\n\
-                    local answer = {berth_integer(last)}\n\
-                    for _, seat in ipairs(members) do answer[#answer + 1] = berth_integer(seat.join) end\n\
+        let body = "local last, members, departed = berth_room(ARGV[1], ARGV[2], math.floor(berth_now_us() / 1000))\n\
+                    local answer = {berth_integer(last), departed}\n\
+                    for _, seat in ipairs(members) do\n\
+                    local role = string.match(string.lower(seat.flags), '^[hp]?')\n\
+                    answer[#answer + 1] = table.concat({berth_integer(seat.join), '0', role, seat.id}, ':') end\n\
                     return answer";
         let args = [keys.prefix().to_owned(), room.to_string()];
         let answer: Vec<String> = self.script(link, body, &[keys.room(room)], &args).await;
-        let mut numbers = answer.iter().map(|number| number.parse().unwrap());
-        let last = numbers.next().unwrap();
-        let mut members: Vec<u64> = numbers.collect();
-        members.sort_unstable();
-        RoomState { last, members }
+        let (last, departed) = (answer[0].parse().unwrap(), &answer[1]);
+        let entry = |text: &str| {
+            let parts: Vec<&str> = text.splitn(4, ':').collect();
+            let who = Who {
+                role: match parts[2] {
+                    "h" => Some(Role::Host),
+                    "p" => Some(Role::Player),
+                    _ => None,
+                },
+                id: Some(parts[3]).filter(|id| !id.is_empty()).map(Into::into),
+            };
+            (parts[0].parse().unwrap(), parts[1].parse().unwrap(), who)
+        };
+        let member = |text: &String| {
+            let (join, _, who) = entry(text);
+            RoomMember { join, who }
+        };
+        let mut members: Vec<RoomMember> = answer[2..].iter().map(member).collect();
+        members.sort_unstable_by_key(|member| member.join);
+        let departed = departed.split(';').filter(|text| !text.is_empty()).map(|text| {
+            let (join, at_us, who) = entry(text);
+            Departed { join, who, at_us }
+        });
+        let mut departed: Vec<Departed> = departed.collect();
+        departed.reverse();
+        RoomState {
+            last,
+            members,
+            departed,
+        }
+    }
+
+    /// Join numbers of the members.
+    pub(crate) async fn numbers(&self, room: &RoomId) -> Vec<u64> {
+        let state = self.state(room).await;
+        state.members.into_iter().map(|member| member.join).collect()
     }
 
     pub(crate) async fn known(&self) -> bool {

@@ -41,7 +41,7 @@ impl MemoryStore {
     where
         T: Send + 'static,
     {
-        let mut view = View::new(&self.rooms, &self.name, self.clock.now_us(), rules);
+        let mut view = View::new(&self.rooms, &self.name, &self.clock, rules);
         let value = step(&mut self.pool.lock(), &mut view);
         ready(Ok(Step {
             value,

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
-use crate::slots::{Change, Demands, Reservation};
+use crate::slots::{Change, Reservation, Terms};
 
 /// Most hosts in one page of [`HostStore::page`].
 pub const PAGE: usize = 256;
@@ -61,6 +61,10 @@ pub struct Rules {
     pub heartbeat_ttl: Duration,
     /// How long a granted slot waits for its player.
     pub deadline: Duration,
+    /// How long a slot is held for a player who has left.
+    pub hold: Duration,
+    /// How long a host that is not in its room is handed out.
+    pub unreachable_grace: Duration,
     /// Hand out a host only while it sits in its room.
     pub require_host_in_room: bool,
     /// Weight of the asked region against the other ones; 100 means always.
@@ -76,14 +80,20 @@ impl Rules {
             expect_occupancy,
             heartbeat_ttl: pool.heartbeat_ttl,
             deadline: pool.reservation_deadline,
+            hold: pool.reservation_hold,
+            unreachable_grace: pool.unreachable_grace,
             require_host_in_room: pool.require_host_in_room,
             region_weight: pool.region_weight,
         }
     }
 
-    /// What must hold for a host to be handed out.
-    fn demands(&self) -> Demands {
-        Demands {
+    /// The rules of slots.
+    fn terms(&self) -> Terms {
+        Terms {
+            hold_ms: millis(self.hold),
+            grace_ms: millis(self.unreachable_grace),
+            // Who comes for a granted slot says so at once; a deadline is the longest that anybody is waited for.
+            doubt_ms: millis(self.deadline),
             host_in_room: self.require_host_in_room,
             known_room: self.expect_occupancy,
         }
@@ -282,6 +292,10 @@ impl Clock {
     fn ahead_us(&self) -> u64 {
         self.ahead_us.load(Ordering::Relaxed)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl EventKind {

@@ -15,7 +15,7 @@ use super::{
     Clock, Found, HostRecord, HostStore, PAGE, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
 };
 use crate::host::{Heartbeat, HostId, MatchId};
-use crate::slots::Demands;
+use crate::slots::Terms;
 use answers::Flat;
 
 /// The Lua half of [`crate::slots`].
@@ -77,14 +77,14 @@ impl RedisStore {
         &self,
         script: &Script,
         key: &str,
-        demands: &str,
+        terms: &str,
         args: impl IntoIterator<Item = String>,
     ) -> Result<T, StoreError> {
         let common = [
             self.keys.prefix().to_owned(),
             self.pool.clone(),
             self.clock.ahead_us().to_string(),
-            demands.to_owned(),
+            terms.to_owned(),
         ];
         let args: Vec<String> = common.into_iter().chain(args).collect();
         let keys = [format!("{}{key}", self.keys.pool(&self.pool))];
@@ -103,8 +103,7 @@ impl RedisStore {
             DRAINED_BY_FIND.to_string(),
             TRIES.to_string(),
         ];
-        let (answer, events): (Flat, Flat) =
-            self.call(&scripts().find, "hosts", demands(rules), args).await?;
+        let (answer, events): (Flat, Flat) = self.call(&scripts().find, "hosts", &terms(rules), args).await?;
         Ok(Step {
             value: answers::found(&answer)?,
             events: answers::events(&events)?,
@@ -112,26 +111,21 @@ impl RedisStore {
     }
 }
 
-/// The rules that are demanded of a host, in words.
-fn demands(rules: &Rules) -> &'static str {
-    match rules.demands() {
-        Demands {
-            host_in_room: true,
-            known_room: true,
-        } => "host room",
-        Demands {
-            host_in_room: true,
-            known_room: false,
-        } => "host",
-        Demands {
-            host_in_room: false,
-            known_room: true,
-        } => "room",
-        Demands {
-            host_in_room: false,
-            known_room: false,
-        } => "",
-    }
+/// Rules that nobody asks for.
+const NO_TERMS: &str = "0|0|0|";
+
+/// The rules of slots as the scripts read them.
+fn terms(rules: &Rules) -> String {
+    let Terms {
+        hold_ms,
+        grace_ms,
+        doubt_ms,
+        host_in_room,
+        known_room,
+    } = rules.terms();
+    let host = if host_in_room { "host" } else { "" };
+    let room = if known_room { "room" } else { "" };
+    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{host} {room}")
 }
 
 impl HostStore for RedisStore {
@@ -148,7 +142,7 @@ impl HostStore for RedisStore {
                 (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
             ];
             let (answer, events): (Flat, Flat) = self
-                .call(&scripts().heartbeat, "hosts", demands(&rules), args)
+                .call(&scripts().heartbeat, "hosts", &terms(&rules), args)
                 .await?;
             Ok(Step {
                 value: answers::registered(&answer)?,
@@ -179,7 +173,7 @@ impl HostStore for RedisStore {
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
         async move {
             let (answer, events): (Flat, Flat) = self
-                .call(&scripts().release, "matches", demands(&rules), [id.to_string()])
+                .call(&scripts().release, "matches", &terms(&rules), [id.to_string()])
                 .await?;
             Ok(Step {
                 value: answers::released(&answer)?,
@@ -193,7 +187,7 @@ impl HostStore for RedisStore {
         async move {
             let args = [DRAINED_BY_TICK.to_string(), KEEP.as_millis().to_string()];
             let (answer, events, counts, hosts, slots): (Flat, Flat, Flat, Flat, Flat) =
-                self.call(&scripts().tick, "hosts", demands(&rules), args).await?;
+                self.call(&scripts().tick, "hosts", &terms(&rules), args).await?;
             let value = answers::tick(&answer, &counts, &hosts, &slots)?;
             Ok(Step {
                 value,
@@ -207,7 +201,7 @@ impl HostStore for RedisStore {
         async move {
             let from = after.map_or_else(|| "-".to_owned(), |host| format!("({host}"));
             let args = [from, PAGE.to_string()];
-            let answer: Vec<Value> = self.call(&scripts().page, "ids", "", args).await?;
+            let answer: Vec<Value> = self.call(&scripts().page, "ids", NO_TERMS, args).await?;
             answers::page(answer)
         }
         .boxed()

@@ -152,7 +152,7 @@ async fn metrics_tell_what_happens() {
     served.find(&json!({})).await;
     served.find(&json!({})).await;
     served.find(&json!({"region": 1})).await;
-    let player = served.join("room-a").await;
+    let player = served.plays("room-a").await;
     served.ask("/counts").await;
     served.leave("room-a", player).await;
     served.ask("/counts").await;
@@ -189,7 +189,7 @@ async fn metrics_tell_what_happens() {
 async fn a_leave_shows_without_anybody_asking() {
     let served = Served::new().await;
     served.seated_host("a").await;
-    let player = served.join("room-a").await;
+    let player = served.plays("room-a").await;
     let shows = async |line: &str| {
         served
             .ask("/metrics")

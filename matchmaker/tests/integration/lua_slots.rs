@@ -1,10 +1,11 @@
 //! `slots.lua` says the same as `slots.rs`: both run the same random histories.
 
-use berth_dataplane::occupancy::RoomState;
+use berth_dataplane::match_token::Role;
+use berth_dataplane::occupancy::{Departed, RoomMember, RoomState, Who};
 use berth_dataplane::redis::{RedisLink, Script};
 use berth_dataplane::testing::RedisServer;
 use berth_matchmaker::host::MatchId;
-use berth_matchmaker::slots::{Change, Demands, Holder, Marks, Offer, Reservation, Slots};
+use berth_matchmaker::slots::{Change, Holder, Look, Marks, Offer, Reservation, Slots, Terms};
 use berth_matchmaker::store::redis::LUA_SLOTS;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -26,20 +27,29 @@ for _, step in ipairs(input.steps) do
   local room = step.room
   if room == cjson.null then room = nil end
   local changes = {}
-  slots_settle(host, room, step.now_ms, function(reservation, what)
-    changes[#changes + 1] = reservation.id .. ' ' .. what
-  end)
-  if step.release ~= cjson.null then slots_release(host, step.release) end
-  local left = {}
-  for _, reservation in ipairs(host.reservations) do
-    left[#left + 1] = reservation.id .. ' ' .. tostring(reservation.holder or 'nobody')
+  local function change(reservation, what) changes[#changes + 1] = reservation.id .. ' ' .. what end
+  if step.names ~= cjson.null then
+    local names = {}
+    for _, id in ipairs(step.names) do names[id] = true end
+    slots_name(host, names, step.now_us, change)
   end
-  local state, free, sessions, waiting = slots_standing(host, room, step)
+  slots_settle(host, room, step.terms, step.now_us, change)
+  if step.release ~= cjson.null then slots_release(host, room, step.release) end
+  local left = {}
+  for _, one in ipairs(host.reservations) do
+    left[#left + 1] = table.concat({one.id, one.holder or 'nobody', tostring(one.known), one.joined_us, one.left_ms}, ' ')
+  end
+  local marks = table.concat({host.seat, host.floor, host.taken, host.doubt, host.doubt_ms, host.absent_ms}, ' ')
+  local state, free, sessions, waiting = slots_standing(host, room, step.terms, step.now_us)
   seen[#seen + 1] = table.concat({
-    table.concat(changes, ','), table.concat(left, ','), host.seat, host.unclear, host.taken, state, free, sessions, waiting}, ' | ')
+    table.concat(changes, ','), table.concat(left, ','), marks, state, free, sessions, waiting,
+    slots_due_ms(host, room, step.terms, step.now_us) or 'never'}, ' | ')
 end
 return seen
 ";
+
+/// Name of the host.
+const HOST: &str = "pc";
 
 #[derive(Clone, Debug)]
 struct History {
@@ -51,55 +61,125 @@ struct History {
 
 #[derive(Clone, Debug)]
 struct Step {
+    names: Option<Vec<MatchId>>,
     room: Option<RoomState>,
-    now_ms: u64,
-    demands: Demands,
+    now_us: u64,
+    terms: Terms,
     release: Option<MatchId>,
+}
+
+fn match_id(number: u128) -> MatchId {
+    MatchId(Uuid::from_u128(number))
 }
 
 fn reservation() -> impl Strategy<Value = Reservation> {
     let holder = prop_oneof![
         3 => Just(Holder::Nobody),
-        1 => (1u64..12).prop_map(Holder::Player),
-        1 => Just(Holder::Somebody),
+        1 => Just(Holder::Unclear),
+        1 => Just(Holder::Named),
+        3 => (1u64..12, any::<bool>()).prop_map(|(join, known)| Holder::Player { join, known }),
     ];
-    (0u64..6, 0u64..10, 0u64..12, holder).prop_map(|(granted_us, deadline_ms, base, holder)| Reservation {
-        id: MatchId(Uuid::nil()),
-        granted_us,
-        deadline_ms,
-        base,
-        holder,
+    let times = (
+        0u64..6,
+        0u64..20,
+        0u64..9000,
+        prop_oneof![2 => Just(0u64), 1 => 1u64..12],
+    );
+    (times, 0u64..12, holder).prop_map(|((granted_us, deadline_ms, joined_us, left_ms), base, holder)| {
+        Reservation {
+            id: match_id(0),
+            granted_us,
+            deadline_ms,
+            base,
+            joined_us: if matches!(holder, Holder::Nobody | Holder::Unclear) {
+                0
+            } else {
+                joined_us
+            },
+            left_ms: if matches!(holder, Holder::Nobody | Holder::Unclear) {
+                0
+            } else {
+                left_ms
+            },
+            holder,
+        }
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let room = (prop::collection::btree_set(1u64..15, 0..6), 0u64..3).prop_map(|(members, gone)| RoomState {
-        last: members.last().copied().unwrap_or(0) + gone,
-        members: members.into_iter().collect(),
-    });
-    (
-        prop::option::weighted(0.9, room),
-        0u64..12,
-        any::<[bool; 2]>(),
-        prop::option::weighted(0.2, 0u128..8),
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![
+        4 => Just(Who::default()),
+        3 => Just(Who::is(Role::Player)),
+        1 => Just(Who::is(Role::Host)),
+        3 => (0u128..8).prop_map(|id| Who::proven(Role::Player, &match_id(id).to_string())),
+        1 => Just(Who::proven(Role::Host, HOST)),
+        1 => Just(Who::proven(Role::Host, "another")),
+    ]
+}
+
+fn room() -> impl Strategy<Value = RoomState> {
+    let members =
+        prop::collection::btree_map(1u64..15, (who(), prop::option::weighted(0.3, 0u64..20_000)), 0..8);
+    (members, 0u64..3).prop_map(|(members, gone)| {
+        let mut room = RoomState {
+            last: members.keys().last().copied().unwrap_or(0) + gone,
+            ..RoomState::default()
+        };
+        for (join, (who, left)) in members {
+            match left {
+                None => room.members.push(RoomMember { join, who }),
+                Some(at_us) => room.departed.push(Departed { join, who, at_us }),
+            }
+        }
+        room
+    })
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    (0u64..6, 0u64..4, 0u64..6, any::<[bool; 2]>()).prop_map(
+        |(hold_ms, grace_ms, doubt_ms, [host_in_room, known_room])| Terms {
+            hold_ms,
+            grace_ms,
+            doubt_ms,
+            host_in_room,
+            known_room,
+        },
     )
-        .prop_map(|(room, now_ms, [host_in_room, known_room], release)| Step {
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = prop::collection::vec((0u128..8).prop_map(match_id), 0..3);
+    (
+        prop::option::weighted(0.2, names),
+        prop::option::weighted(0.9, room()),
+        0u64..20_000,
+        terms(),
+        prop::option::weighted(0.2, (0u128..8).prop_map(match_id)),
+    )
+        .prop_map(|(names, room, now_us, terms, release)| Step {
+            names,
             room,
-            now_ms,
-            demands: Demands {
-                host_in_room,
-                known_room,
-            },
-            release: release.map(|id| MatchId(Uuid::from_u128(id))),
+            now_us,
+            terms,
+            release,
         })
 }
 
 fn marks() -> impl Strategy<Value = Marks> {
-    (0u64..8, 0u64..8, 0u64..8).prop_map(|(seat, unclear, taken)| Marks { seat, unclear, taken })
+    (0u64..8, 0u64..8, 0u64..8, 0u64..12, 0u64..12, 0u64..12).prop_map(
+        |(seat, floor, taken, doubt, doubt_ms, absent_ms)| Marks {
+            seat,
+            floor,
+            taken,
+            doubt,
+            doubt_ms,
+            absent_ms,
+        },
+    )
 }
 
 fn history() -> impl Strategy<Value = History> {
-    let offer = (1u32..5, 0u32..5, 0u64..8).prop_map(|(capacity, available, at_us)| Offer {
+    let offer = (1u32..5, 0u32..5, 0u64..8000).prop_map(|(capacity, available, at_us)| Offer {
         capacity,
         available: available.min(capacity),
         at_us,
@@ -113,7 +193,7 @@ fn history() -> impl Strategy<Value = History> {
         .prop_map(|(offer, mut reservations, marks, steps)| {
             for (number, one) in reservations.iter_mut().enumerate() {
                 // Ids in another order than grants.
-                one.id = MatchId(Uuid::from_u128(number as u128 * 5 % 8));
+                one.id = match_id(number as u128 * 5 % 8);
             }
             History {
                 offer,
@@ -133,24 +213,48 @@ fn rust(history: &History) -> Vec<String> {
     };
     let mut seen = Vec::new();
     for step in &history.steps {
-        let changes = slots.settle(step.room.as_ref(), step.now_ms);
+        let look = Look {
+            host: HOST,
+            room: step.room.as_ref(),
+            now_us: step.now_us,
+            terms: step.terms,
+        };
+        let mut changes = Vec::new();
+        if let Some(names) = &step.names {
+            changes.extend(slots.name(names, step.now_us));
+        }
+        changes.extend(slots.settle(&look));
         let changes: Vec<String> = changes
             .iter()
             .map(|(id, change)| format!("{id} {}", word(*change)))
             .collect();
         if let Some(id) = step.release {
-            slots.release(id);
+            slots.release(id, &look);
         }
-        let left = slots.reservations().iter().map(|one| match one.holder {
-            Holder::Nobody => format!("{} nobody", one.id),
-            Holder::Player(join) => format!("{} {join}", one.id),
-            Holder::Somebody => format!("{} somebody", one.id),
+        let left = slots.reservations().iter().map(|one| {
+            let (holder, known) = match one.holder {
+                Holder::Nobody => ("nobody".to_owned(), false),
+                Holder::Unclear => ("unclear".to_owned(), false),
+                Holder::Named => ("named".to_owned(), false),
+                Holder::Player { join, known } => (join.to_string(), known),
+            };
+            format!("{} {holder} {known} {} {}", one.id, one.joined_us, one.left_ms)
         });
         let left: Vec<String> = left.collect();
-        let standing = slots.standing(&history.offer, step.room.as_ref(), step.demands);
-        let Marks { seat, unclear, taken } = slots.marks();
+        let standing = slots.standing(&history.offer, &look);
+        let due = slots
+            .due_ms(&look)
+            .map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let Marks {
+            seat,
+            floor,
+            taken,
+            doubt,
+            doubt_ms,
+            absent_ms,
+        } = slots.marks();
         seen.push(format!(
-            "{} | {} | {seat} | {unclear} | {taken} | {} | {} | {} | {}",
+            "{} | {} | {seat} {floor} {taken} {doubt} {doubt_ms} {absent_ms} | {} | {} | {} | {} | {due}",
             changes.join(","),
             left.join(","),
             standing.state.as_str(),
@@ -162,21 +266,49 @@ fn rust(history: &History) -> Vec<String> {
     seen
 }
 
+fn member(join: u64, who: &Who) -> Value {
+    let role = match who.role {
+        Some(Role::Host) => "h",
+        Some(Role::Player) => "p",
+        None => "",
+    };
+    json!({"join": join, "role": role, "id": who.id.as_deref().unwrap_or_default()})
+}
+
+fn room_as_json(room: &RoomState) -> Value {
+    let members = room.members.iter().map(|one| member(one.join, &one.who));
+    let departed = room.departed.iter().map(|one| {
+        let mut departed = member(one.join, &one.who);
+        departed["at_ms"] = json!(one.at_us / 1000);
+        departed
+    });
+    json!({
+        "last": room.last,
+        "members": members.collect::<Vec<_>>(),
+        "departed": departed.collect::<Vec<_>>(),
+    })
+}
+
 fn as_json(history: &History) -> Value {
     let reservations: Vec<Value> = history
         .reservations
         .iter()
         .map(|one| {
+            let (holder, known) = match one.holder {
+                Holder::Nobody => (Value::Null, false),
+                Holder::Unclear => (json!("unclear"), false),
+                Holder::Named => (json!("named"), false),
+                Holder::Player { join, known } => (json!(join), known),
+            };
             json!({
                 "id": one.id.to_string(),
                 "granted_us": one.granted_us,
                 "deadline_ms": one.deadline_ms,
                 "base": one.base,
-                "holder": match one.holder {
-                    Holder::Nobody => Value::Null,
-                    Holder::Player(join) => json!(join),
-                    Holder::Somebody => json!("somebody"),
-                },
+                "holder": holder,
+                "known": known,
+                "joined_us": one.joined_us,
+                "left_ms": one.left_ms,
             })
         })
         .collect();
@@ -184,9 +316,26 @@ fn as_json(history: &History) -> Value {
         .steps
         .iter()
         .map(|step| {
-            let room = step.room.as_ref().map(|room| json!({"last": room.last, "members": room.members}));
-            let Demands { host_in_room, known_room } = step.demands;
-            json!({"room": room, "now_ms": step.now_ms, "release": step.release, "host_in_room": host_in_room, "known_room": known_room})
+            let Terms {
+                hold_ms,
+                grace_ms,
+                doubt_ms,
+                host_in_room,
+                known_room,
+            } = step.terms;
+            json!({
+                "names": step.names,
+                "room": step.room.as_ref().map(room_as_json),
+                "now_us": step.now_us,
+                "release": step.release,
+                "terms": {
+                    "hold_ms": hold_ms,
+                    "grace_ms": grace_ms,
+                    "doubt_ms": doubt_ms,
+                    "host_in_room": host_in_room,
+                    "known_room": known_room,
+                },
+            })
         })
         .collect();
     let Offer {
@@ -194,15 +343,26 @@ fn as_json(history: &History) -> Value {
         available,
         at_us,
     } = history.offer;
-    let Marks { seat, unclear, taken } = history.marks;
+    let Marks {
+        seat,
+        floor,
+        taken,
+        doubt,
+        doubt_ms,
+        absent_ms,
+    } = history.marks;
     json!({
         "host": {
+            "id": HOST,
             "capacity": capacity,
             "available": available,
             "at_us": at_us,
             "seat": seat,
-            "unclear": unclear,
+            "floor": floor,
             "taken": taken,
+            "doubt": doubt,
+            "doubt_ms": doubt_ms,
+            "absent_ms": absent_ms,
             "reservations": reservations,
         },
         "steps": steps,

@@ -1,8 +1,12 @@
 //! Random histories against a trivial model: no slot twice, none leaked past its deadline.
 //!
-//! Hosts are *steady* where they keep their seat while a player is on the way: then the store must agree with the model
-//! exactly. *Restless* hosts leave and return whenever they like, so that nobody can tell them from players: then at most
-//! one player too many is promised a place, and nothing is leaked.
+//! Hosts and players come with a match token or without; those without show who they are later: players offer before the
+//! clock moves on, hosts answer when they like. Players leave and come back, or do not. Hosts are *steady* where they keep their
+//! seat while a player is on the way: then the store must agree with the model exactly. *Restless* hosts leave and return
+//! whenever they like, which looks like a player: then the store may promise less than there is, but never more.
+//!
+//! Where some players of a host have a token and others have none, one without may be taken for one with a token who has not
+//! come. No slot is lost or granted twice by that, but after a player has left, its seat may not be held.
 
 mod actors;
 
@@ -19,11 +23,13 @@ use actors::Actors;
 pub(crate) enum Op {
     Beat { host: usize, truthful: bool },
     Find { region: bool, pinned: Option<usize> },
-    PlayerJoins(usize),
+    PlayerJoins { choice: usize, token: bool },
+    PlayersOffer,
+    HostAnswers(usize),
     PlayerLeaves(usize),
     Release(usize),
     HostLeaves(usize),
-    HostReturns(usize),
+    HostReturns { host: usize, token: bool },
     Advance { seconds: u64 },
     Tick,
 }
@@ -34,14 +40,28 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (host.clone(), any::<bool>()).prop_map(|(host, truthful)| Op::Beat { host, truthful }),
         6 => (any::<bool>(), prop::option::weighted(0.2, host.clone()))
             .prop_map(|(region, pinned)| Op::Find { region, pinned }),
-        5 => (0usize..8).prop_map(Op::PlayerJoins),
+        6 => (0usize..8, any::<bool>()).prop_map(|(choice, token)| Op::PlayerJoins { choice, token }),
+        2 => Just(Op::PlayersOffer),
+        1 => host.clone().prop_map(Op::HostAnswers),
         4 => (0usize..8).prop_map(Op::PlayerLeaves),
         1 => (0usize..8).prop_map(Op::Release),
         1 => host.clone().prop_map(Op::HostLeaves),
-        2 => host.prop_map(Op::HostReturns),
+        2 => (host, any::<bool>()).prop_map(|(host, token)| Op::HostReturns { host, token }),
         3 => (1u64..16).prop_map(|seconds| Op::Advance { seconds }),
         2 => Just(Op::Tick),
     ]
+}
+
+/// Who comes with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tokens {
+    All,
+    None,
+    Some,
+}
+
+fn tokens() -> impl Strategy<Value = Tokens> {
+    prop_oneof![Just(Tokens::All), Just(Tokens::None), Just(Tokens::Some)]
 }
 
 const CASES: u32 = 1500;
@@ -57,20 +77,23 @@ fn histories(cases: u32, kind: Kind, steady: bool) {
         ..Config::default()
     };
     TestRunner::new(config)
-        .run(&prop::collection::vec(op(), 1..80), |ops| {
-            runtime.block_on(async {
-                let mut world = world.lock().await;
-                match kind {
-                    Kind::Redis => world.reset().await,
-                    Kind::Memory => *world = World::new(kind).await,
-                }
-                let mut actors = Actors::new(&mut world, steady).await;
-                for op in &ops {
-                    actors.act(*op).await?;
-                }
-                actors.end().await
-            })
-        })
+        .run(
+            &(prop::collection::vec(op(), 1..80), tokens()),
+            |(ops, tokens)| {
+                runtime.block_on(async {
+                    let mut world = world.lock().await;
+                    match kind {
+                        Kind::Redis => world.reset().await,
+                        Kind::Memory => *world = World::new(kind).await,
+                    }
+                    let mut actors = Actors::new(&mut world, steady, tokens).await;
+                    for op in &ops {
+                        actors.act(*op).await?;
+                    }
+                    actors.end().await
+                })
+            },
+        )
         .unwrap();
 }
 

@@ -46,7 +46,7 @@ async fn killed_and_started_again() {
     // Signaling lives again and has seated host and player once more, before the host's next heartbeat.
     world.signaling_lives().await;
     world.join(&room("room-a")).await;
-    let player = world.join(&room("room-a")).await;
+    let player = world.plays(&room("room-a")).await;
     world.beat(constant("a", "us")).await;
     assert_eq!(
         world.find(anywhere()).await,
@@ -81,7 +81,7 @@ async fn a_session_outlives_redis() {
     let served = Served::on_redis(&redis).await;
     served.seated_host("a").await;
     assert_eq!(served.find(&json!({})).await.status, 200);
-    let player = served.join("room-a").await;
+    let player = served.plays("room-a").await;
     until("the room is known", || async {
         served.ask("/counts").await.json()["hosts"]["busy"] == 1
     })

@@ -13,6 +13,8 @@
 //! `null` is not absent. Unknown fields are stripped. What is JSON but none of these is answered to its sender with
 //! [`SCHEMA_ERROR`]; what is not JSON is dropped without a word.
 
+use berth_dataplane::match_token::Role;
+
 use super::Text;
 use super::fields::{Fields, Read, decoded, filled, integer, push, read, sealed, text};
 
@@ -38,6 +40,18 @@ pub fn judge(message: &[u8]) -> Verdict {
         Read::Object(fields) => relayed(&fields).map_or(Verdict::SchemaError, Verdict::Relay),
         Read::Other => Verdict::SchemaError,
         Read::NotJson => Verdict::NotJson,
+    }
+}
+
+/// What a peer is that sends this relayed message first, as far as it shows: players offer and hosts answer.
+pub fn role_of(message: &Text) -> Option<Role> {
+    let is = |kind: &str| message.as_bytes().starts_with(kind.as_bytes());
+    if is(r#"{"type":"offer""#) {
+        Some(Role::Player)
+    } else if is(r#"{"type":"answer""#) {
+        Some(Role::Host)
+    } else {
+        None
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of one member.
 
 use berth_dataplane::match_token::Role;
-use berth_dataplane::occupancy::{Instance, MemberId};
+use berth_dataplane::occupancy::{Instance, MemberId, Who};
 use smallvec::SmallVec;
 
 use super::{Backlog, History, Sent};
@@ -66,6 +66,8 @@ pub(super) struct Local {
     pub(super) history: Option<Box<History>>,
     /// `None`: it speaks v1.
     pub(super) v2: Option<Box<V2>>,
+    /// What else is known of it, for the store. Nothing here depends on it.
+    pub(super) who: Who,
 }
 
 /// What is kept of a member that speaks v2.

@@ -50,7 +50,7 @@ mod unsettled;
 
 use std::collections::VecDeque;
 
-use berth_dataplane::occupancy::{Gone, Instance, MemberId, Seat};
+use berth_dataplane::occupancy::{Gone, Instance, MemberId, Seat, Who};
 use smallvec::SmallVec;
 
 use crate::protocol::Text;
@@ -284,7 +284,15 @@ impl Room {
             role: local.role(),
             away: local.is_away(),
             taken: local.taken,
+            who: local.who.clone(),
         })
+    }
+
+    /// Notes who a local member is, for the store.
+    pub fn introduce(&mut self, member: MemberId, who: Who) {
+        if let Some(local) = self.local_mut(member) {
+            local.who = who;
+        }
     }
 
     /// Whether any member sits at another instance.

@@ -256,6 +256,7 @@ impl Room {
             role,
             away,
             taken,
+            ..
         } = seat.clone();
         self.route(&instance);
         let former = self.former(member);

@@ -1,6 +1,6 @@
 //! Members that speak v2 lose their connections and come back, here or at another instance.
 
-use berth_dataplane::occupancy::{Instance, MemberId, Seat};
+use berth_dataplane::occupancy::{Instance, MemberId, Seat, Who};
 use smallvec::SmallVec;
 
 use super::member::{Former, Heard, Local, V2};
@@ -75,6 +75,7 @@ impl Room {
             told: SmallVec::new(),
             history: None,
             v2: None,
+            who: Who::default(),
         };
         let Speech::V2 { role, resume } = speech else {
             return local;
@@ -324,12 +325,10 @@ impl Room {
     fn known_seats(&self) -> Vec<Seat> {
         let locals = self.locals.iter().filter_map(|local| self.seat(local.member));
         let remotes = self.remotes.iter().map(|remote| Seat {
-            member: remote.member,
-            instance: remote.instance.clone(),
-            join: remote.join,
             role: remote.role,
             away: remote.away,
             taken: remote.taken,
+            ..Seat::new(remote.member, remote.instance.clone(), remote.join)
         });
         locals.chain(remotes).collect()
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use berth_crds::settings::{RoomId, SignalingSettings};
-use berth_dataplane::occupancy::MemberId;
+use berth_dataplane::occupancy::{MemberId, Who};
 use uuid::Uuid;
 
 use super::v2::{HelloDraft, Newcomer};
@@ -65,7 +65,13 @@ impl Place {
     }
 
     /// The store gave a seat. `hello`: what a peer that speaks v2 hears first.
-    pub(super) fn seated(&mut self, newcomer: Option<Newcomer>, hello: Option<HelloDraft>, given: Given<'_>) {
+    pub(super) fn seated(
+        &mut self,
+        newcomer: Option<Newcomer>,
+        hello: Option<HelloDraft>,
+        given: Given<'_>,
+        who: Who,
+    ) {
         let Stage::Entering(view) = std::mem::replace(&mut self.stage, Stage::Seated) else {
             return;
         };
@@ -78,6 +84,7 @@ impl Place {
             }
             inner.conns.push((self.member, Arc::clone(&self.conn)));
             let effects = inner.room.seated(view, self.member, speech, given);
+            inner.room.introduce(self.member, who);
             if let Some(hello) = hello {
                 self.conn.deliver(&hello.finish(inner.room.welcome(self.member)));
             }
@@ -142,7 +149,7 @@ impl Place {
         });
         if kept {
             events::away(&self.cell.id, self.member);
-            self.core.seating.push(Job::Away {
+            self.core.seating.push(Job::Note {
                 cell: Arc::clone(&self.cell),
                 member: self.member,
             });

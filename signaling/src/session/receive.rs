@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use berth_dataplane::occupancy::Who;
 use smallvec::SmallVec;
 
 use super::Session;
@@ -14,6 +15,7 @@ use crate::protocol::v1::{self, Verdict};
 use crate::protocol::v2::{self, ErrorCode, Refused, Request, say};
 use crate::room::{Effects, Room};
 use crate::rooms::RoomCell;
+use crate::seating::Job;
 
 impl Session {
     /// One message of a peer that speaks v1, which is told of nothing but a wrong schema.
@@ -39,6 +41,14 @@ impl Session {
             return self.over_limit(core, DropReason::IpRate, wait);
         }
         let member = self.place.member;
+        if !self.is_known
+            && let Some(role) = v1::role_of(&text)
+        {
+            self.is_known = true;
+            cell.inner.lock().room.introduce(member, Who::is(role));
+            let cell = Arc::clone(cell);
+            core.seating.push(Job::Note { cell, member });
+        }
         if !self.relay(core, cell, now, |room| room.message(member, text)) {
             let wait = cell.inner.lock().messages.wait(limits.messages_per_room, now);
             self.over_limit(core, DropReason::RoomRate, wait);

@@ -215,12 +215,12 @@ async fn a_connection_ends_with_its_token() {
 }
 
 /// Makes the node ask for match tokens.
-fn require_match_tokens(node: &Node, legacy_peers: LegacyPeers) {
+pub(crate) fn require_match_tokens(node: &Node, legacy_peers: LegacyPeers) {
     node.change(|settings| settings.auth = AuthSettings::MatchToken { legacy_peers });
 }
 
 /// Puts the match key in place, as the mounted Secret would.
-fn put_match_key(node: &Node, current: &str, previous: Option<&str>) {
+pub(crate) fn put_match_key(node: &Node, current: &str, previous: Option<&str>) {
     let pair = match_key_secret("default");
     if let Some(previous) = previous {
         node.secrets.put(&pair.previous, Secret::new(previous).unwrap());
@@ -229,7 +229,7 @@ fn put_match_key(node: &Node, current: &str, previous: Option<&str>) {
 }
 
 /// A token for the room `r1`.
-fn match_token(key: &str) -> String {
+pub(crate) fn match_token(key: &str) -> String {
     let keys = MatchKeys::new(&RotatingSecret {
         current: Some(Secret::new(key).unwrap()),
         previous: None,

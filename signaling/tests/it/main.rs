@@ -31,3 +31,4 @@ mod settings;
 mod slow;
 mod soak;
 mod support;
+mod who;

@@ -1,4 +1,4 @@
--- KEYS: hosts. ARGV: prefix, pool, ahead_us, demands, match, deadline (ms from now), region, host, region weight,
+-- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, match, deadline (ms from now), region, host, region weight,
 -- dice for straying, dice for the region, most to drain, most tries.
 -- Answers {{'granted', host, room, region} | {'no-hosts'} | {'none-matching'} | {'again'}, events}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
@@ -11,8 +11,10 @@ local function grant(host, room)
   if last == 0 then last = pool.system_us end
   table.insert(host.reservations, {
     id = match, granted_us = pool.now_us, deadline_ms = pool.now_ms + tonumber(ARGV[6]), base = last,
+    joined_us = 0, left_ms = 0,
   })
-  host.state, host.free = slots_standing(host, room, pool.demands)
+  slots_sort(host.reservations)
+  host_stand(pool, host, room)
   redis.call('HSET', at .. 'matches', match, host.id)
   host_save(pool, host)
   return {{'granted', host.id, host.room, host.region}, pool.events}
@@ -45,7 +47,7 @@ end
 
 pool_drain(pool, ARGV[12])
 -- Nobody meets the demands: hosts keep their places in the index for when occupancy is known again.
-if pool.demands.known_room and not pool.known then return {{'no-hosts'}, pool.events} end
+if pool.terms.known_room and not pool.known then return {{'no-hosts'}, pool.events} end
 if wanted_host ~= '' then
   local host, room = host_refresh(pool, wanted_host)
   if host and host.free > 0 then return grant(host, room) end

@@ -1,4 +1,4 @@
--- KEYS: hosts. ARGV: prefix, pool, ahead_us, demands, host, room, region, status, capacity, available, ttl_ms, keep_ms.
+-- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms.
 -- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local id, room, alive_ms = ARGV[5], ARGV[6], pool.now_ms + tonumber(ARGV[11])
@@ -12,11 +12,13 @@ if host and host.alive_ms <= pool.now_ms then
   host = nil
 end
 local answer = host and 'renewed' or 'new'
-host = host or {id = id, seat = 0, unclear = 0, taken = 0, reservations = {}}
+host = host or host_new(id)
 if host.room and host.room ~= room then
   host_end_reservations(pool, host, 'room-changed')
   host_unwatch(pool, host)
-  host.seat, host.unclear, host.taken = 0, 0, 0
+  local was = host.was
+  host = host_new(id)
+  host.was = was
 end
 host.room, host.region, host.at_us = room, ARGV[7], pool.now_us
 host.capacity, host.available = tonumber(ARGV[9]), tonumber(ARGV[10])

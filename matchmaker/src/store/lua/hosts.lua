@@ -1,11 +1,13 @@
 -- One pool of hosts: records, the index of free slots, counts. Needs rooms.lua and slots.lua before it.
 --
 -- Keys, all behind the pool's prefix:
---   host:ID        hash: the host; fields r:MATCH hold its reservations as GRANTED_US|DEADLINE_MS|BASE|HOLDER,
---                  the field marks is SEAT|UNCLEAR|TAKEN
+--   host:ID        hash: the host; fields r:MATCH hold its reservations as
+--                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS, where HOLDER is nothing, u (unclear), n (named by the
+--                  host), a join number, or one with a p (known to be a player); the field marks is
+--                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
---   due            sorted set: ids with waiting reservations, scored by the first deadline (Unix ms)
+--   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
 --   rooms          hash: room to the id that claims it
 --   matches        hash: match to the id of its host
 --   touched        set: rooms whose members changed (written by signaling)
@@ -13,18 +15,21 @@
 --   counts         hash: hosts by state, capacity, free slots
 --   region:hosts, region:free, region:slots   hashes: per region its hosts, its hosts with a free slot, its free slots
 
--- What a call needs everywhere. `ahead_us` moves the clock of hosts and deadlines, not the clock of rooms. `demands` holds
--- the words `host` and `room` for what is demanded of a host.
-local function pool_open(prefix, name, ahead_us, demands)
+-- What a call needs everywhere. `ahead_us` moves the clock of hosts and deadlines, not the clock of rooms. `terms` is
+-- HOLD_MS|GRACE_MS|DOUBT_MS|WORDS, with the words `host` and `room` for what is demanded of a host.
+local function pool_open(prefix, name, ahead_us, terms)
   local system_us = berth_now_us()
   local now_us = system_us + tonumber(ahead_us)
   local system_ms = math.floor(system_us / 1000)
+  local hold_ms, grace_ms, doubt_ms, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(.*)$')
   return {
     prefix = prefix, name = name, at = prefix .. 'pool:' .. name .. ':',
     system_us = system_us, system_ms = system_ms, now_us = now_us, now_ms = math.floor(now_us / 1000),
-    demands = {
-      host_in_room = string.find(demands, 'host', 1, true) ~= nil,
-      known_room = string.find(demands, 'room', 1, true) ~= nil,
+    ahead_ms = math.floor(ahead_us / 1000),
+    terms = {
+      hold_ms = tonumber(hold_ms), grace_ms = tonumber(grace_ms), doubt_ms = tonumber(doubt_ms),
+      host_in_room = string.find(words, 'host', 1, true) ~= nil,
+      known_room = string.find(words, 'room', 1, true) ~= nil,
     },
     known = berth_occupancy_known(prefix, system_ms),
     events = {},
@@ -53,24 +58,27 @@ local function pool_move(key, from, before, to, after)
   end
 end
 
--- First deadline of a host's waiting reservations, or nil.
-local function host_due(host)
-  local first
-  for _, reservation in ipairs(host.reservations) do
-    if not reservation.holder and not (first and first <= reservation.deadline_ms) then first = reservation.deadline_ms end
-  end
-  return first
-end
+local HOLDERS = {n = 'named', u = 'unclear'}
+local MARKS = {'seat', 'floor', 'taken', 'doubt', 'doubt_ms', 'absent_ms'}
 
 local function host_marks(host)
-  return berth_integer(host.seat) .. '|' .. berth_integer(host.unclear) .. '|' .. berth_integer(host.taken)
+  local marks = {}
+  for i, name in ipairs(MARKS) do marks[i] = berth_integer(host[name]) end
+  return table.concat(marks, '|')
+end
+
+-- A host of which nothing is known but its name.
+local function host_new(id)
+  local host = {id = id, reservations = {}}
+  for _, name in ipairs(MARKS) do host[name] = 0 end
+  return host
 end
 
 -- What the index, the counts and the timers know of a host.
 local function host_trace(host)
   return {
     region = host.region, state = host.state, free = host.free, capacity = host.capacity,
-    due = host_due(host), marks = host_marks(host),
+    due = host.due, marks = host_marks(host),
   }
 end
 
@@ -82,35 +90,50 @@ local function host_load(pool, id)
   for i = 1, #fields, 2 do
     local match = string.match(fields[i], '^r:(.*)$')
     if match then
-      local granted_us, deadline_ms, base, holder = string.match(fields[i + 1], '^(%d+)|(%d+)|(%d+)|(%w*)$')
-      if holder == '' then holder = nil end
+      local granted_us, deadline_ms, base, holder, joined_us, left_ms =
+        string.match(fields[i + 1], '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)$')
       reservations[#reservations + 1] = {
         id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
-        holder = tonumber(holder) or holder, stored = fields[i + 1],
+        holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
+        known = string.match(holder, 'p$') ~= nil,
+        joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), stored = fields[i + 1],
       }
     else
       record[fields[i]] = fields[i + 1]
     end
   end
   slots_sort(reservations)
-  local seat, unclear, taken = string.match(record.marks, '^(%d+)|(%d+)|(%d+)$')
   local host = {
     id = id, room = record.room, region = record.region, status = record.status,
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
     alive_ms = tonumber(record.alive_ms), reservations = reservations,
-    seat = tonumber(seat), unclear = tonumber(unclear), taken = tonumber(taken),
-    state = record.state, free = tonumber(record.free),
+    state = record.state, free = tonumber(record.free), due = tonumber(record.due),
   }
+  local place = 0
+  for mark in string.gmatch(record.marks, '%d+') do
+    place = place + 1
+    host[MARKS[place]] = tonumber(mark)
+  end
   host.was = host_trace(host)
   return host
 end
 
+local function by_join(a, b) return a.join < b.join end
+
+-- The room of a host, as slots.lua has it.
 local function host_room(pool, host)
-  local last, seats = berth_room(pool.prefix, host.room, pool.system_ms)
-  local members = {}
-  for _, seat in ipairs(seats) do members[#members + 1] = seat.join end
-  table.sort(members)
-  return {last = last, members = members}
+  local last, seats, gone = berth_room(pool.prefix, host.room, pool.system_ms)
+  local members, departed = {}, {}
+  for _, seat in ipairs(seats) do
+    members[#members + 1] = {join = seat.join, role = string.match(string.lower(seat.flags), '^[hp]?'), id = seat.id}
+  end
+  for join, at_us, role, id in string.gmatch(gone, '(%d+):(%d+):(%w*):([^;]*)') do
+    local at_ms = math.floor(tonumber(at_us) / 1000) + pool.ahead_ms
+    departed[#departed + 1] = {join = tonumber(join), role = role, id = id, at_ms = at_ms}
+  end
+  table.sort(members, by_join)
+  table.sort(departed, by_join)
+  return {last = last, members = members, departed = departed}
 end
 
 local NOWHERE = {capacity = 0, free = 0}
@@ -139,10 +162,15 @@ local function host_count(pool, id, was, is)
 end
 
 local function host_store_reservation(pool, host, reservation)
-  local holder = reservation.holder or ''
-  if slots_is_player(reservation) then holder = berth_integer(holder) end
+  local holder = ''
+  if type(reservation.holder) == 'string' then
+    holder = string.sub(reservation.holder, 1, 1)
+  elseif reservation.holder then
+    holder = berth_integer(reservation.holder) .. (reservation.known and 'p' or '')
+  end
   local text = table.concat({
     berth_integer(reservation.granted_us), berth_integer(reservation.deadline_ms), berth_integer(reservation.base), holder,
+    berth_integer(reservation.joined_us), berth_integer(reservation.left_ms),
   }, '|')
   if text ~= reservation.stored then redis.call('HSET', pool.at .. 'host:' .. host.id, 'r:' .. reservation.id, text) end
 end
@@ -163,9 +191,9 @@ local function host_save(pool, host)
       redis.call('ZREM', pool.at .. 'due', host.id)
     end
   end
-  if not was or was.state ~= is.state or was.free ~= is.free or was.marks ~= is.marks then
-    redis.call('HSET', pool.at .. 'host:' .. host.id,
-      'state', is.state, 'free', berth_integer(is.free), 'marks', is.marks)
+  if not was or was.state ~= is.state or was.free ~= is.free or was.marks ~= is.marks or was.due ~= is.due then
+    redis.call('HSET', pool.at .. 'host:' .. host.id, 'state', is.state, 'free', berth_integer(is.free),
+      'marks', is.marks, 'due', is.due and berth_integer(is.due) or '')
   end
   if not was or was.state ~= is.state or was.free ~= is.free or was.region ~= is.region
     or was.capacity ~= is.capacity then
@@ -174,15 +202,26 @@ local function host_save(pool, host)
   host.was = is
 end
 
+-- Finds out where a host stands, right after its slots were settled.
+local function host_stand(pool, host, room)
+  host.state, host.free = slots_standing(host, room, pool.terms, pool.now_us)
+  host.due = slots_due_ms(host, room, pool.terms, pool.now_us)
+end
+
+-- Tells what became of a host's reservations.
+local function host_change(pool, host)
+  return function(reservation, what)
+    pool_event(pool, what, host.id, host.room, reservation.id)
+    if what ~= 'joined' then host_drop_reservation(pool, host, reservation) end
+  end
+end
+
 -- Brings a loaded host up to date with its room and the time.
 local function host_settle(pool, host)
   local room = nil
   if pool.known then room = host_room(pool, host) end
-  slots_settle(host, room, pool.now_ms, function(reservation, what)
-    pool_event(pool, what, host.id, host.room, reservation.id)
-    if what ~= 'joined' then host_drop_reservation(pool, host, reservation) end
-  end)
-  host.state, host.free = slots_standing(host, room, pool.demands)
+  slots_settle(host, room, pool.terms, pool.now_us, host_change(pool, host))
+  host_stand(pool, host, room)
   return room
 end
 

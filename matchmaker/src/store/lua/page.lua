@@ -1,4 +1,4 @@
--- KEYS: ids. ARGV: prefix, pool, ahead_us, demands, lower bound as ZRANGEBYLEX has it, limit.
+-- KEYS: ids. ARGV: prefix, pool, ahead_us, terms, lower bound as ZRANGEBYLEX has it, limit.
 -- Answers {now_ms, {host, field, value, ...}, ...}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local answer = {berth_integer(pool.now_ms)}

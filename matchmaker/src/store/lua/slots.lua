@@ -1,8 +1,11 @@
--- Slot arithmetic, the same as slots.rs, where the rules are explained; a test compares both. Nothing here touches Redis.
+-- Slot arithmetic, the same as the module `slots`, where the rules are explained; a test compares both. Nothing here touches Redis.
 --
--- host: {capacity, available, at_us, seat, unclear, taken, reservations}
--- reservation: {id, granted_us, deadline_ms, base, holder}; holder: nil (nobody), a join number (the player), 'somebody'
--- room: {last, members (join numbers, ascending)}, or nil while occupancy is unknown
+-- host: {id, capacity, available, at_us, seat, floor, taken, doubt, doubt_ms, absent_ms, reservations}
+-- reservation: {id, granted_us, deadline_ms, base, holder, known, joined_us, left_ms}; holder: nil (nobody), 'unclear', 'named', or a
+-- join number
+-- room: {last, members {join, role, id}, departed {join, role, id, at_ms}}, both by ascending join, role 'h', 'p' or '', id or '';
+-- nil while occupancy is unknown
+-- terms: {hold_ms, grace_ms, doubt_ms, host_in_room, known_room}
 -- change: function(reservation, what) that is told of 'joined', 'left' and 'expired'
 
 -- Oldest grant first.
@@ -13,139 +16,317 @@ local function slots_sort(reservations)
   end)
 end
 
-local function slots_is_player(reservation)
-  return reservation.holder ~= nil and reservation.holder ~= 'somebody'
+local function slots_join(one)
+  return type(one.holder) == 'number' and one.holder or nil
 end
 
-local function slots_end(host, what, change, over)
+-- Whether somebody came for it.
+local function slots_has_come(one)
+  return one.holder ~= nil and one.holder ~= 'unclear'
+end
+
+local function slots_is_open(one)
+  return one.left_ms > 0 or not slots_has_come(one)
+end
+
+local function slots_is_seen(one)
+  return one.left_ms == 0 and slots_join(one) ~= nil
+end
+
+local function slots_is_host(host, member)
+  return member.role == 'h' and (member.id == '' or member.id == host.id)
+end
+
+-- When a reservation is over by time, or nil while its player is there.
+local function slots_end_ms(one, terms)
+  if not slots_has_come(one) then return one.deadline_ms end
+  if one.left_ms == 0 then return nil end
+  local held = one.left_ms + terms.hold_ms
+  if slots_join(one) and not one.known then return math.max(held, one.deadline_ms) end
+  return held
+end
+
+local function slots_reopen(one)
+  one.holder, one.known, one.joined_us, one.left_ms = nil, false, 0, 0
+end
+
+local function slots_left_ms(at_ms, now_ms)
+  return math.max(math.min(at_ms, math.max(now_ms, 1)), 1)
+end
+
+local function slots_take(host, one, candidate, now_us, change)
+  if one.joined_us == 0 then change(one, 'joined') end
+  -- Once its player has shown what it is, whoever comes back need not do so again.
+  one.holder, one.known = candidate.join, candidate.known or one.known
+  one.joined_us, one.left_ms = now_us, candidate.left_ms
+  host.taken = math.max(host.taken, candidate.join)
+end
+
+local function slots_by_join(members)
+  local found = {}
+  for _, member in ipairs(members) do found[member.join] = member end
+  return found
+end
+
+local function slots_look_after_players(host, there, gone, now_ms)
+  for _, one in ipairs(host.reservations) do
+    local join = slots_join(one)
+    local member = join and there[join]
+    if member then
+      one.left_ms = 0
+      one.known = one.known or member.role == 'p'
+      if slots_is_host(host, member) then slots_reopen(one) end
+    elseif join then
+      local departed = gone[join]
+      one.known = one.known or (departed ~= nil and departed.role == 'p')
+      if one.left_ms == 0 then one.left_ms = slots_left_ms(departed and departed.at_ms or now_ms, now_ms) end
+    end
+  end
+end
+
+local function slots_named_by(members, id)
+  local found = {}
+  for _, member in ipairs(members) do
+    if member.role == 'p' and member.id == id then found[#found + 1] = member end
+  end
+  return found
+end
+
+local function slots_attribute_by_id(host, room, there, now_us, change)
+  for _, one in ipairs(host.reservations) do
+    local holder = slots_join(one)
+    local members = slots_named_by(room.members, one.id)
+    local held = false
+    for _, member in ipairs(members) do held = held or member.join == holder end
+    if not held and members[1] then
+      local join = members[1].join
+      for _, other in ipairs(host.reservations) do
+        if slots_join(other) == join then slots_reopen(other) end
+      end
+      slots_take(host, one, {join = join, known = true, left_ms = 0}, now_us, change)
+    elseif not held then
+      local departed = slots_named_by(room.departed, one.id)
+      local left = departed[#departed]
+      if left and (holder or 0) < left.join then
+        local left_ms = slots_left_ms(left.at_ms, math.floor(now_us / 1000))
+        slots_take(host, one, {join = left.join, known = true, left_ms = left_ms}, now_us, change)
+      end
+    end
+  end
+end
+
+local function slots_attributed(host)
+  local attributed = {}
+  for _, one in ipairs(host.reservations) do
+    if slots_join(one) then attributed[one.holder] = true end
+  end
+  return attributed
+end
+
+-- Whether an unknown member may be somebody's player.
+local function slots_is_in_doubt(host, join)
+  if join <= host.floor then return true end
+  for _, one in ipairs(host.reservations) do
+    if one.base < join and (slots_is_open(one) or one.holder == 'named') then return true end
+  end
+  return false
+end
+
+-- Whether the host is in its room; notes its seat.
+local function slots_find_host(host, room, terms, now_ms)
+  local attributed = slots_attributed(host)
+  local by_role, first, sits = false, nil, false
+  for _, member in ipairs(room.members) do
+    if slots_is_host(host, member) then by_role = true end
+    if member.role == '' and not attributed[member.join] then
+      first = first or member.join
+      sits = sits or member.join == host.seat
+    end
+  end
+  if by_role or not sits then host.seat = 0 end
+  local doubt = 0
+  if not by_role and host.seat == 0 and first then
+    local since = host.doubt == first and host.doubt_ms or now_ms
+    if slots_is_in_doubt(host, first) and now_ms < since + terms.doubt_ms then
+      doubt, host.doubt_ms = first, since
+    else
+      host.seat = first
+    end
+  end
+  host.doubt = doubt
+  if doubt == 0 then host.doubt_ms = 0 end
+  local is_there = by_role or host.seat > 0
+  if is_there then
+    host.floor, host.absent_ms = room.last, 0
+  elseif host.absent_ms == 0 then
+    host.absent_ms = now_ms
+  end
+  return is_there
+end
+
+-- Who may have come for a reservation without a token that says so, in the order of their coming: known players, or those that
+-- have not said what they are.
+local function slots_candidates(host, room, now_ms, known)
+  local attributed, candidates = slots_attributed(host), {}
+  local function fits(member)
+    if attributed[member.join] then return false end
+    if known then return member.role == 'p' and member.id == '' end
+    return member.role == '' and member.join ~= host.seat
+  end
+  for _, member in ipairs(room.members) do
+    if fits(member) then candidates[#candidates + 1] = {join = member.join, known = known, left_ms = 0} end
+  end
+  for _, departed in ipairs(room.departed) do
+    if departed.join > host.taken and fits(departed) then
+      local left_ms = slots_left_ms(departed.at_ms, now_ms)
+      candidates[#candidates + 1] = {join = departed.join, known = known, left_ms = left_ms}
+    end
+  end
+  table.sort(candidates, function(a, b) return a.join < b.join end)
+  return candidates
+end
+
+-- Whether the player with this number may have come for a reservation.
+local function slots_may_be_of(one, join)
+  local open = slots_is_open(one) or one.holder == 'named'
+  return open and math.max(one.base, slots_join(one) or 0) < join
+end
+
+-- Gives a candidate the reservation that ends first of those that it may have come for.
+local function slots_attribute_next(host, candidate, terms, now_us, change)
+  local best, best_end
+  for _, one in ipairs(host.reservations) do
+    if slots_may_be_of(one, candidate.join) then
+      local ends = slots_end_ms(one, terms) or math.huge
+      if not best or ends < best_end then best, best_end = one, ends end
+    end
+  end
+  if not best then return end
+  slots_take(host, best, candidate, now_us, change)
+  for _, other in ipairs(host.reservations) do
+    if not other.holder and other.base < candidate.join then other.holder = 'unclear' end
+  end
+end
+
+local function slots_attribute(host, room, terms, now_us, change)
+  local now_ms = math.floor(now_us / 1000)
+  local there = slots_by_join(room.members)
+  slots_look_after_players(host, there, slots_by_join(room.departed), now_ms)
+  slots_attribute_by_id(host, room, there, now_us, change)
+  for _, candidate in ipairs(slots_candidates(host, room, now_ms, true)) do
+    slots_attribute_next(host, candidate, terms, now_us, change)
+  end
+  if not slots_find_host(host, room, terms, now_ms) then return end
+  for _, candidate in ipairs(slots_candidates(host, room, now_ms, false)) do
+    slots_attribute_next(host, candidate, terms, now_us, change)
+  end
+end
+
+-- Takes over what a heartbeat says of the matches that the host serves: a set of their ids.
+local function slots_name(host, names, now_us, change)
+  for _, one in ipairs(host.reservations) do
+    if names[one.id] and not slots_has_come(one) then
+      one.holder, one.joined_us = 'named', now_us
+      change(one, 'joined')
+    elseif one.holder == 'named' then
+      if names[one.id] then
+        one.left_ms = 0
+      elseif one.left_ms == 0 then
+        one.left_ms = math.max(math.floor(now_us / 1000), 1)
+      end
+    end
+  end
+end
+
+-- Brings the reservations up to date with the room and the time.
+local function slots_settle(host, room, terms, now_us, change)
+  local now_ms = math.floor(now_us / 1000)
+  if room then
+    slots_attribute(host, room, terms, now_us, change)
+  elseif not terms.known_room then
+    for _, one in ipairs(host.reservations) do
+      if slots_is_seen(one) then one.left_ms = math.max(now_ms, 1) end
+    end
+  end
   local kept = {}
-  for _, reservation in ipairs(host.reservations) do
-    if over(reservation) then change(reservation, what) else kept[#kept + 1] = reservation end
+  for _, one in ipairs(host.reservations) do
+    local ends = slots_end_ms(one, terms)
+    if ends and ends <= now_ms then
+      change(one, slots_has_come(one) and 'left' or 'expired')
+      -- Its player may have come late and said nothing yet.
+      if one.base < host.doubt then host.floor = math.max(host.floor, host.doubt) end
+    else
+      kept[#kept + 1] = one
+    end
   end
   host.reservations = kept
 end
 
--- The smallest of the ascending `members` above `number`, and its place.
-local function slots_above(members, number)
-  for i, member in ipairs(members) do
-    if member > number then return member, i end
+-- When something changes by time alone, or nil; right after slots_settle with the same room.
+local function slots_due_ms(host, room, terms, now_us)
+  local first
+  local function at(ms)
+    if ms and not (first and first <= ms) then first = ms end
   end
+  for _, one in ipairs(host.reservations) do at(slots_end_ms(one, terms)) end
+  if not room then return first end
+  if host.doubt > 0 then at(host.doubt_ms + terms.doubt_ms) end
+  if host.absent_ms > 0 and terms.host_in_room then
+    local ends = host.absent_ms + terms.grace_ms
+    if ends > math.floor(now_us / 1000) then at(ends) end
+  end
+  return first
 end
 
-local function slots_attribute_by_number(host, room, others, change)
-  slots_end(host, 'left', change, function(reservation)
-    local next_join = math.max(reservation.base, host.taken, host.seat) + 1
-    if reservation.holder or next_join > room.last then return false end
-    host.taken = next_join
-    change(reservation, 'joined')
-    local member, place = slots_above(others, next_join - 1)
-    if member ~= next_join then return true end
-    table.remove(others, place)
-    reservation.holder = next_join
-    return false
-  end)
+-- Whether the token of this member, or of who has left, names the match.
+local function slots_is_proven(room, id, join)
+  if not room then return false end
+  local member = slots_by_join(room.members)[join] or slots_by_join(room.departed)[join]
+  return member ~= nil and member.id == id
 end
 
-local function slots_attribute_by_count(host, spare, others, change)
-  for _, reservation in ipairs(host.reservations) do
-    if not reservation.holder then
-      local new = slots_above(others, math.max(reservation.base, host.taken))
-      if new and spare > 0 then
-        spare = spare - 1
-        host.taken = new
-        reservation.holder = 'somebody'
-        change(reservation, 'joined')
-      end
-    end
-  end
-end
-
-local function slots_used(host)
-  local used, first = 0, nil
-  for i, reservation in ipairs(host.reservations) do
-    if reservation.holder == 'somebody' then used, first = used + 1, first or i end
-  end
-  return used, first
-end
-
-local function slots_attribute(host, room, change)
-  local expected, there = false, {}
-  for _, reservation in ipairs(host.reservations) do expected = expected or not reservation.holder end
-  for _, member in ipairs(room.members) do there[member] = true end
-  slots_end(host, 'left', change, function(reservation)
-    return slots_is_player(reservation) and not there[reservation.holder]
-  end)
-  for _, reservation in ipairs(host.reservations) do
-    if slots_is_player(reservation) then there[reservation.holder] = nil end
-  end
-  if not there[host.seat] then host.seat = 0 end
-  local others = {}
-  for _, member in ipairs(room.members) do
-    if there[member] then
-      others[#others + 1] = member
-      there[member] = nil
-    end
-  end
-  if host.seat == 0 then
-    if expected then
-      host.unclear = room.last
-    else
-      host.seat = slots_above(others, host.unclear) or 0
-    end
-  end
-  if host.seat > 0 then slots_attribute_by_number(host, room, others, change) end
-  local players = math.max(#others - 1, 0)
-  local used, first = slots_used(host)
-  while used > players do
-    change(table.remove(host.reservations, first), 'left')
-    used, first = slots_used(host)
-  end
-  if host.seat == 0 then slots_attribute_by_count(host, players - used, others, change) end
-end
-
--- Brings the reservations up to date with the room and the time.
-local function slots_settle(host, room, now_ms, change)
-  if room then slots_attribute(host, room, change) end
-  slots_end(host, 'expired', change, function(reservation)
-    return not reservation.holder and reservation.deadline_ms <= now_ms
-  end)
-end
-
-local function slots_heir(host, join)
-  for _, reservation in ipairs(host.reservations) do
-    if not reservation.holder and reservation.base < join then return reservation end
-  end
-end
-
--- Gives one reservation up, right after slots_settle; answers it if it is gone.
-local function slots_release(host, id)
-  for i, reservation in ipairs(host.reservations) do
-    if reservation.id == id then
-      if slots_is_player(reservation) then
-        local heir = slots_heir(host, reservation.holder)
-        if not heir then return nil end
-        heir.holder = reservation.holder
-      end
+-- Gives one reservation up, right after slots_settle with the same room; answers it if it is gone.
+local function slots_release(host, room, id)
+  for i, one in ipairs(host.reservations) do
+    if one.id == id then
+      local join = slots_join(one)
+      if one.holder == 'unclear' then return nil end
+      if join and not slots_is_proven(room, id, join) then return nil end
       return table.remove(host.reservations, i)
     end
   end
 end
 
--- State, free slots, sessions and waiting reservations, right after slots_settle with the same room.
--- demands: {host_in_room, known_room}
-local function slots_standing(host, room, demands)
-  local players, waiting, news = 0, 0, 0
-  for _, reservation in ipairs(host.reservations) do
-    if not reservation.holder then waiting = waiting + 1 end
-    if slots_is_player(reservation) then
-      players = players + 1
-      if reservation.granted_us > host.at_us then news = news + 1 end
+-- How many members are the host: more than one only if each proves it.
+local function slots_hosts(host, room)
+  local hosts, proven = 0, 0
+  for _, member in ipairs(room.members) do
+    if slots_is_host(host, member) then
+      hosts = 1
+      if member.id ~= '' then proven = proven + 1 end
     end
   end
-  local sessions = #host.reservations - waiting
-  if room then sessions = math.max(#room.members - 1, players) end
-  local unreachable = demands.known_room
-  if room then unreachable = demands.host_in_room and #room.members <= players end
+  return math.max(hosts, proven, host.seat > 0 and 1 or 0)
+end
+
+-- State, free slots, sessions and waiting reservations, right after slots_settle with the same room.
+local function slots_standing(host, room, terms, now_us)
+  local named, waiting, news, seen = 0, 0, 0, 0
+  for _, one in ipairs(host.reservations) do
+    if slots_is_open(one) then
+      waiting = waiting + 1
+    else
+      if one.holder == 'named' then named = named + 1 else seen = seen + 1 end
+      if one.joined_us > host.at_us then news = news + 1 end
+    end
+  end
+  local unreachable = terms.known_room
+  if room then
+    local hosts = slots_hosts(host, room)
+    seen = math.max(#room.members - hosts, 0)
+    unreachable = hosts == 0 and terms.host_in_room and math.floor(now_us / 1000) >= host.absent_ms + terms.grace_ms
+  end
+  local sessions = seen + named
   if unreachable then return 'unreachable', 0, sessions, waiting end
   local by_room = math.max(host.capacity - sessions - waiting, 0)
   local by_host = math.max(host.available - waiting - news, 0)

@@ -1,4 +1,4 @@
--- KEYS: hosts. ARGV: prefix, pool, ahead_us, demands, most to drain, keep_ms.
+-- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, most to drain, keep_ms.
 -- Answers {{more, occupancy known}, events, counts, hosts by region, free slots by region}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local at, keep_ms = pool.at, ARGV[6]

@@ -11,7 +11,7 @@ use super::timers::Timers;
 use super::view::View;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Change, Holder, Offer, Reservation, Slots, Standing};
-use crate::store::{Counts, EventKind, Found, Grant, HostRecord, PAGE, Registered, Request, Tick};
+use crate::store::{Counts, EventKind, Found, Grant, HostRecord, PAGE, Registered, Request, Tick, millis};
 
 /// Most rooms, silent hosts and deadlines that one step looks after.
 const DRAINED: usize = 256;
@@ -26,7 +26,7 @@ pub(super) struct Pool {
     free: FreeHosts,
     /// When hosts fall silent.
     silent: Timers,
-    /// First deadline of each host's waiting reservations.
+    /// When something about a host changes by time alone.
     due: Timers,
     counts: Counts,
 }
@@ -39,6 +39,7 @@ struct Host {
     alive_ms: u64,
     slots: Slots,
     standing: Standing,
+    due_ms: Option<u64>,
 }
 
 impl Pool {
@@ -73,7 +74,8 @@ impl Pool {
             at_us: view.now_us,
         };
         let mut host = Host {
-            standing: slots.standing(&offer, None, view.rules.demands()),
+            standing: slots.standing(&offer, &view.look(&beat.host, None)),
+            due_ms: None,
             alive_ms: view.now_ms.saturating_add(millis(view.rules.heartbeat_ttl)),
             room: beat.room,
             region: beat.region,
@@ -95,7 +97,7 @@ impl Pool {
     pub(super) fn find(&mut self, view: &mut View<'_>, request: &Request, clock_us: u64) -> Found {
         self.drain(view);
         // Nobody meets the demands: hosts keep their places in the index for when occupancy is known again.
-        if view.rules.demands().known_room && !view.known {
+        if view.rules.terms().known_room && !view.known {
             return Found::NoHosts;
         }
         if let Some(host) = &request.host {
@@ -124,12 +126,14 @@ impl Pool {
         };
         self.change(&name, |pool, host| {
             let room = pool.settle(view, &name, host);
-            if host.slots.release(id) {
+            let released = host.slots.release(id, &view.look(&name, room.as_ref()));
+            if released {
                 pool.matches.remove(&id);
             }
-            host.stand(view, room.as_ref());
-        });
-        true
+            host.stand(view, &name, room.as_ref());
+            released
+        })
+        .unwrap_or(false)
     }
 
     pub(super) fn tick(&mut self, view: &mut View<'_>) -> Tick {
@@ -212,8 +216,10 @@ impl Pool {
                 // A room that does not exist begins above the clock.
                 base: if last == 0 { clock_us } else { last },
                 holder: Holder::Nobody,
+                joined_us: 0,
+                left_ms: 0,
             });
-            host.stand(view, room.as_ref());
+            host.stand(view, name, room.as_ref());
             Some(Grant {
                 host: name.clone(),
                 room: host.room.clone(),
@@ -249,13 +255,13 @@ impl Pool {
     /// Brings a host that was taken out up to date; gives its room.
     fn settle(&mut self, view: &mut View<'_>, name: &HostId, host: &mut Host) -> Option<RoomState> {
         let room = view.room(&host.room);
-        for (id, change) in host.slots.settle(room.as_ref(), view.now_ms) {
+        for (id, change) in host.slots.settle(&view.look(name, room.as_ref())) {
             if change != Change::Joined {
                 self.matches.remove(&id);
             }
             view.tell(EventKind::Reservation(change), name, &host.room, Some(id));
         }
-        host.stand(view, room.as_ref());
+        host.stand(view, name, room.as_ref());
         room
     }
 
@@ -319,20 +325,17 @@ impl Pool {
         if host.standing.free > 0 {
             self.free.insert(&name, &host.region);
         }
-        let waiting = host
-            .slots
-            .reservations()
-            .iter()
-            .filter(|one| one.holder == Holder::Nobody);
-        self.due.set(&name, waiting.map(|one| one.deadline_ms).min());
+        self.due.set(&name, host.due_ms);
         self.hosts.insert(name, host);
     }
 }
 
 impl Host {
     /// Finds out where the host stands, right after its slots were settled.
-    fn stand(&mut self, view: &View<'_>, room: Option<&RoomState>) {
-        self.standing = self.slots.standing(&self.offer, room, view.rules.demands());
+    fn stand(&mut self, view: &View<'_>, name: &HostId, room: Option<&RoomState>) {
+        let look = view.look(name, room);
+        self.standing = self.slots.standing(&self.offer, &look);
+        self.due_ms = self.slots.due_ms(&look);
     }
 }
 
@@ -343,8 +346,4 @@ fn tally(host: &Host) -> (&'static str, u64, u64) {
         host.offer.capacity.into(),
         host.standing.free.into(),
     )
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -147,15 +147,23 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
     let (granted_us, deadline_ms, base) = (number()?, number()?, number()?);
     let holder = match parts.next()? {
         "" => Holder::Nobody,
-        "somebody" => Holder::Somebody,
-        join => Holder::Player(join.parse().ok()?),
+        "u" => Holder::Unclear,
+        "n" => Holder::Named,
+        join => Holder::Player {
+            join: join.trim_end_matches('p').parse().ok()?,
+            known: join.ends_with('p'),
+        },
     };
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    let (joined_us, left_ms) = (number()?, number()?);
     Some(Reservation {
         id: match_id(id)?,
         granted_us,
         deadline_ms,
         base,
         holder,
+        joined_us,
+        left_ms,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use berth_dataplane::match_token::Role;
 use berth_matchmaker::host::{Heartbeat, HostStatus};
 use berth_matchmaker::slots::Change;
 use berth_matchmaker::store::{EventKind, Found};
@@ -17,6 +18,9 @@ both_stores!(
     truthful_host_is_believed,
     released_match_frees_its_slot,
     host_that_reconnects_keeps_its_reservation,
+    player_who_is_alone_is_not_the_host,
+    match_tokens_tell_players_apart,
+    reload_finds_its_seat,
     host_that_leaves_during_a_session_is_not_offered,
     without_signaling_reservations_decide,
     uninvited_player_takes_the_slot,
@@ -46,9 +50,9 @@ async fn constant_heartbeat_through_a_session(mut world: World) {
             "granted, and the player on the way"
         );
     }
-    let player = world.join(&room("room-a")).await;
+    let player = world.plays(&room("room-a")).await;
     for _ in 0..100 {
-        world.clock.advance(Duration::from_secs(20));
+        world.advance(Duration::from_secs(20)).await;
         world.beat(constant("a", "us")).await;
         assert_eq!(
             world.find(anywhere()).await,
@@ -58,7 +62,12 @@ async fn constant_heartbeat_through_a_session(mut world: World) {
         assert_eq!(world.find(pinned("a")).await, Found::NoHosts);
     }
     world.leave(&room("room-a"), player).await;
-    assert_eq!(world.granted(anywhere()).await.host, host("a"), "free at once");
+    for _ in 0..5 {
+        assert_eq!(world.find(anywhere()).await, Found::NoHosts, "it may be a reload");
+        world.advance(Duration::from_secs(1)).await;
+        world.beat(constant("a", "us")).await;
+    }
+    assert_eq!(world.granted(anywhere()).await.host, host("a"), "free again");
     let kinds: Vec<EventKind> = world.events().into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, [joined(), left()]);
 }
@@ -66,10 +75,10 @@ async fn constant_heartbeat_through_a_session(mut world: World) {
 async fn player_who_never_comes(mut world: World) {
     world.seated_host("a", "us").await;
     world.granted(anywhere()).await;
-    world.clock.advance(Duration::from_secs(29));
+    world.advance(Duration::from_secs(29)).await;
     world.beat(constant("a", "us")).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-    world.clock.advance(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1)).await;
     world.granted(anywhere()).await;
     assert_eq!(world.events(), [(expired(), "a".to_owned())]);
 }
@@ -80,7 +89,7 @@ async fn late_grants_after_the_deadline(mut world: World) {
     for _ in 0..4 {
         world.granted(anywhere()).await;
         assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-        world.clock.advance(Duration::from_secs(5));
+        world.advance(Duration::from_secs(5)).await;
     }
     assert_eq!(world.counts().await.hosts["idle"], 1, "a tick ends what is over");
     assert_eq!(world.events().len(), 4);
@@ -97,7 +106,7 @@ async fn capacity_is_shared_by_sessions_and_reservations(mut world: World) {
     let mut players = Vec::new();
     for free in [3, 2] {
         world.granted(anywhere()).await;
-        players.push(world.join(&room("room-a")).await);
+        players.push(world.plays(&room("room-a")).await);
         world.beat(four()).await;
         assert_eq!(world.counts().await.free, free);
     }
@@ -105,11 +114,13 @@ async fn capacity_is_shared_by_sessions_and_reservations(mut world: World) {
     world.granted(anywhere()).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
     world.leave(&room("room-a"), players.pop().unwrap()).await;
+    assert_eq!(world.find(anywhere()).await, Found::NoHosts, "held");
+    world.advance(Duration::from_secs(5)).await;
     world.granted(anywhere()).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-    world.clock.advance(Duration::from_secs(29));
+    world.advance(Duration::from_secs(29)).await;
     world.beat(four()).await;
-    world.clock.advance(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1)).await;
     assert_eq!(
         world.counts().await.free,
         3,
@@ -157,20 +168,78 @@ async fn host_that_reconnects_keeps_its_reservation(mut world: World) {
     let seat = world.seated_host("a", "us").await;
     world.granted(anywhere()).await;
     world.leave(&room("room-a"), seat).await;
-    world.join(&room("room-a")).await;
+    let seat = world.join(&room("room-a")).await;
     world.counts().await;
     assert_eq!(world.events(), [], "a host that comes back is not the player");
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-    let player = world.join(&room("room-a")).await;
+    let player = world.plays(&room("room-a")).await;
     assert_eq!(world.counts().await.hosts["busy"], 1);
+    world.says(&room("room-a"), seat, Role::Host).await;
     world.leave(&room("room-a"), player).await;
+    world.advance(Duration::from_secs(5)).await;
     assert_eq!(world.counts().await.hosts["idle"], 1);
+}
+
+/// The defect of the first slice: the player was taken for the host, and a second one sent to a room without a host.
+async fn player_who_is_alone_is_not_the_host(mut world: World) {
+    let seat = world.seated_host("a", "us").await;
+    world.granted(anywhere()).await;
+    world.leave(&room("room-a"), seat).await;
+    world.plays(&room("room-a")).await;
+    for _ in 0..10 {
+        world.beat(constant("a", "us")).await;
+        assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+        world.advance(Duration::from_secs(7)).await;
+        world.beat(constant("a", "us")).await;
+    }
+    assert_eq!(world.counts().await.hosts["unreachable"], 1);
+}
+
+async fn match_tokens_tell_players_apart(mut world: World) {
+    let two = Heartbeat {
+        capacity: 2,
+        available: 2,
+        ..constant("a", "us")
+    };
+    world.proves(&room("room-a"), Role::Host, "a").await;
+    world.beat(two).await;
+    let (first, second) = (anywhere(), anywhere());
+    world.granted(first.clone()).await;
+    world.granted(second.clone()).await;
+    let player = world
+        .proves(&room("room-a"), Role::Player, &second.id.to_string())
+        .await;
+    world.counts().await;
+    world.leave(&room("room-a"), player).await;
+    world.advance(Duration::from_secs(5)).await;
+    world.counts().await;
+    assert!(!world.release(second.id).await, "it is over");
+    assert!(world.release(first.id).await, "its player has not come");
+}
+
+async fn reload_finds_its_seat(mut world: World) {
+    world.seated_host("a", "us").await;
+    world.granted(anywhere()).await;
+    let mut player = world.plays(&room("room-a")).await;
+    for _ in 0..3 {
+        world.advance(Duration::from_secs(20)).await;
+        world.beat(constant("a", "us")).await;
+        world.leave(&room("room-a"), player).await;
+        world.advance(Duration::from_secs(4)).await;
+        assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+        player = world.plays(&room("room-a")).await;
+        world.advance(Duration::from_secs(10)).await;
+        world.beat(constant("a", "us")).await;
+        assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+    }
+    let kinds: Vec<EventKind> = world.events().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [joined()], "one session");
 }
 
 async fn host_that_leaves_during_a_session_is_not_offered(mut world: World) {
     let seat = world.seated_host("a", "us").await;
     world.granted(anywhere()).await;
-    let player = world.join(&room("room-a")).await;
+    let player = world.plays(&room("room-a")).await;
     world.counts().await;
     world.leave(&room("room-a"), seat).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
@@ -182,6 +251,7 @@ async fn host_that_leaves_during_a_session_is_not_offered(mut world: World) {
         "the host is back, the session goes on"
     );
     world.leave(&room("room-a"), player).await;
+    world.advance(Duration::from_secs(5)).await;
     assert_eq!(world.counts().await.hosts["idle"], 1);
 }
 
@@ -196,10 +266,10 @@ async fn without_signaling_reservations_decide(mut world: World) {
     );
     world.granted(anywhere()).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-    world.clock.advance(Duration::from_secs(29));
+    world.advance(Duration::from_secs(29)).await;
     world.beat(constant("a", "us")).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-    world.clock.advance(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1)).await;
     world.granted(anywhere()).await;
     world.signaling_lives().await;
     world.beat(constant("a", "us")).await;
@@ -210,7 +280,7 @@ async fn occupancy_that_is_expected_is_waited_for(mut world: World) {
     world.seated_host("a", "us").await;
     world.seated_host("b", "us").await;
     world.granted(pinned("b")).await;
-    let player = world.join(&room("room-b")).await;
+    let player = world.plays(&room("room-b")).await;
     world.counts().await;
     world.rules.expect_occupancy = true;
     world.signaling_ends().await;
@@ -226,12 +296,13 @@ async fn occupancy_that_is_expected_is_waited_for(mut world: World) {
     );
     assert_eq!(world.find(anywhere()).await, Found::NoHosts, "so did the session");
     world.leave(&room("room-b"), player).await;
+    world.advance(Duration::from_secs(5)).await;
     assert_eq!(world.granted(anywhere()).await.host, host("b"));
 }
 
 async fn uninvited_player_takes_the_slot(mut world: World) {
     world.seated_host("a", "us").await;
-    let player = world.join(&room("room-a")).await;
+    let player = world.plays(&room("room-a")).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
     world.leave(&room("room-a"), player).await;
     world.granted(anywhere()).await;

@@ -3,25 +3,29 @@
 use std::time::Duration;
 
 use berth_crds::settings::RoomId;
+use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::MemberId;
 use berth_matchmaker::host::{Heartbeat, HostStatus, MatchId};
-use berth_matchmaker::slots::Holder;
+use berth_matchmaker::slots::{Holder, Reservation};
 use berth_matchmaker::store::{Dice, Found, Request};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
+use uuid::Uuid;
 
-use super::Op;
+use super::{Op, Tokens};
 use crate::support::world::{World, anywhere, constant, in_region, pinned, room};
 
 const CAPACITIES: [u32; 4] = [1, 1, 2, 4];
 const REGIONS: [&str; 4] = ["eu", "us", "eu", "us"];
 const TTL: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(20);
+const HOLD: Duration = Duration::from_secs(5);
 
 /// All hosts and players of a history.
 pub(super) struct Actors<'a> {
     world: &'a mut World,
     steady: bool,
+    tokens: Tokens,
     hosts: Vec<Host>,
     matches: Vec<Match>,
     /// Since the beginning.
@@ -47,20 +51,35 @@ struct Beat {
     turn: u64,
 }
 
+#[derive(Debug)]
 struct Match {
     id: MatchId,
     host: usize,
     granted: Duration,
+    player: Option<Player>,
+    /// When its player left.
+    left: Option<Duration>,
+    /// Its player has shown that it is one, on some visit.
+    known: bool,
+}
+
+/// A player in a room.
+#[derive(Debug)]
+struct Player {
+    member: MemberId,
+    /// It has shown that it is one.
+    known: bool,
+    /// When it joined.
     turn: u64,
-    player: Option<MemberId>,
 }
 
 type Checked = Result<(), TestCaseError>;
 
 impl<'a> Actors<'a> {
-    pub(super) async fn new(world: &'a mut World, steady: bool) -> Self {
+    pub(super) async fn new(world: &'a mut World, steady: bool, tokens: Tokens) -> Self {
         world.rules.deadline = DEADLINE;
         world.rules.heartbeat_ttl = TTL;
+        world.rules.hold = HOLD;
         let hosts = (0..CAPACITIES.len()).map(|index| {
             let name = format!("h{index}");
             let room = room(&format!("room-{name}"));
@@ -77,13 +96,14 @@ impl<'a> Actors<'a> {
         let mut actors = Self {
             world,
             steady,
+            tokens,
             hosts: hosts.collect(),
             matches: Vec::new(),
             now: Duration::ZERO,
             turn: 0,
         };
         for host in 0..CAPACITIES.len() {
-            actors.host_returns(host).await;
+            actors.host_returns(host, false).await;
             actors.beat(host, false).await;
         }
         actors
@@ -101,6 +121,7 @@ impl<'a> Actors<'a> {
                 };
                 // In memory a history then always takes the same course.
                 let turn = u32::try_from(self.turn).unwrap();
+                request.id = MatchId(Uuid::from_u128(turn.into()));
                 request.dice = Dice {
                     stray: turn,
                     region: turn,
@@ -108,11 +129,13 @@ impl<'a> Actors<'a> {
                 };
                 self.find(request).await?;
             }
-            Op::PlayerJoins(choice) => self.player_joins(choice).await,
+            Op::PlayerJoins { choice, token } => self.player_joins(choice, token).await,
+            Op::PlayersOffer => self.players_offer().await,
+            Op::HostAnswers(host) => self.host_answers(host).await,
             Op::PlayerLeaves(choice) => self.player_leaves(choice).await,
             Op::Release(choice) => self.release(choice).await?,
             Op::HostLeaves(host) => self.host_leaves(host).await,
-            Op::HostReturns(host) => self.host_returns(host).await,
+            Op::HostReturns { host, token } => self.host_returns(host, token).await,
             Op::Advance { seconds } => self.advance(Duration::from_secs(seconds)).await,
             Op::Tick => self.compare().await?,
         }
@@ -126,7 +149,7 @@ impl<'a> Actors<'a> {
         }
         for _ in 0..2 {
             for host in 0..self.hosts.len() {
-                self.host_returns(host).await;
+                self.host_returns(host, true).await;
                 self.beat(host, false).await;
             }
             self.advance(DEADLINE).await;
@@ -186,12 +209,21 @@ impl<'a> Actors<'a> {
                 id: request.id,
                 host,
                 granted: self.now,
-                turn: self.turn,
                 player: None,
+                left: None,
+                known: false,
             });
-            let promised = self.playing(host) + self.waiting(host);
-            let allowed = self.hosts[host].capacity + u32::from(!self.steady);
-            prop_assert!(promised <= allowed, "{} promised on {:?}", promised, grant);
+            let promised = self.playing(host) + self.promised(host);
+            prop_assert!(
+                promised <= self.hosts[host].capacity,
+                "{} promised on {:?}: {:?}",
+                promised,
+                self.world.host(grant.host.as_str()).await,
+                self.matches
+                    .iter()
+                    .filter(|one| one.host == host)
+                    .collect::<Vec<_>>()
+            );
             if let Some(pin) = &request.host {
                 prop_assert_eq!(pin, &grant.host);
             }
@@ -210,16 +242,45 @@ impl<'a> Actors<'a> {
         Ok(())
     }
 
-    async fn player_joins(&mut self, choice: usize) {
+    /// The player of a match comes, or comes back.
+    async fn player_joins(&mut self, choice: usize, token: bool) {
         let waiting: Vec<usize> = (0..self.matches.len())
             .filter(|index| self.waits(&self.matches[*index]))
             .collect();
         let Some(index) = waiting.get(choice % waiting.len().max(1)) else {
             return;
         };
-        let room = self.hosts[self.matches[*index].host].room.clone();
-        let player = self.world.join(&room).await;
-        self.matches[*index].player = Some(player);
+        let one = &mut self.matches[*index];
+        let room = &self.hosts[one.host].room;
+        let token = token && self.tokens == Tokens::Some || self.tokens == Tokens::All;
+        let member = if token {
+            self.world.proves(room, Role::Player, &one.id.to_string()).await
+        } else {
+            self.world.join(room).await
+        };
+        one.left = None;
+        one.player = Some(Player {
+            member,
+            known: token,
+            turn: self.turn,
+        });
+    }
+
+    /// Everybody who plays has said so by now.
+    async fn players_offer(&mut self) {
+        for one in &mut self.matches {
+            if let Some(player) = one.player.as_mut().filter(|player| !player.known) {
+                player.known = true;
+                let room = &self.hosts[one.host].room;
+                self.world.says(room, player.member, Role::Player).await;
+            }
+        }
+    }
+
+    async fn host_answers(&mut self, index: usize) {
+        if let Some(seat) = self.hosts[index].seat {
+            self.world.says(&self.hosts[index].room, seat, Role::Host).await;
+        }
     }
 
     async fn player_leaves(&mut self, choice: usize) {
@@ -229,10 +290,12 @@ impl<'a> Actors<'a> {
         let Some(index) = playing.get(choice % playing.len().max(1)) else {
             return;
         };
-        let left = self.matches.remove(*index);
-        self.world
-            .leave(&self.hosts[left.host].room, left.player.unwrap())
-            .await;
+        let one = &mut self.matches[*index];
+        if let Some(player) = one.player.take() {
+            one.left = Some(self.now);
+            one.known |= player.known;
+            self.world.leave(&self.hosts[one.host].room, player.member).await;
+        }
     }
 
     /// Gives up a match whose player has not come; one that is over cannot be given up any more.
@@ -243,43 +306,68 @@ impl<'a> Actors<'a> {
         let Some(index) = waiting.get(choice % waiting.len().max(1)) else {
             return Ok(());
         };
+        let released = self.world.release(self.matches[*index].id).await;
+        if self.matches[*index].left.is_some() && !released {
+            // Whose player left is not known for certain: it is held, as if nobody had given it up.
+            return Ok(());
+        }
+        if self.waits(&self.matches[*index])
+            && !released
+            && self.hosts[self.matches[*index].host].capacity > 1
+        {
+            // Nor is it who came instead.
+            return Ok(());
+        }
         let given_up = self.matches.remove(*index);
-        let released = self.world.release(given_up.id).await;
         // Which of several players on one host came first is not known to the store.
-        if self.steady && self.hosts[given_up.host].capacity == 1 && self.now < given_up.granted + DEADLINE {
+        if self.steady && self.hosts[given_up.host].capacity == 1 && self.waits(&given_up) {
             prop_assert!(released);
         }
         Ok(())
     }
 
+    /// Whether the store expects somebody in the room of a host, after a look at it.
+    async fn expects(&mut self, index: usize) -> bool {
+        self.world.counts().await;
+        let hosts = self.world.hosts().await;
+        let record = hosts
+            .iter()
+            .find(|record| record.host.as_str() == self.hosts[index].name);
+        let open =
+            |one: &Reservation| matches!(one.holder, Holder::Nobody | Holder::Unclear) || one.left_ms > 0;
+        record.is_some_and(|record| record.reservations.iter().any(open))
+    }
+
     async fn host_leaves(&mut self, index: usize) {
-        if self.steady {
-            // Players have been there for a second: the store has seen them, and expects nobody.
-            self.world.counts().await;
-            let hosts = self.world.hosts().await;
-            let record = hosts
-                .iter()
-                .find(|record| record.host.as_str() == self.hosts[index].name);
-            if record.is_some_and(|record| record.reservations.iter().any(|one| one.holder == Holder::Nobody))
-            {
-                return;
-            }
+        if self.steady && self.expects(index).await {
+            return;
         }
         if let Some(seat) = self.hosts[index].seat.take() {
             self.world.leave(&self.hosts[index].room, seat).await;
         }
     }
 
-    async fn host_returns(&mut self, index: usize) {
-        if self.hosts[index].seat.is_none() {
-            let seat = self.world.join(&self.hosts[index].room).await;
-            self.hosts[index].seat = Some(seat);
+    async fn host_returns(&mut self, index: usize, token: bool) {
+        if self.hosts[index].seat.is_some() || self.steady && !token && self.expects(index).await {
+            return;
+        }
+        let Host { room, name, .. } = &self.hosts[index];
+        let seat = if token {
+            self.world.proves(room, Role::Host, name).await
+        } else {
+            self.world.join(room).await
+        };
+        self.hosts[index].seat = Some(seat);
+        if self.steady {
+            // Who is not seen before a player leaves could be that player.
+            self.world.counts().await;
         }
     }
 
     /// Time passes. A host that was silent for too long has died, and its players go.
     async fn advance(&mut self, by: Duration) {
-        self.world.clock.advance(by);
+        self.players_offer().await;
+        self.world.advance(by).await;
         self.now += by;
         for index in 0..self.hosts.len() {
             if self.hosts[index]
@@ -296,7 +384,7 @@ impl<'a> Actors<'a> {
             }
             for one in self.matches.extract_if(.., |one| one.host == index) {
                 if let Some(player) = one.player {
-                    self.world.leave(&room, player).await;
+                    self.world.leave(&room, player.member).await;
                 }
             }
         }
@@ -312,7 +400,7 @@ impl<'a> Actors<'a> {
                 .position(|host| record.host.as_str() == host.name)
                 .unwrap();
             if self.steady {
-                let promised = self.playing(index) + self.waiting(index) + record.free;
+                let promised = self.playing(index) + self.promised(index) + record.free;
                 prop_assert!(
                     record.free == 0 || promised <= record.capacity,
                     "{:?}, {} promised",
@@ -337,10 +425,9 @@ impl<'a> Actors<'a> {
         let (Some(beat), Some(_)) = (&host.beat, host.seat) else {
             return 0;
         };
-        let news = self
-            .matches
-            .iter()
-            .filter(|one| one.host == index && one.player.is_some() && one.turn > beat.turn);
+        let news = self.matches.iter().filter(|one| {
+            one.host == index && one.player.as_ref().is_some_and(|player| player.turn > beat.turn)
+        });
         let by_host = beat
             .offered
             .saturating_sub(self.waiting(index) + u32::try_from(news.count()).unwrap());
@@ -353,7 +440,8 @@ impl<'a> Actors<'a> {
     fn certainly_free(&self, index: usize) -> bool {
         let host = &self.hosts[index];
         let forgotten = host.last_grant.is_none_or(|at| at + DEADLINE <= self.now);
-        self.free(index) > 0 && (host.capacity == 1 || forgotten && self.playing(index) == 0)
+        self.free(index) > 0
+            && (host.capacity == 1 || forgotten && self.playing(index) == 0 && self.waiting(index) == 0)
     }
 
     fn playing(&self, index: usize) -> u32 {
@@ -374,7 +462,26 @@ impl<'a> Actors<'a> {
         .unwrap()
     }
 
+    /// Slots that must be kept for somebody.
+    fn promised(&self, index: usize) -> u32 {
+        let of_this = self
+            .matches
+            .iter()
+            .filter(|one| one.host == index && self.waits(one));
+        let kept = of_this.filter(|one| {
+            one.left
+                .is_none_or(|left| self.tokens != Tokens::Some && left + HOLD > self.now)
+        });
+        u32::try_from(kept.count()).unwrap()
+    }
+
     fn waits(&self, one: &Match) -> bool {
-        one.player.is_none() && self.now < one.granted + DEADLINE
+        let deadline = one.granted + DEADLINE;
+        let until = match one.left {
+            None => deadline,
+            Some(left) if one.known => left + HOLD,
+            Some(left) => deadline.max(left + HOLD),
+        };
+        one.player.is_none() && self.now < until
     }
 }

@@ -7,7 +7,8 @@ use berth_crds::api::{HostPoolSpec, SignalingClusterSpec, TurnConfigSpec};
 use berth_crds::settings::{PoolSettings, SignalingSettings, TurnSettings};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
-use berth_dataplane::occupancy::{Claim, Instance, MemberId, MemoryRooms, Seats};
+use berth_dataplane::match_token::Role;
+use berth_dataplane::occupancy::{Claim, Instance, MemberId, MemoryRooms, Seat, Seats, Who};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::secrets::{Secret, SecretStore};
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
@@ -40,6 +41,9 @@ pub(crate) fn view(turn: Option<TurnConfigSpec>) -> MatchmakerView {
     let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
     // All clients of a test have one address.
     pool.spec.rate_limits.finds_per_ip = 1_000_000;
+    // Nor does a test wait for what takes time alone; those of the store do, by a clock of their own.
+    pool.spec.matching.unreachable_grace_seconds = 0;
+    pool.spec.reservation.hold_seconds = 0;
     pool.metadata.namespace = Some("games".to_owned());
     let mut cluster = SignalingCluster::new(
         "main",
@@ -140,14 +144,26 @@ impl Served {
         member
     }
 
-    /// Signaling lives again after the store lost everything, and seats who is still there.
+    /// A player takes a seat, and shows that it is one.
+    pub(crate) async fn plays(&self, name: &str) -> MemberId {
+        let member = self.join(name).await;
+        let seats = self.seats.seats(&room(name)).await.unwrap();
+        for seat in seats.into_iter().filter(|seat| seat.member == member) {
+            let who = Who::is(Role::Player);
+            self.seats.note(&room(name), &Seat { who, ..seat }).await.unwrap();
+        }
+        member
+    }
+
+    /// Signaling lives again after the store lost everything, and seats the players who are still there.
     pub(crate) async fn return_to_rooms(&self, members: &[(&str, MemberId)]) {
         self.seats.renew(&self.instance).await.unwrap();
         for (name, member) in members {
-            self.seats
-                .join(&room(name), &Claim::new(*member, &self.instance), 64)
-                .await
-                .unwrap();
+            let claim = Claim {
+                who: Who::is(Role::Player),
+                ..Claim::new(*member, &self.instance)
+            };
+            self.seats.join(&room(name), &claim, 64).await.unwrap();
         }
     }
 

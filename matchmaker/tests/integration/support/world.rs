@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use berth_crds::settings::{ObjectName, RoomId};
 use berth_dataplane::keys::Keys;
-use berth_dataplane::occupancy::{Claim, Instance, Join, MemberId, MemoryRooms, Seats, SharedRooms, Timing};
+use berth_dataplane::match_token::Role;
+use berth_dataplane::occupancy::{
+    Claim, Instance, Join, MemberId, MemoryRooms, Seat, Seats, SharedRooms, Timing, Who,
+};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
 use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
@@ -99,6 +102,8 @@ pub(crate) fn rules() -> Rules {
     Rules {
         heartbeat_ttl: Duration::from_secs(30),
         deadline: Duration::from_secs(30),
+        hold: Duration::from_secs(5),
+        unreachable_grace: Duration::ZERO,
         require_host_in_room: true,
         region_weight: 100,
         expect_occupancy: false,
@@ -205,6 +210,33 @@ impl World {
         member
     }
 
+    /// A player of the field takes a seat: it sends no token, and offers.
+    pub(crate) async fn plays(&self, name: &RoomId) -> MemberId {
+        let member = self.join(name).await;
+        self.says(name, member, Role::Player).await;
+        member
+    }
+
+    /// A member that speaks v1 shows what it is.
+    pub(crate) async fn says(&self, name: &RoomId, member: MemberId, role: Role) {
+        let seats = self.seats.seats(name).await.unwrap();
+        if let Some(seat) = seats.into_iter().find(|seat| seat.member == member) {
+            let who = Who::is(role);
+            self.seats.note(name, &Seat { who, ..seat }).await.unwrap();
+        }
+    }
+
+    /// Somebody with a match token takes a seat.
+    pub(crate) async fn proves(&self, name: &RoomId, role: Role, id: &str) -> MemberId {
+        let claim = Claim {
+            who: Who::proven(role, id),
+            ..Claim::new(MemberId(Uuid::new_v4()), &self.instance)
+        };
+        let joined = self.seats.join(name, &claim, 64).await.unwrap();
+        assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
+        claim.member
+    }
+
     pub(crate) async fn leave(&self, name: &RoomId, member: MemberId) {
         self.seats.leave(name, member, &self.instance).await.unwrap();
     }
@@ -244,15 +276,24 @@ impl World {
 
     /// Looks after everything that is due, and gives the counts, which must agree with the hosts.
     pub(crate) async fn counts(&mut self) -> Counts {
+        let counts = self.look().await;
+        let hosts = self.hosts().await;
+        assert_eq!(counts, counted(&hosts, counts.occupancy_known));
+        counts
+    }
+
+    /// Time passes for hosts and deadlines, after a look at what happened until now: rooms have the system's clock.
+    pub(crate) async fn advance(&mut self, by: Duration) {
+        self.look().await;
+        self.clock.advance(by);
+    }
+
+    /// Looks after everything that is due.
+    async fn look(&mut self) -> Counts {
         loop {
             let step = self.store.tick(self.rules).await.unwrap();
             self.events.extend(step.events);
             if !step.value.more {
-                let hosts = self.hosts().await;
-                assert_eq!(
-                    step.value.counts,
-                    counted(&hosts, step.value.counts.occupancy_known)
-                );
                 return step.value.counts;
             }
         }

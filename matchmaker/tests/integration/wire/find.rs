@@ -119,7 +119,7 @@ async fn a_whole_session() {
         served.find(&json!({})).await.status
     };
     assert_eq!(free().await, 404);
-    let player = served.join("room-a").await;
+    let player = served.plays("room-a").await;
     assert_eq!((free().await, free().await), (404, 404));
     served.leave("room-a", player).await;
     assert_eq!(free().await, 200);
