@@ -93,6 +93,11 @@ pub enum MatchTokenError {
     Signing,
 }
 
+/// The match key of a SignalingCluster, out of the Secret `CLUSTER-match-key`.
+pub fn match_key(store: &SecretStore, signaling_cluster: &str) -> RotatingSecret {
+    store.rotating(&match_key_secret(signaling_cluster))
+}
+
 impl MatchKeys {
     /// Keys from the two values of the Secret; `None` without a current one.
     pub fn new(secret: &RotatingSecret) -> Option<Self> {
@@ -108,7 +113,7 @@ impl MatchKeys {
 
     /// Keys from the Secret `CLUSTER-match-key`; `None` means that no match tokens are issued.
     pub fn from_store(store: &SecretStore, signaling_cluster: &str) -> Option<Self> {
-        Self::new(&store.rotating(&match_key_secret(signaling_cluster)))
+        Self::new(&match_key(store, signaling_cluster))
     }
 
     /// Signs a token with the current key. `now`: Unix seconds.

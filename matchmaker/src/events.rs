@@ -24,6 +24,7 @@ pub(crate) fn log(event: &Event) {
         EventKind::Reservation(Change::Left) => (&LEFT, "player left"),
         EventKind::Reservation(Change::Expired) => (&EXPIRED, "reservation expired: the player did not come"),
         EventKind::EndedByLoss => (&ENDED, "match ended: its host is lost"),
+        EventKind::Released => (&ENDED, "match given up"),
         EventKind::EndedByRoomChange => (&ENDED, "match ended: its host went to another room"),
     };
     let Some(suppressed) = throttle.pass() else { return };

@@ -87,6 +87,8 @@ pub struct Heartbeat {
     pub capacity: u32,
     /// Further sessions that it would take now, at most `capacity`.
     pub available: u32,
+    /// The matches that it serves, if it says so.
+    pub serves: Option<Vec<MatchId>>,
 }
 
 /// What a host is to the matchmaker.

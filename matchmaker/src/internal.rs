@@ -14,7 +14,7 @@ use crate::api::Refusal;
 use crate::host::{HostId, HostState};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::largest_regions;
-use crate::slots::{Holder, Reservation};
+use crate::slots::Reservation;
 use crate::store::{Counts, HostRecord, PAGE, RegionCounts};
 
 /// The matchmaker, once there are settings for one.
@@ -131,6 +131,6 @@ fn reservation(reservation: &Reservation) -> Value {
         "matchId": reservation.id,
         "grantedAt": reservation.granted_us / 1000,
         "deadline": reservation.deadline_ms,
-        "joined": reservation.holder != Holder::Nobody,
+        "joined": reservation.is_used(),
     })
 }

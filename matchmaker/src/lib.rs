@@ -6,6 +6,8 @@
 //! | [`matchmaker`] | what happens between the wire and the store |
 //! | [`store`] | hosts and granted slots: in memory, or shared by Redis |
 //! | [`slots`] | pure: when a slot is free |
+//! | [`idempotency`] | pure: a request and its repetition |
+//! | [`resume_token`] | pure: the right to get a match again |
 //! | [`host`] | words that all of them use |
 //! | [`metrics`] | what is counted |
 //!
@@ -20,10 +22,12 @@
 pub mod api;
 mod events;
 pub mod host;
+pub mod idempotency;
 mod internal;
 pub mod matchmaker;
 pub mod metrics;
 mod process;
+pub mod resume_token;
 mod server;
 pub mod slots;
 pub mod store;

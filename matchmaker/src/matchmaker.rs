@@ -1,10 +1,12 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
+mod again;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use berth_dataplane::http::client_address;
 use berth_dataplane::ice::ice_servers;
 use berth_dataplane::limits::AddressLimit;
@@ -14,13 +16,15 @@ use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::telemetry::{Throttle, field, with_causes};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, MatchAnswer};
+use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer};
 use crate::api::{Issue, Refusal};
 use crate::events;
 use crate::host::{HostId, MatchId};
+use crate::idempotency::Repeatable;
 use crate::metrics::MatchmakerMetrics;
 use crate::store::{
     Counts, Dice, Found, Grant, HostRecord, HostStore, Registered, Request, Rules, Step, StoreError,
@@ -33,6 +37,8 @@ const HOST_TOKEN_HEARTBEATS: u32 = 3;
 /// How long occupancy may be unknown before hosts are handed out without it. Redis or the only signaling server may be
 /// starting again; sessions go on meanwhile, and nobody could join a room anyway.
 const OCCUPANCY_GRACE: Duration = Duration::from_secs(30);
+/// Most unanswered finds that are given back at a time.
+const UNANSWERED: usize = 256;
 /// Most hosts in the public lists.
 const MOST_LISTED: usize = 10_000;
 /// Most steps in a row that look after what is due.
@@ -47,6 +53,8 @@ pub struct Matchmaker {
     occupancy: Mutex<Occupancy>,
     /// How often each client address asks for a match.
     finds: AddressLimit,
+    /// Bounds how many unanswered finds are given back at a time.
+    unanswered: Arc<Semaphore>,
 }
 
 /// Whether a signaling server keeps the rooms, as far as this process has seen.
@@ -76,6 +84,7 @@ impl Matchmaker {
             metrics,
             occupancy: Mutex::default(),
             finds: AddressLimit::default(),
+            unanswered: Arc::new(Semaphore::new(UNANSWERED)),
         }
     }
 
@@ -145,8 +154,9 @@ impl Matchmaker {
             heartbeat.room.clone(),
             heartbeat.region.clone(),
         );
-        let registered = self.take(self.store.heartbeat(heartbeat, self.rules(&view)).await);
-        match registered.map_err(|error| failed("heartbeat", &error, Refusal::HeartbeatFailed))? {
+        let beaten = self.take(self.store.heartbeat(heartbeat, self.rules(&view)).await);
+        let beaten = beaten.map_err(|error| failed("heartbeat", &error, Refusal::HeartbeatFailed))?;
+        match beaten.registered {
             Registered::New => {
                 info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
             }
@@ -173,14 +183,23 @@ impl Matchmaker {
             success: true,
             ttl: ttl.as_secs(),
             match_token,
+            reservations: Some(beaten.reservations.iter().map(HeldSlot::from).collect()),
         })
     }
 
-    /// Finds a host for a player.
-    pub async fn find(&self, body: Option<&Value>) -> Result<MatchAnswer, Refusal> {
+    /// Finds a host for a player. `key`: the header with which the request may be repeated, if it has one.
+    pub async fn find(
+        self: &Arc<Self>,
+        body: Option<&Value>,
+        key: Option<&HeaderValue>,
+    ) -> Result<MatchAnswer, Refusal> {
         let FindRequest { region, host } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
-        let id = MatchId(Uuid::new_v4());
+        let repeatable = key.map(|key| Repeatable::new(&view.pool.name.to_string(), key.to_str().ok(), body));
+        let repeatable = repeatable
+            .transpose()
+            .map_err(|issue| Refusal::Invalid(vec![issue]))?;
+        let id = repeatable.map_or_else(|| MatchId(Uuid::new_v4()), |repeatable| repeatable.id);
         let dice = Dice {
             stray: rand::random(),
             region: rand::random(),
@@ -191,8 +210,15 @@ impl Matchmaker {
             region,
             host,
             dice,
+            asked: repeatable.map(|repeatable| repeatable.asked),
         };
         let found = self.take(self.store.find(request, self.rules(&view)).await);
+        if let Err(error) = &found
+            && repeatable.is_none()
+            && !error.had_no_effect()
+        {
+            self.give_up_later(id, error);
+        }
         match found.map_err(|error| unavailable_or("find", &error, Refusal::Internal))? {
             Found::Granted(grant) => {
                 let answer = self.answer(&view, id, &grant);
@@ -204,6 +230,8 @@ impl Matchmaker {
             }
             Found::NoHosts => Err(Refusal::NoHosts),
             Found::NoneMatching => Err(Refusal::NoneMatching),
+            Found::Conflict => Err(Refusal::OtherRequest),
+            Found::Over(why) => Err(Refusal::Over(why.word())),
         }
     }
 
@@ -247,7 +275,11 @@ impl Matchmaker {
     }
 
     fn rules(&self, view: &MatchmakerView) -> Rules {
-        Rules::new(&view.pool, self.occupancy.lock().is_expected())
+        Rules::new(
+            &view.pool,
+            view.cluster.rooms.capacity,
+            self.occupancy.lock().is_expected(),
+        )
     }
 
     /// Completes the answer to a grant.
@@ -263,6 +295,7 @@ impl Matchmaker {
                 "match granted"
             );
         }
+        let resume_token = self.resume_token(view, id);
         let id = id.to_string();
         let ice = ice_servers(view.turn.as_ref(), &self.secrets, &id, unix_seconds());
         for secret in &ice.missing {
@@ -285,6 +318,7 @@ impl Matchmaker {
             ice_servers: ice.servers,
             match_id: id,
             match_token,
+            resume_token,
         })
     }
 

@@ -41,6 +41,7 @@ pub struct MatchmakerMetrics {
     find_seconds: Histogram,
     heartbeats: Family<Labels, Counter>,
     reservations: Family<Labels, Counter>,
+    resumes: Family<Labels, Counter>,
     hosts_lost: Counter,
     counts: Arc<ArcSwap<Counts>>,
     totals: Arc<Totals>,
@@ -62,7 +63,7 @@ pub struct FindTimer<'a> {
 
 impl MatchmakerMetrics {
     /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_heartbeats_total`,
-    /// `berth_reservations_total`, `berth_hosts_lost_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
+    /// `berth_reservations_total`, `berth_resumes_total`, `berth_hosts_lost_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
     /// `berth_region_free_slots` and `berth_occupancy_known`.
     pub fn register(metrics: &Metrics) -> Self {
         let this = Self {
@@ -70,6 +71,7 @@ impl MatchmakerMetrics {
             find_seconds: Histogram::new(FIND_BUCKETS),
             heartbeats: Family::default(),
             reservations: Family::default(),
+            resumes: Family::default(),
             hosts_lost: Counter::default(),
             counts: Arc::default(),
             totals: Arc::default(),
@@ -98,6 +100,11 @@ impl MatchmakerMetrics {
             "outcome",
             EventKind::ALL.into_iter().filter_map(outcome).chain(["granted"]),
         );
+        start_at_zero(
+            &this.resumes,
+            "result",
+            ["granted", "over", "unknown", "forbidden", "error"],
+        );
         metrics.register(|registry| {
             registry.register("berth_finds", "Requests for a host by result", this.finds.clone());
             registry.register(
@@ -114,6 +121,11 @@ impl MatchmakerMetrics {
                 "berth_reservations",
                 "Granted slots and what became of them",
                 this.reservations.clone(),
+            );
+            registry.register(
+                "berth_resumes",
+                "Matches that players asked for again, by result",
+                this.resumes.clone(),
             );
             registry.register(
                 "berth_hosts_lost",
@@ -149,6 +161,18 @@ impl MatchmakerMetrics {
             self.totals.heartbeats.fetch_add(1, Ordering::Relaxed);
         }
         self.heartbeats.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// Counts a match that was asked for again.
+    pub(crate) fn resume(&self, refusal: Option<&Refusal>) {
+        let result = match refusal {
+            None => "granted",
+            Some(Refusal::Over(_)) => "over",
+            Some(Refusal::UnknownMatch) => "unknown",
+            Some(Refusal::WrongResumeToken) => "forbidden",
+            Some(_) => "error",
+        };
+        self.resumes.get_or_create(&[("result", result)]).inc();
     }
 
     /// Counts what the store found changed.
@@ -232,6 +256,7 @@ fn outcome(kind: EventKind) -> Option<&'static str> {
         EventKind::Reservation(Change::Expired) => Some("expired"),
         EventKind::EndedByLoss => Some("host_lost"),
         EventKind::EndedByRoomChange => Some("room_changed"),
+        EventKind::Released => Some("released"),
     }
 }
 

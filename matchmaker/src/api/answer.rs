@@ -27,6 +27,14 @@ pub enum Refusal {
     NoHosts,
     /// 404: hosts have free slots, but not the one that was asked for.
     NoneMatching,
+    /// 409: the `Idempotency-Key` was used for another request.
+    OtherRequest,
+    /// 404: no such match, or it ended long ago.
+    UnknownMatch,
+    /// 403: not the token of this match.
+    WrongResumeToken,
+    /// 410: the match is over, for this reason.
+    Over(&'static str),
     /// 429: too many finds of one client address.
     TooManyFinds {
         /// How long until there may be one more.
@@ -81,6 +89,19 @@ impl IntoResponse for Refusal {
             Self::NoneMatching => (
                 StatusCode::NOT_FOUND,
                 nobody("No available hosts found matching criteria"),
+            ),
+            Self::OtherRequest => (
+                StatusCode::CONFLICT,
+                json!({"error": "Idempotency-Key was used for another request"}),
+            ),
+            Self::UnknownMatch => (StatusCode::NOT_FOUND, json!({"error": "No such match"})),
+            Self::WrongResumeToken => (
+                StatusCode::FORBIDDEN,
+                json!({"error": "Forbidden: Invalid resume token"}),
+            ),
+            Self::Over(reason) => (
+                StatusCode::GONE,
+                json!({"error": "Match is over", "reason": reason}),
             ),
             Self::TooManyFinds { .. } => (StatusCode::TOO_MANY_REQUESTS, nobody("Too many requests")),
             Self::TooSlow => (

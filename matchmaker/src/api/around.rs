@@ -17,7 +17,7 @@ const CROSS_ORIGIN: [(HeaderName, HeaderValue); 5] = [
     ),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Content-Type, Authorization, X-Request-Id"),
+        HeaderValue::from_static("Content-Type, Authorization, X-Request-Id, Idempotency-Key"),
     ),
     (
         header::ACCESS_CONTROL_EXPOSE_HEADERS,

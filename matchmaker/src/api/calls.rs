@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, FromRequest as _, Request, State};
+use axum::extract::{ConnectInfo, FromRequest as _, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use uuid::Uuid;
 
 use super::answer::Refusal;
 use super::body::Body;
 use super::wire::{HeartbeatAnswer, HostTtl, ListedHost, MatchAnswer};
+use crate::host::MatchId;
+use crate::idempotency;
 use crate::matchmaker::Matchmaker;
 
 type Matchmaking = State<Arc<Matchmaker>>;
@@ -36,12 +40,50 @@ pub(super) async fn find(
     let answer = async {
         // Before anything of the body is read.
         matchmaker.admit_find(peer.ip(), request.headers())?;
+        let key = request.headers().get(idempotency::HEADER).cloned();
         let Body(body) = Body::from_request(request, &()).await?;
-        matchmaker.find(body.as_ref()).await
+        matchmaker.find(body.as_ref(), key.as_ref()).await
     }
     .await;
     timer.done(answer.as_ref().err());
     answer.map(Json)
+}
+
+/// `POST /api/match/{id}/resume`
+pub(super) async fn resume(
+    State(matchmaker): Matchmaking,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<MatchAnswer>, Refusal> {
+    let answer = async {
+        matchmaker.admit_find(peer.ip(), request.headers())?;
+        let id = match_id(&id)?;
+        let Body(body) = Body::from_request(request, &()).await?;
+        matchmaker.resume(id, body.as_ref()).await
+    }
+    .await;
+    matchmaker.metrics().resume(answer.as_ref().err());
+    answer.map(Json)
+}
+
+/// `DELETE /api/match/{id}`
+pub(super) async fn give_up(
+    State(matchmaker): Matchmaking,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    matchmaker.admit_find(peer.ip(), &headers)?;
+    matchmaker.give_up(match_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The match of a path.
+fn match_id(text: &str) -> Result<MatchId, Refusal> {
+    Uuid::try_parse(text)
+        .map(MatchId)
+        .map_err(|_| Refusal::UnknownMatch)
 }
 
 /// `GET /api/hosts`: hosts with a free slot.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +47,15 @@ impl Issue {
             path: String::new(),
             message: format!("Invalid JSON: {error}"),
             code: "invalid_json",
+        }
+    }
+
+    /// A header that is not as it must be.
+    pub(crate) fn header(name: &str, message: String) -> Self {
+        Self {
+            path: name.to_owned(),
+            message,
+            code: "invalid_format",
         }
     }
 
@@ -112,6 +122,32 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// A list of at most `most` ids; may be absent.
+    pub(super) fn ids(&mut self, name: &str, most: usize) -> Option<Vec<Uuid>> {
+        let value = self.object.get(name)?;
+        let Value::Array(items) = value else {
+            self.issues.push(Issue::type_of(name, "array", Some(value)));
+            return None;
+        };
+        if items.len() > most {
+            let message = format!("Too big: expected array to have <={most} items");
+            self.refuse(name, "too_big", message);
+            return None;
+        }
+        let mut ids = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("{name}.{index}");
+            match item {
+                Value::String(text) => match Uuid::try_parse(text) {
+                    Ok(id) => ids.push(id),
+                    Err(_) => self.refuse(&path, "invalid_format", "Invalid UUID"),
+                },
+                other => self.issues.push(Issue::type_of(&path, "string", Some(other))),
+            }
+        }
+        Some(ids)
     }
 
     /// One of several words; may be absent.

@@ -16,7 +16,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use berth_dataplane::http::metrics_router;
 use berth_dataplane::telemetry::Metrics;
 
@@ -39,6 +39,8 @@ pub fn router(matchmaker: Arc<Matchmaker>, metrics: Option<&Metrics>) -> Router 
     let router = Router::new()
         .nest("/api/host", of_hosts)
         .route("/api/match/find", post(calls::find))
+        .route("/api/match/{id}", delete(calls::give_up))
+        .route("/api/match/{id}/resume", post(calls::resume))
         .route("/api/hosts", get(calls::hosts))
         .route("/api/hosts/ttl", get(calls::host_ttls))
         .route("/", get(|| async { "ok" }))

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::issue::{Fields, Issue};
-use crate::host::{Heartbeat, HostId, HostStatus};
+use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
+use crate::slots::Reservation;
 use crate::store::HostRecord;
 
 /// Longest host id, in characters.
@@ -15,6 +16,10 @@ const LONGEST_HOST_ID: usize = 128;
 const LONGEST_REGION: usize = 64;
 /// Most sessions that one host can offer: its reservations are kept in one record.
 const LARGEST_CAPACITY: u64 = 1000;
+/// Most matches that a host can name: more than it has sessions need not be told apart.
+const MOST_RESERVATIONS: usize = 1000;
+/// Longest resume token, in characters; ours are shorter.
+const LONGEST_RESUME_TOKEN: usize = 128;
 /// Region of a host that names none.
 const DEFAULT_REGION: &str = "local";
 
@@ -47,6 +52,20 @@ pub struct HeartbeatAnswer {
     /// The right to join its room, where there is a match key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub match_token: Option<String>,
+    /// Who is on the way to it or there; absent while the store is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservations: Option<Vec<HeldSlot>>,
+}
+
+/// A slot of a host that is granted.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldSlot {
+    match_id: MatchId,
+    /// Until when the player may come, Unix ms.
+    deadline: u64,
+    /// The player has come.
+    joined: bool,
 }
 
 /// Answer to a find that was granted.
@@ -66,6 +85,9 @@ pub struct MatchAnswer {
     /// The right to join the room, where there is a match key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub match_token: Option<String>,
+    /// The right to get the match again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_token: Option<String>,
 }
 
 /// A host in the public list.
@@ -118,6 +140,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
     // A host that says busy and no number has no slot.
     let usual = if status == HostStatus::Idle { capacity } else { 0 };
     let available = fields.integer("availableSlots", 0).unwrap_or(usual).min(capacity);
+    let serves = fields.ids("reservations", MOST_RESERVATIONS);
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let heartbeat = host.zip(room).map(|(host, room)| Heartbeat {
         host: HostId::new(host),
@@ -126,6 +149,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
         status,
         capacity: small(capacity),
         available: small(available),
+        serves: serves.map(|ids| ids.into_iter().map(MatchId).collect()),
     });
     fields.finish(heartbeat)
 }
@@ -143,6 +167,25 @@ pub fn find(body: Option<&Value>) -> Result<FindRequest, Vec<Issue>> {
         region: region.map(str::to_owned),
         host: host.map(HostId::new),
     }))
+}
+
+/// Reads the body of a resume: the token.
+pub fn resume(body: Option<&Value>) -> Result<String, Vec<Issue>> {
+    let mut fields = Fields::of(body)?;
+    let token = fields
+        .text("resumeToken", LONGEST_RESUME_TOKEN)
+        .map(str::to_owned);
+    fields.finish(token)
+}
+
+impl From<&Reservation> for HeldSlot {
+    fn from(reservation: &Reservation) -> Self {
+        Self {
+            match_id: reservation.id,
+            deadline: reservation.deadline_ms,
+            joined: reservation.is_used(),
+        }
+    }
 }
 
 impl From<HostRecord> for ListedHost {

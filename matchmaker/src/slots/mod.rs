@@ -48,7 +48,13 @@ pub struct Reservation {
     pub joined_us: u64,
     /// When the player left, Unix ms; 0 while it is there or has not come.
     pub left_ms: u64,
+    /// Digest of the request that it was granted to, if that may be repeated.
+    pub asked: Option<Asked>,
 }
+
+/// Digest of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked(pub u64);
 
 /// Who came for a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +112,8 @@ pub struct Terms {
     pub grace_ms: u64,
     /// How long a member is in doubt, ms.
     pub doubt_ms: u64,
+    /// Players that fit into a room besides the host, as far as occupancy is known.
+    pub players: u32,
     /// A host is handed out only while it sits in its room, as far as occupancy is known.
     pub host_in_room: bool,
     /// Occupancy was known a moment ago and will be again: without it nothing is handed out, and nothing ends.
@@ -268,6 +276,11 @@ impl Slots {
 }
 
 impl Reservation {
+    /// Its player is there, as far as anybody knows.
+    pub fn is_used(&self) -> bool {
+        !self.is_open()
+    }
+
     /// Its player has not come, or has left.
     fn is_open(&self) -> bool {
         self.left_ms > 0 || !self.has_come()

@@ -32,7 +32,11 @@ impl Slots {
             None => look.terms.known_room,
         };
         let promised = sessions.saturating_add(waiting);
-        let by_room = offer.capacity.saturating_sub(promised);
+        let capacity = match look.room {
+            Some(_) => offer.capacity.min(look.terms.players),
+            None => offer.capacity,
+        };
+        let by_room = capacity.saturating_sub(promised);
         let by_host = offer.available.saturating_sub(waiting).saturating_sub(news);
         let free = if unreachable { 0 } else { by_room.min(by_host) };
         let state = match (unreachable, free, waiting) {

@@ -13,6 +13,7 @@ const TERMS: Terms = Terms {
     hold_ms: 5000,
     grace_ms: 0,
     doubt_ms: 30_000,
+    players: 64,
     host_in_room: true,
     known_room: false,
 };
@@ -30,6 +31,7 @@ fn reservation(number: u64, base: u64) -> Reservation {
         holder: Holder::Nobody,
         joined_us: 0,
         left_ms: 0,
+        asked: None,
     }
 }
 
@@ -450,6 +452,20 @@ fn uninvited_members_take_slots_too() {
     );
     let many = room(13, &[unknown(10), unknown(11), player(12), unknown(13)]);
     assert_eq!(host.stands(NOW_MS, &many), BUSY);
+}
+
+#[test]
+fn a_room_has_its_capacity() {
+    let mut host = Host::seated(4);
+    host.terms.players = 1;
+    assert_eq!(host.stands(NOW_MS, &room(10, &[unknown(10)])), idle(1));
+    assert_eq!(host.stands(NOW_MS, &room(11, &[unknown(10), player(11)])), BUSY);
+    let look = host.look(NOW_MS, None);
+    assert_eq!(
+        host.slots.standing(&host.offer, &look).free,
+        4,
+        "nobody knows which rooms these are"
+    );
 }
 
 #[test]

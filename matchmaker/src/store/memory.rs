@@ -1,6 +1,7 @@
 //! Hosts of one process.
 
 mod index;
+mod over;
 mod pool;
 mod timers;
 mod view;
@@ -11,7 +12,8 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
 use super::{
-    Clock, Found, HostRecord, HostStore, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
+    Beaten, Clock, Found, Held, HostRecord, HostStore, Released, Request, Rules, Step, Stepping, StoreError,
+    Tick,
 };
 use crate::host::{Heartbeat, HostId, MatchId};
 use pool::Pool;
@@ -52,7 +54,7 @@ impl MemoryStore {
 }
 
 impl HostStore for MemoryStore {
-    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered> {
+    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Beaten> {
         self.step(&rules, |pool, view| pool.heartbeat(view, heartbeat))
     }
 
@@ -60,7 +62,11 @@ impl HostStore for MemoryStore {
         self.step(&rules, |pool, view| pool.find(view, &request, Clock::system_us()))
     }
 
-    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
+    fn look_up(&self, id: MatchId, rules: Rules) -> Stepping<'_, Held> {
+        self.step(&rules, |pool, view| pool.look_up(view, id))
+    }
+
+    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released> {
         self.step(&rules, |pool, view| pool.release(view, id))
     }
 

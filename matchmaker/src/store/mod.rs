@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
-use crate::slots::{Change, Reservation, Terms};
+use crate::slots::{Asked, Change, Reservation, Terms};
 
 /// Most hosts in one page of [`HostStore::page`].
 pub const PAGE: usize = 256;
@@ -26,13 +26,16 @@ pub const PAGE: usize = 256;
 /// The hosts of one pool.
 pub trait HostStore: Send + Sync + 'static {
     /// Registers a host or renews it.
-    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered>;
+    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Beaten>;
 
-    /// Picks a host and grants one of its slots.
+    /// Picks a host and grants one of its slots; to a request that was granted before, the same one.
     fn find(&self, request: Request, rules: Rules) -> Stepping<'_, Found>;
 
-    /// Gives a match up before its player came; answers whether there was one. Giving one up twice is harmless.
-    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool>;
+    /// What has become of a match.
+    fn look_up(&self, id: MatchId, rules: Rules) -> Stepping<'_, Held>;
+
+    /// Gives a match up. Giving one up twice is harmless.
+    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released>;
 
     /// Looks after what is due: hosts that fell silent, deadlines, rooms that changed. Bounded: `more` asks for
     /// another call at once.
@@ -65,6 +68,8 @@ pub struct Rules {
     pub hold: Duration,
     /// How long a host that is not in its room is handed out.
     pub unreachable_grace: Duration,
+    /// Players that fit into a room besides the host.
+    pub players: u32,
     /// Hand out a host only while it sits in its room.
     pub require_host_in_room: bool,
     /// Weight of the asked region against the other ones; 100 means always.
@@ -74,9 +79,10 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of a pool. `expect_occupancy`: see there.
-    pub fn new(pool: &PoolSettings, expect_occupancy: bool) -> Self {
+    /// The rules of a pool whose rooms have `room_capacity` members. `expect_occupancy`: see there.
+    pub fn new(pool: &PoolSettings, room_capacity: u16, expect_occupancy: bool) -> Self {
         Self {
+            players: u32::from(room_capacity).saturating_sub(1),
             expect_occupancy,
             heartbeat_ttl: pool.heartbeat_ttl,
             deadline: pool.reservation_deadline,
@@ -94,6 +100,7 @@ impl Rules {
             grace_ms: millis(self.unreachable_grace),
             // Who comes for a granted slot says so at once; a deadline is the longest that anybody is waited for.
             doubt_ms: millis(self.deadline),
+            players: self.players,
             host_in_room: self.require_host_in_room,
             known_room: self.expect_occupancy,
         }
@@ -111,6 +118,8 @@ pub struct Request {
     pub host: Option<HostId>,
     /// Randomness of the choice.
     pub dice: Dice,
+    /// Digest of the request, if it may be a repetition: then the id is the same each time.
+    pub asked: Option<Asked>,
 }
 
 /// Random numbers for one choice.
@@ -135,6 +144,15 @@ pub enum Registered {
     RoomTaken(HostId),
 }
 
+/// What a heartbeat gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beaten {
+    /// What the store did.
+    pub registered: Registered,
+    /// The host's reservations, oldest first.
+    pub reservations: Vec<Reservation>,
+}
+
 /// Answer to a find.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -144,6 +162,35 @@ pub enum Found {
     NoHosts,
     /// Hosts have free slots, but not the one that was asked for.
     NoneMatching,
+    /// The match of this id was granted to another request.
+    Conflict,
+    /// The match of this id is over.
+    Over(EventKind),
+}
+
+/// What has become of a match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Its slot is kept.
+    Live(Grant),
+    /// It ended not long ago.
+    Over(EventKind),
+    /// There is none, or it ended long ago.
+    Unknown,
+}
+
+/// Answer to who gives a match up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// Its slot is free.
+    Released,
+    /// It stays until whoever is taken for its player has left, or until its deadline: see
+    /// [`Slots::release`](crate::slots::Slots::release).
+    Stays,
+    /// It ended before.
+    Over(EventKind),
+    /// There is none, or it ended long ago.
+    Unknown,
 }
 
 /// A granted slot.
@@ -242,6 +289,8 @@ pub enum EventKind {
     EndedByLoss,
     /// A reservation ended because its host went to another room.
     EndedByRoomChange,
+    /// A reservation was given up.
+    Released,
 }
 
 /// Why a step failed.
@@ -256,6 +305,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the step has certainly not been done.
+    pub fn had_no_effect(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.had_no_effect())
+    }
+
     /// Whether the store as a whole is away, so that the same call may work soon.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Redis(error) if error.is_outage())
@@ -300,17 +354,18 @@ fn millis(duration: Duration) -> u64 {
 
 impl EventKind {
     /// Every kind, for metrics that show zero before the first event.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::HostLost,
         Self::Reservation(Change::Joined),
         Self::Reservation(Change::Left),
         Self::Reservation(Change::Expired),
         Self::EndedByLoss,
         Self::EndedByRoomChange,
+        Self::Released,
     ];
 
-    /// The word in scripts.
-    fn word(self) -> &'static str {
+    /// The word in scripts, and in answers that tell why a match is over.
+    pub fn word(self) -> &'static str {
         match self {
             Self::HostLost => "lost",
             Self::Reservation(Change::Joined) => "joined",
@@ -318,6 +373,7 @@ impl EventKind {
             Self::Reservation(Change::Expired) => "expired",
             Self::EndedByLoss => "host-lost",
             Self::EndedByRoomChange => "room-changed",
+            Self::Released => "released",
         }
     }
 

@@ -12,7 +12,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{
-    Clock, Found, HostRecord, HostStore, PAGE, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
+    Beaten, Clock, Found, Held, HostRecord, HostStore, PAGE, Released, Request, Rules, Step, Stepping,
+    StoreError, Tick,
 };
 use crate::host::{Heartbeat, HostId, MatchId};
 use crate::slots::Terms;
@@ -43,6 +44,7 @@ pub struct RedisStore {
 struct Scripts {
     heartbeat: Script,
     find: Script,
+    look_up: Script,
     release: Script,
     tick: Script,
     page: Script,
@@ -55,6 +57,7 @@ fn scripts() -> &'static Scripts {
     SCRIPTS.get_or_init(|| Scripts {
         heartbeat: script(include_str!("lua/heartbeat.lua")),
         find: script(include_str!("lua/find.lua")),
+        look_up: script(include_str!("lua/look_up.lua")),
         release: script(include_str!("lua/release.lua")),
         tick: script(include_str!("lua/tick.lua")),
         page: script(include_str!("lua/page.lua")),
@@ -102,6 +105,7 @@ impl RedisStore {
             request.dice.region.to_string(),
             DRAINED_BY_FIND.to_string(),
             TRIES.to_string(),
+            answers::asked_text(request.asked),
         ];
         let (answer, events): (Flat, Flat) = self.call(&scripts().find, "hosts", &terms(rules), args).await?;
         Ok(Step {
@@ -112,7 +116,7 @@ impl RedisStore {
 }
 
 /// Rules that nobody asks for.
-const NO_TERMS: &str = "0|0|0|";
+const NO_TERMS: &str = "0|0|0|0|";
 
 /// The rules of slots as the scripts read them.
 fn terms(rules: &Rules) -> String {
@@ -120,17 +124,28 @@ fn terms(rules: &Rules) -> String {
         hold_ms,
         grace_ms,
         doubt_ms,
+        players,
         host_in_room,
         known_room,
     } = rules.terms();
     let host = if host_in_room { "host" } else { "" };
     let room = if known_room { "room" } else { "" };
-    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{host} {room}")
+    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{players}|{host} {room}")
 }
 
 impl HostStore for RedisStore {
-    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered> {
+    fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Beaten> {
         async move {
+            let serves = heartbeat.serves.map_or_else(
+                || "-".to_owned(),
+                |matches| {
+                    matches
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(",")
+                },
+            );
             let args = [
                 heartbeat.host.to_string(),
                 heartbeat.room.to_string(),
@@ -140,12 +155,16 @@ impl HostStore for RedisStore {
                 heartbeat.available.to_string(),
                 rules.heartbeat_ttl.as_millis().to_string(),
                 (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
+                serves,
             ];
-            let (answer, events): (Flat, Flat) = self
+            let (answer, events, reservations): (Flat, Flat, Flat) = self
                 .call(&scripts().heartbeat, "hosts", &terms(&rules), args)
                 .await?;
             Ok(Step {
-                value: answers::registered(&answer)?,
+                value: Beaten {
+                    registered: answers::registered(&answer)?,
+                    reservations: answers::reservations(&reservations)?,
+                },
                 events: answers::events(&events)?,
             })
         }
@@ -170,7 +189,20 @@ impl HostStore for RedisStore {
         .boxed()
     }
 
-    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
+    fn look_up(&self, id: MatchId, rules: Rules) -> Stepping<'_, Held> {
+        async move {
+            let (answer, events): (Flat, Flat) = self
+                .call(&scripts().look_up, "matches", &terms(&rules), [id.to_string()])
+                .await?;
+            Ok(Step {
+                value: answers::held(&answer)?,
+                events: answers::events(&events)?,
+            })
+        }
+        .boxed()
+    }
+
+    fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released> {
         async move {
             let (answer, events): (Flat, Flat) = self
                 .call(&scripts().release, "matches", &terms(&rules), [id.to_string()])

@@ -3,6 +3,7 @@
 
 mod index;
 mod life;
+mod matches;
 mod sessions;
 
 /// Runs an async function `(World)` against both stores.

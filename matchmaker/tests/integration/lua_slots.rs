@@ -88,6 +88,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
     (times, 0u64..12, holder).prop_map(|((granted_us, deadline_ms, joined_us, left_ms), base, holder)| {
         Reservation {
             id: match_id(0),
+            asked: None,
             granted_us,
             deadline_ms,
             base,
@@ -136,11 +137,12 @@ fn room() -> impl Strategy<Value = RoomState> {
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
-    (0u64..6, 0u64..4, 0u64..6, any::<[bool; 2]>()).prop_map(
-        |(hold_ms, grace_ms, doubt_ms, [host_in_room, known_room])| Terms {
+    (0u64..6, 0u64..4, 0u64..6, 0u32..5, any::<[bool; 2]>()).prop_map(
+        |(hold_ms, grace_ms, doubt_ms, players, [host_in_room, known_room])| Terms {
             hold_ms,
             grace_ms,
             doubt_ms,
+            players,
             host_in_room,
             known_room,
         },
@@ -320,6 +322,7 @@ fn as_json(history: &History) -> Value {
                 hold_ms,
                 grace_ms,
                 doubt_ms,
+                players,
                 host_in_room,
                 known_room,
             } = step.terms;
@@ -332,6 +335,7 @@ fn as_json(history: &History) -> Value {
                     "hold_ms": hold_ms,
                     "grace_ms": grace_ms,
                     "doubt_ms": doubt_ms,
+                    "players": players,
                     "host_in_room": host_in_room,
                     "known_room": known_room,
                 },

@@ -45,7 +45,7 @@ async fn equal_ids_in_two_pools_and_two_clusters() {
             .await
             .unwrap()
             .value;
-        assert_eq!(registered, Registered::New);
+        assert_eq!(registered.registered, Registered::New);
     }
     for (number, pool) in pools.iter().enumerate() {
         assert!(

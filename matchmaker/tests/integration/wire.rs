@@ -4,3 +4,4 @@ mod common;
 mod find;
 mod heartbeat;
 mod lists;
+mod matches;

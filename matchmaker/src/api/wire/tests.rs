@@ -30,6 +30,7 @@ fn shortest_heartbeat_gets_its_defaults() {
         status: HostStatus::Idle,
         capacity: 3,
         available: 3,
+        serves: None,
     };
     assert_eq!(read, expected);
 }

@@ -1,10 +1,11 @@
--- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms.
--- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events}.
+-- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms,
+-- matches that the host serves, joined by commas, or '-' if it does not say.
+-- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events, reservations as match, text, ...}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local id, room, alive_ms = ARGV[5], ARGV[6], pool.now_ms + tonumber(ARGV[11])
 local owner = redis.call('HGET', pool.at .. 'rooms', room)
 if owner and owner ~= id and host_refresh(pool, owner) then
-  return {{'room-taken', owner}, pool.events}
+  return {{'room-taken', owner}, pool.events, {}}
 end
 local host = host_load(pool, id)
 if host and host.alive_ms <= pool.now_ms then
@@ -30,6 +31,16 @@ redis.call('ZADD', KEYS[1], berth_integer(alive_ms), id)
 redis.call('ZADD', pool.at .. 'ids', 0, id)
 redis.call('HSET', pool.at .. 'rooms', room, id)
 redis.call('HSET', pool.prefix .. 'watched', room, pool.name)
+if ARGV[13] ~= '-' then
+  local names = {}
+  for name in string.gmatch(ARGV[13], '[^,]+') do names[name] = true end
+  slots_name(host, names, pool.now_us, host_change(pool, host))
+end
 host_settle(pool, host)
 host_save(pool, host)
-return {{answer}, pool.events}
+local reservations = {}
+for _, reservation in ipairs(host.reservations) do
+  reservations[#reservations + 1] = reservation.id
+  reservations[#reservations + 1] = reservation.stored
+end
+return {{answer}, pool.events, reservations}

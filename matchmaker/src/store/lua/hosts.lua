@@ -2,32 +2,34 @@
 --
 -- Keys, all behind the pool's prefix:
 --   host:ID        hash: the host; fields r:MATCH hold its reservations as
---                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS, where HOLDER is nothing, u (unclear), n (named by the
---                  host), a join number, or one with a p (known to be a player); the field marks is
+--                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS|ASKED, where HOLDER is nothing, u (unclear), n (named
+--                  by the host), a join number, or one with a p (known to be a player); the field marks is
 --                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
 --   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
 --   rooms          hash: room to the id that claims it
 --   matches        hash: match to the id of its host
+--   over:MATCH     string: why a match ended, for a while
 --   touched        set: rooms whose members changed (written by signaling)
 --   free           set: ids with a free slot; free:REGION: the same by region
 --   counts         hash: hosts by state, capacity, free slots
 --   region:hosts, region:free, region:slots   hashes: per region its hosts, its hosts with a free slot, its free slots
 
 -- What a call needs everywhere. `ahead_us` moves the clock of hosts and deadlines, not the clock of rooms. `terms` is
--- HOLD_MS|GRACE_MS|DOUBT_MS|WORDS, with the words `host` and `room` for what is demanded of a host.
+-- HOLD_MS|GRACE_MS|DOUBT_MS|PLAYERS|WORDS, with the words `host` and `room` for what is demanded of a host.
 local function pool_open(prefix, name, ahead_us, terms)
   local system_us = berth_now_us()
   local now_us = system_us + tonumber(ahead_us)
   local system_ms = math.floor(system_us / 1000)
-  local hold_ms, grace_ms, doubt_ms, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(.*)$')
+  local hold_ms, grace_ms, doubt_ms, players, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
   return {
     prefix = prefix, name = name, at = prefix .. 'pool:' .. name .. ':',
     system_us = system_us, system_ms = system_ms, now_us = now_us, now_ms = math.floor(now_us / 1000),
     ahead_ms = math.floor(ahead_us / 1000),
     terms = {
       hold_ms = tonumber(hold_ms), grace_ms = tonumber(grace_ms), doubt_ms = tonumber(doubt_ms),
+      players = tonumber(players),
       host_in_room = string.find(words, 'host', 1, true) ~= nil,
       known_room = string.find(words, 'room', 1, true) ~= nil,
     },
@@ -90,13 +92,14 @@ local function host_load(pool, id)
   for i = 1, #fields, 2 do
     local match = string.match(fields[i], '^r:(.*)$')
     if match then
-      local granted_us, deadline_ms, base, holder, joined_us, left_ms =
-        string.match(fields[i + 1], '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)$')
+      local granted_us, deadline_ms, base, holder, joined_us, left_ms, asked =
+        string.match(fields[i + 1], '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)|(%w*)$')
       reservations[#reservations + 1] = {
         id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
         holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
         known = string.match(holder, 'p$') ~= nil,
-        joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), stored = fields[i + 1],
+        joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), asked = asked,
+        stored = fields[i + 1],
       }
     else
       record[fields[i]] = fields[i + 1]
@@ -170,14 +173,21 @@ local function host_store_reservation(pool, host, reservation)
   end
   local text = table.concat({
     berth_integer(reservation.granted_us), berth_integer(reservation.deadline_ms), berth_integer(reservation.base), holder,
-    berth_integer(reservation.joined_us), berth_integer(reservation.left_ms),
+    berth_integer(reservation.joined_us), berth_integer(reservation.left_ms), reservation.asked,
   }, '|')
   if text ~= reservation.stored then redis.call('HSET', pool.at .. 'host:' .. host.id, 'r:' .. reservation.id, text) end
+  reservation.stored = text
 end
 
-local function host_drop_reservation(pool, host, reservation)
+-- How long it is known why a match ended, ms.
+local OVER_MS = 600000
+
+-- Forgets a reservation, but for why it ended.
+local function host_drop_reservation(pool, host, reservation, why)
   redis.call('HDEL', pool.at .. 'host:' .. host.id, 'r:' .. reservation.id)
   redis.call('HDEL', pool.at .. 'matches', reservation.id)
+  redis.call('SET', pool.at .. 'over:' .. reservation.id, why, 'PX', OVER_MS)
+  pool_event(pool, why, host.id, host.room, reservation.id)
 end
 
 -- Writes what differs from the stored record: standing, reservations, index, counts, timer.
@@ -211,8 +221,11 @@ end
 -- Tells what became of a host's reservations.
 local function host_change(pool, host)
   return function(reservation, what)
-    pool_event(pool, what, host.id, host.room, reservation.id)
-    if what ~= 'joined' then host_drop_reservation(pool, host, reservation) end
+    if what == 'joined' then
+      pool_event(pool, what, host.id, host.room, reservation.id)
+    else
+      host_drop_reservation(pool, host, reservation, what)
+    end
   end
 end
 
@@ -233,10 +246,7 @@ local function host_unwatch(pool, host)
 end
 
 local function host_end_reservations(pool, host, kind)
-  for _, reservation in ipairs(host.reservations) do
-    pool_event(pool, kind, host.id, host.room, reservation.id)
-    host_drop_reservation(pool, host, reservation)
-  end
+  for _, reservation in ipairs(host.reservations) do host_drop_reservation(pool, host, reservation, kind) end
   host.reservations = {}
 end
 
@@ -264,6 +274,17 @@ local function host_refresh(pool, id)
   local room = host_settle(pool, host)
   host_save(pool, host)
   return host, room
+end
+
+-- The live reservation of a match, its host and that host's room; or nil and why it ended, if that is known.
+local function pool_match(pool, match)
+  local id = redis.call('HGET', pool.at .. 'matches', match)
+  local host, room
+  if id then host, room = host_refresh(pool, id) end
+  for _, reservation in ipairs(host and host.reservations or {}) do
+    if reservation.id == match then return reservation, host, room end
+  end
+  return nil, redis.call('GET', pool.at .. 'over:' .. match) or nil
 end
 
 -- Looks after at most `most` each of touched rooms, silent hosts and deadlines. Answers whether there may be more.

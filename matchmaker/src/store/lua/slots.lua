@@ -5,7 +5,7 @@
 -- join number
 -- room: {last, members {join, role, id}, departed {join, role, id, at_ms}}, both by ascending join, role 'h', 'p' or '', id or '';
 -- nil while occupancy is unknown
--- terms: {hold_ms, grace_ms, doubt_ms, host_in_room, known_room}
+-- terms: {hold_ms, grace_ms, doubt_ms, players, host_in_room, known_room}
 -- change: function(reservation, what) that is told of 'joined', 'left' and 'expired'
 
 -- Oldest grant first.
@@ -320,15 +320,16 @@ local function slots_standing(host, room, terms, now_us)
       if one.joined_us > host.at_us then news = news + 1 end
     end
   end
-  local unreachable = terms.known_room
+  local unreachable, capacity = terms.known_room, host.capacity
   if room then
+    capacity = math.min(capacity, terms.players)
     local hosts = slots_hosts(host, room)
     seen = math.max(#room.members - hosts, 0)
     unreachable = hosts == 0 and terms.host_in_room and math.floor(now_us / 1000) >= host.absent_ms + terms.grace_ms
   end
   local sessions = seen + named
   if unreachable then return 'unreachable', 0, sessions, waiting end
-  local by_room = math.max(host.capacity - sessions - waiting, 0)
+  local by_room = math.max(capacity - sessions - waiting, 0)
   local by_host = math.max(host.available - waiting - news, 0)
   local free = math.min(by_room, by_host)
   if free > 0 then return 'idle', free, sessions, waiting end

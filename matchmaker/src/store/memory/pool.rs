@@ -7,11 +7,15 @@ use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::RoomState;
 
 use super::index::FreeHosts;
+use super::over::Over;
 use super::timers::Timers;
 use super::view::View;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
-use crate::slots::{Change, Holder, Offer, Reservation, Slots, Standing};
-use crate::store::{Counts, EventKind, Found, Grant, HostRecord, PAGE, Registered, Request, Tick, millis};
+use crate::slots::{Change, Changes, Holder, Offer, Reservation, Slots, Standing};
+use crate::store::{
+    Beaten, Counts, EventKind, Found, Grant, Held, HostRecord, PAGE, Registered, Released, Request, Tick,
+    millis,
+};
 
 /// Most rooms, silent hosts and deadlines that one step looks after.
 const DRAINED: usize = 256;
@@ -23,6 +27,7 @@ pub(super) struct Pool {
     /// Which host claims a room.
     rooms: HashMap<RoomId, HostId>,
     matches: HashMap<MatchId, HostId>,
+    over: Over,
     free: FreeHosts,
     /// When hosts fall silent.
     silent: Timers,
@@ -43,12 +48,15 @@ struct Host {
 }
 
 impl Pool {
-    pub(super) fn heartbeat(&mut self, view: &mut View<'_>, beat: Heartbeat) -> Registered {
+    pub(super) fn heartbeat(&mut self, view: &mut View<'_>, beat: Heartbeat) -> Beaten {
         let owner = self.rooms.get(&beat.room).filter(|owner| **owner != beat.host);
         if let Some(owner) = owner.cloned()
             && self.lives(view, &owner)
         {
-            return Registered::RoomTaken(owner);
+            return Beaten {
+                registered: Registered::RoomTaken(owner),
+                reservations: Vec::new(),
+            };
         }
         let registered = if self.lives(view, &beat.host) {
             Registered::Renewed
@@ -88,20 +96,38 @@ impl Pool {
             view.rooms.watch(&host.room, view.name);
         }
         self.silent.set(&beat.host, Some(host.alive_ms));
+        if let Some(names) = &beat.serves {
+            let changes = host.slots.name(names, view.now_us);
+            self.changed(view, &beat.host, &host.room, changes);
+        }
         self.settle(view, &beat.host, &mut host);
+        let reservations = host.slots.reservations().to_vec();
         self.keep(beat.host, host);
-        registered
+        Beaten {
+            registered,
+            reservations,
+        }
     }
 
     /// `clock_us` is the clock that join numbers of new rooms begin with.
     pub(super) fn find(&mut self, view: &mut View<'_>, request: &Request, clock_us: u64) -> Found {
         self.drain(view);
+        if request.asked.is_some() {
+            match self.live(view, request.id) {
+                Some((one, _)) if one.asked != request.asked => return Found::Conflict,
+                Some((_, grant)) => return Found::Granted(grant),
+                None => {}
+            }
+            if let Some(why) = self.over.get(request.id) {
+                return Found::Over(why);
+            }
+        }
         // Nobody meets the demands: hosts keep their places in the index for when occupancy is known again.
         if view.rules.terms().known_room && !view.known {
             return Found::NoHosts;
         }
         if let Some(host) = &request.host {
-            if let Some(grant) = self.grant(view, host, request.id, clock_us) {
+            if let Some(grant) = self.grant(view, host, request, clock_us) {
                 return Found::Granted(grant);
             }
             return if self.free.is_empty() {
@@ -113,27 +139,51 @@ impl Pool {
         // A host that turns out to be taken leaves the index, so this ends.
         let weight = view.rules.region_weight;
         while let Some(host) = self.free.draw(request.region.as_deref(), weight, request.dice) {
-            if let Some(grant) = self.grant(view, &host, request.id, clock_us) {
+            if let Some(grant) = self.grant(view, &host, request, clock_us) {
                 return Found::Granted(grant);
             }
         }
         Found::NoHosts
     }
 
-    pub(super) fn release(&mut self, view: &mut View<'_>, id: MatchId) -> bool {
-        let Some(name) = self.matches.get(&id).cloned() else {
-            return false;
+    pub(super) fn look_up(&mut self, view: &mut View<'_>, id: MatchId) -> Held {
+        match self.live(view, id) {
+            Some((_, grant)) => Held::Live(grant),
+            None => self.over.get(id).map_or(Held::Unknown, Held::Over),
+        }
+    }
+
+    /// A match that is not over: its reservation, and where it is.
+    fn live(&mut self, view: &mut View<'_>, id: MatchId) -> Option<(Reservation, Grant)> {
+        let name = self.matches.get(&id)?.clone();
+        self.refresh(view, &name);
+        let host = self.hosts.get(&name)?;
+        let reservation = host.slots.reservations().iter().find(|one| one.id == id)?;
+        Some((reservation.clone(), host.grant(&name)))
+    }
+
+    pub(super) fn release(&mut self, view: &mut View<'_>, id: MatchId) -> Released {
+        let live = self.live(view, id).is_some();
+        let name = self.matches.get(&id).filter(|_| live).cloned();
+        let Some(name) = name else {
+            return self.over.get(id).map_or(Released::Unknown, Released::Over);
         };
         self.change(&name, |pool, host| {
             let room = pool.settle(view, &name, host);
             let released = host.slots.release(id, &view.look(&name, room.as_ref()));
             if released {
-                pool.matches.remove(&id);
+                pool.ended(view, &name, &host.room, id, EventKind::Released);
             }
             host.stand(view, &name, room.as_ref());
             released
         })
-        .unwrap_or(false)
+        .map_or(Released::Unknown, |released| {
+            if released {
+                Released::Released
+            } else {
+                Released::Stays
+            }
+        })
     }
 
     pub(super) fn tick(&mut self, view: &mut View<'_>) -> Tick {
@@ -197,7 +247,13 @@ impl Pool {
     }
 
     /// Brings a host up to date and grants one of its slots, if it has a free one.
-    fn grant(&mut self, view: &mut View<'_>, name: &HostId, id: MatchId, clock_us: u64) -> Option<Grant> {
+    fn grant(
+        &mut self,
+        view: &mut View<'_>,
+        name: &HostId,
+        request: &Request,
+        clock_us: u64,
+    ) -> Option<Grant> {
         if !self.lives(view, name) {
             return None;
         }
@@ -210,7 +266,7 @@ impl Pool {
                 .as_ref()
                 .map_or_else(|| view.rooms.room_state(&host.room).last, |room| room.last);
             host.slots.grant(Reservation {
-                id,
+                id: request.id,
                 granted_us: view.now_us,
                 deadline_ms: view.now_ms.saturating_add(millis(view.rules.deadline)),
                 // A room that does not exist begins above the clock.
@@ -218,16 +274,13 @@ impl Pool {
                 holder: Holder::Nobody,
                 joined_us: 0,
                 left_ms: 0,
+                asked: request.asked,
             });
             host.stand(view, name, room.as_ref());
-            Some(Grant {
-                host: name.clone(),
-                room: host.room.clone(),
-                region: host.region.clone(),
-            })
+            Some(host.grant(name))
         });
         let grant = grant.flatten()?;
-        self.matches.insert(id, name.clone());
+        self.matches.insert(request.id, name.clone());
         Some(grant)
     }
 
@@ -255,14 +308,29 @@ impl Pool {
     /// Brings a host that was taken out up to date; gives its room.
     fn settle(&mut self, view: &mut View<'_>, name: &HostId, host: &mut Host) -> Option<RoomState> {
         let room = view.room(&host.room);
-        for (id, change) in host.slots.settle(&view.look(name, room.as_ref())) {
-            if change != Change::Joined {
-                self.matches.remove(&id);
-            }
-            view.tell(EventKind::Reservation(change), name, &host.room, Some(id));
-        }
+        let changes = host.slots.settle(&view.look(name, room.as_ref()));
+        self.changed(view, name, &host.room, changes);
         host.stand(view, name, room.as_ref());
         room
+    }
+
+    /// Notes what became of reservations.
+    fn changed(&mut self, view: &mut View<'_>, name: &HostId, room: &RoomId, changes: Changes) {
+        for (id, change) in changes {
+            let kind = EventKind::Reservation(change);
+            if change == Change::Joined {
+                view.tell(kind, name, room, Some(id));
+            } else {
+                self.ended(view, name, room, id, kind);
+            }
+        }
+    }
+
+    /// Forgets a reservation, but for why it ended.
+    fn ended(&mut self, view: &mut View<'_>, name: &HostId, room: &RoomId, id: MatchId, kind: EventKind) {
+        self.matches.remove(&id);
+        self.over.insert(id, kind, view.now_ms);
+        view.tell(kind, name, room, Some(id));
     }
 
     fn lose(&mut self, view: &mut View<'_>, name: &HostId) {
@@ -286,8 +354,7 @@ impl Pool {
         kind: EventKind,
     ) {
         for reservation in slots.reservations() {
-            self.matches.remove(&reservation.id);
-            view.tell(kind, name, room, Some(reservation.id));
+            self.ended(view, name, room, reservation.id, kind);
         }
     }
 
@@ -331,6 +398,15 @@ impl Pool {
 }
 
 impl Host {
+    /// Where a match on it is.
+    fn grant(&self, name: &HostId) -> Grant {
+        Grant {
+            host: name.clone(),
+            room: self.room.clone(),
+            region: self.region.clone(),
+        }
+    }
+
     /// Finds out where the host stands, right after its slots were settled.
     fn stand(&mut self, view: &View<'_>, name: &HostId, room: Option<&RoomState>) {
         let look = view.look(name, room);

@@ -7,9 +7,10 @@ use berth_dataplane::redis::{FromRedisValue, Value};
 use uuid::Uuid;
 
 use crate::host::{HostId, HostState, HostStatus, MatchId};
-use crate::slots::{Holder, Reservation};
+use crate::slots::{Asked, Holder, Reservation};
 use crate::store::{
-    Counts, Event, EventKind, Found, Grant, HostRecord, RegionCounts, Registered, StoreError, Tick,
+    Counts, Event, EventKind, Found, Grant, Held, HostRecord, RegionCounts, Registered, Released, StoreError,
+    Tick,
 };
 
 /// A flat list of texts.
@@ -34,13 +35,10 @@ pub(super) fn registered(answer: &[String]) -> Answer<Registered> {
 pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
     match answer {
         [word, host, room, region] if word == "granted" => {
-            let grant = Grant {
-                host: HostId::new(host),
-                room: stored_room(room)?,
-                region: region.clone(),
-            };
-            Ok(Some(Found::Granted(grant)))
+            Ok(Some(Found::Granted(grant(host, room, region)?)))
         }
+        [word] if word == "conflict" => Ok(Some(Found::Conflict)),
+        [word, why] if word == "over" => Ok(Some(Found::Over(reason(why)?))),
         [word] if word == "no-hosts" => Ok(Some(Found::NoHosts)),
         [word] if word == "none-matching" => Ok(Some(Found::NoneMatching)),
         [word] if word == "again" => Ok(None),
@@ -48,11 +46,47 @@ pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
     }
 }
 
-pub(super) fn released(answer: &[String]) -> Answer<bool> {
+pub(super) fn held(answer: &[String]) -> Answer<Held> {
     match answer {
-        [word] if word == "1" || word == "0" => Ok(word == "1"),
+        [word, host, room, region] if word == "live" => Ok(Held::Live(grant(host, room, region)?)),
+        [word, why] if word == "over" => Ok(Held::Over(reason(why)?)),
+        [word] if word == "unknown" => Ok(Held::Unknown),
+        _ => Err(StoreError::Answer("a malformed match")),
+    }
+}
+
+pub(super) fn released(answer: &[String]) -> Answer<Released> {
+    match answer {
+        [word] if word == "released" => Ok(Released::Released),
+        [word] if word == "stays" => Ok(Released::Stays),
+        [word, why] if word == "over" => Ok(Released::Over(reason(why)?)),
+        [word] if word == "unknown" => Ok(Released::Unknown),
         _ => Err(StoreError::Answer("a malformed release")),
     }
+}
+
+fn grant(host: &str, room: &str, region: &str) -> Answer<Grant> {
+    Ok(Grant {
+        host: HostId::new(host),
+        room: stored_room(room)?,
+        region: region.to_owned(),
+    })
+}
+
+fn reason(why: &str) -> Answer<EventKind> {
+    EventKind::from_word(why).map_or_else(malformed("an end without a reason"), Ok)
+}
+
+/// Reservations as match, text, match, ...
+pub(super) fn reservations(answer: &[String]) -> Answer<Vec<Reservation>> {
+    pairs(answer)
+        .map(|(id, text)| reservation(id, text).map_or_else(malformed("a malformed reservation"), Ok))
+        .collect()
+}
+
+/// A digest as it is stored.
+pub(super) fn asked_text(asked: Option<Asked>) -> String {
+    asked.map_or_else(String::new, |Asked(digest)| format!("{digest:x}"))
 }
 
 pub(super) fn events(answer: &[String]) -> Answer<Vec<Event>> {
@@ -156,6 +190,10 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
     };
     let mut number = || parts.next()?.parse::<u64>().ok();
     let (joined_us, left_ms) = (number()?, number()?);
+    let asked = match parts.next()? {
+        "" => None,
+        digest => Some(Asked(u64::from_str_radix(digest, 16).ok()?)),
+    };
     Some(Reservation {
         id: match_id(id)?,
         granted_us,
@@ -164,6 +202,7 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
         holder,
         joined_us,
         left_ms,
+        asked,
     })
 }
 

@@ -36,6 +36,7 @@ async fn record_says_what_the_host_said(mut world: World) {
         status: HostStatus::Busy,
         capacity: 7,
         available: 3,
+        serves: None,
     };
     world.beat(heartbeat).await;
     let record = world.host(strange).await;

@@ -161,7 +161,7 @@ async fn released_match_frees_its_slot(mut world: World) {
     assert!(!world.release(request.id).await);
     assert_eq!(world.counts().await.free, 1);
     world.granted(anywhere()).await;
-    assert_eq!(world.events(), []);
+    assert_eq!(world.events(), [(EventKind::Released, "a".to_owned())]);
 }
 
 async fn host_that_reconnects_keeps_its_reservation(mut world: World) {

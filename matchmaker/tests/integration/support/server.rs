@@ -49,6 +49,7 @@ pub(crate) fn view(turn: Option<TurnConfigSpec>) -> MatchmakerView {
         "main",
         SignalingClusterSpec::new("wss://signaling.example.com/ws"),
     );
+    cluster.spec.rooms.capacity = 8;
     cluster.metadata.namespace = Some("games".to_owned());
     let turn = turn.map(|spec| TurnConfig::new("turn", spec));
     MatchmakerView {

@@ -16,8 +16,8 @@ use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{
-    Clock, Counts, Dice, Event, EventKind, Found, Grant, HostRecord, HostStore, RegionCounts, Registered,
-    Request, Rules,
+    Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, RegionCounts,
+    Registered, Released, Request, Rules,
 };
 use uuid::Uuid;
 
@@ -95,6 +95,7 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         status: HostStatus::Idle,
         capacity: 1,
         available: 1,
+        serves: None,
     }
 }
 
@@ -104,6 +105,7 @@ pub(crate) fn rules() -> Rules {
         deadline: Duration::from_secs(30),
         hold: Duration::from_secs(5),
         unreachable_grace: Duration::ZERO,
+        players: 63,
         require_host_in_room: true,
         region_weight: 100,
         expect_occupancy: false,
@@ -122,6 +124,7 @@ pub(crate) fn anywhere() -> Request {
         region: None,
         host: None,
         dice,
+        asked: None,
     }
 }
 
@@ -249,7 +252,18 @@ impl World {
     }
 
     pub(crate) async fn beat(&mut self, heartbeat: Heartbeat) -> Registered {
+        self.beaten(heartbeat).await.registered
+    }
+
+    /// A heartbeat, and what it tells the host.
+    pub(crate) async fn beaten(&mut self, heartbeat: Heartbeat) -> Beaten {
         let step = self.store.heartbeat(heartbeat, self.rules).await.unwrap();
+        self.events.extend(step.events);
+        step.value
+    }
+
+    pub(crate) async fn look_up(&mut self, id: MatchId) -> Held {
+        let step = self.store.look_up(id, self.rules).await.unwrap();
         self.events.extend(step.events);
         step.value
     }
@@ -268,7 +282,12 @@ impl World {
         }
     }
 
+    /// Gives a match up; whether its slot is free by that.
     pub(crate) async fn release(&mut self, id: MatchId) -> bool {
+        self.released(id).await == Released::Released
+    }
+
+    pub(crate) async fn released(&mut self, id: MatchId) -> Released {
         let step = self.store.release(id, self.rules).await.unwrap();
         self.events.extend(step.events);
         step.value

@@ -11,7 +11,7 @@ fn assert_common(answer: &Answer) {
         ("access-control-allow-methods", "GET, POST, OPTIONS"),
         (
             "access-control-allow-headers",
-            "Content-Type, Authorization, X-Request-Id",
+            "Content-Type, Authorization, X-Request-Id, Idempotency-Key",
         ),
         ("access-control-expose-headers", "Retry-After, X-Request-Id"),
         ("access-control-max-age", "86400"),

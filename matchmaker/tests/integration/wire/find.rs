@@ -31,6 +31,7 @@ async fn answer_of_a_find() {
     let mut answer = answer.json();
     let id = answer.as_object_mut().unwrap().remove("matchId").unwrap();
     assert!(uuid::Uuid::try_parse(id.as_str().unwrap()).is_ok());
+    assert!(answer.as_object_mut().unwrap().remove("resumeToken").is_some());
     let expected = json!({
         "found": true,
         "roomId": "room-a",
@@ -189,6 +190,7 @@ async fn players_get_a_match_token_where_there_is_a_key() {
             "iceServers",
             "matchId",
             "matchToken",
+            "resumeToken",
             "roomId",
             "signalingUrl"
         ]

@@ -20,7 +20,7 @@ async fn answer_of_a_heartbeat() {
     let answer = served.heartbeat(&body()).await;
     assert_eq!(
         (answer.status, answer.json()),
-        (200, json!({"success": true, "ttl": 30}))
+        (200, json!({"success": true, "ttl": 30, "reservations": []}))
     );
     let everything = json!({
         "hostId": "h", "roomId": "r", "region": "us-east-1", "status": "idle", "capacity": 4, "availableSlots": 2,
@@ -28,7 +28,7 @@ async fn answer_of_a_heartbeat() {
     });
     assert_eq!(
         served.heartbeat(&everything).await.json(),
-        json!({"success": true, "ttl": 30})
+        json!({"success": true, "ttl": 30, "reservations": []})
     );
     let bare = post("/api/host/heartbeat")
         .bearer(SECRET)
