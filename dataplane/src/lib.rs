@@ -25,6 +25,7 @@
 //! of their arguments. Sockets, files, clocks and signals are touched only by the tasks around them.
 
 pub mod boot;
+pub mod breaker;
 pub mod http;
 pub mod ice;
 pub mod keys;
