@@ -81,6 +81,7 @@ impl MatchmakerMetrics {
             "rate_limited",
             "invalid",
             "unavailable",
+            "no_ice_servers",
             "error",
         ];
         start_at_zero(&this.finds, "result", finds);
@@ -193,6 +194,7 @@ impl FindTimer<'_> {
                 "invalid"
             }
             Some(Refusal::Unavailable) => "unavailable",
+            Some(Refusal::NoIceServers) => "no_ice_servers",
             Some(_) => "error",
         };
         let total = if refusal.is_none() {

@@ -77,15 +77,11 @@ impl Outbound {
     }
 
     /// Sends a request and gives the body of its answer, of at most `longest` bytes.
-    pub async fn ask(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        longest: usize,
-    ) -> Result<Bytes, OutboundError> {
+    pub async fn ask(&self, mut request: Request<Bytes>, longest: usize) -> Result<Bytes, OutboundError> {
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         let answer = self
             .0
-            .request(request)
+            .request(request.map(Full::from))
             .await
             .map_err(OutboundError::Unreachable)?;
         if !answer.status().is_success() {

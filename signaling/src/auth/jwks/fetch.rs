@@ -3,6 +3,7 @@
 use axum::http::{Request, header};
 use berth_dataplane::http::{Outbound, OutboundError, Trust};
 use berth_dataplane::secrets::Secret;
+use bytes::Bytes;
 use url::Url;
 
 use crate::auth::key_set::{KeySet, KeySetError};
@@ -51,7 +52,7 @@ impl From<OutboundError> for FetchError {
 pub(super) async fn fetch(url: &Url, authorities: Option<Secret>) -> Result<KeySet, FetchError> {
     let request = Request::get(url.as_str())
         .header(header::ACCEPT, "application/jwk-set+json, application/json")
-        .body(Default::default())
+        .body(Bytes::new())
         .map_err(|_| FetchError::Url)?;
     let trust = match &authorities {
         Some(pem) => Trust::Only(pem),
