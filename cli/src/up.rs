@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use berth_dataplane::boot::VERSION;
 use berth_dataplane::http::{BindError, Health, Listener, ListenerOptions, internal_router};
+use berth_dataplane::ice::{IceMetrics, IceOptions, IceProviders};
 use berth_dataplane::occupancy::MemoryRooms;
 use berth_dataplane::redis::{EndpointError, LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::secrets::{SecretError, SecretStore};
@@ -122,6 +123,7 @@ pub async fn start(options: &UpOptions, shutdown: Shutdown) -> Result<Up, UpErro
     settings::generate_secrets(options, &secrets, &both.matchmaker.first().await.get())?;
 
     let (signaling_store, matchmaker_store) = stores(options, &metrics)?;
+    let ice = IceProviders::new(IceOptions::default(), IceMetrics::register(&metrics));
     let signaling_health = Health::new("signaling", INSTANCE, &shutdown);
     let matchmaker_health = Health::new("matchmaker", INSTANCE, &shutdown);
     let followed = both.signaling.clone();
@@ -131,6 +133,7 @@ pub async fn start(options: &UpOptions, shutdown: Shutdown) -> Result<Up, UpErro
         instance_id: INSTANCE.to_owned(),
         settings: both.signaling.first().await,
         secrets: secrets.clone(),
+        ice: ice.clone(),
         store: signaling_store,
         health: signaling_health.clone(),
         metrics: metrics.clone(),
@@ -146,6 +149,7 @@ pub async fn start(options: &UpOptions, shutdown: Shutdown) -> Result<Up, UpErro
         listener: listener("matchmaker", ports.matchmaker),
         settings: both.matchmaker.first().await,
         secrets,
+        ice,
         store: matchmaker_store,
         health: matchmaker_health.clone(),
         metrics: metrics.clone(),

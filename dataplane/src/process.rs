@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::boot::{Boot, BootError, Port, ServiceArgs, SettingsSource};
 use crate::http::{BindError, Health, ListenerOptions, internal_router};
+use crate::ice::{IceMetrics, IceOptions, IceProviders};
 use crate::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use crate::secrets::SecretStore;
 use crate::settings::{Settings, SettingsError, Snapshot, View};
@@ -64,6 +65,8 @@ pub struct Parts<V> {
     pub settings: Snapshot<V>,
     /// Secrets that the settings name.
     pub secrets: SecretStore,
+    /// Providers of ICE servers that the settings name.
+    pub ice: IceProviders,
     /// Health of the service, shown on the internal port.
     pub health: Health,
     /// Metrics of the process.
@@ -229,6 +232,7 @@ impl<V: View> Process<V> {
             instance_id: self.boot.instance_id.clone(),
             settings,
             secrets: self.secrets.clone(),
+            ice: IceProviders::new(IceOptions::default(), IceMetrics::register(&self.metrics)),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
             public_metrics: self.boot.source == SettingsSource::Env,

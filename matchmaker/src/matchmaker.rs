@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderValue};
+use berth_crds::api::FailurePolicy;
 use berth_dataplane::http::client_address;
-use berth_dataplane::ice::ice_servers;
+use berth_dataplane::ice::{IceProviders, IceServer};
 use berth_dataplane::limits::AddressLimit;
 use berth_dataplane::match_token::{MatchGrant, MatchKeys, Role};
 use berth_dataplane::secrets::SecretStore;
@@ -48,6 +49,7 @@ const MOST_TICKS: u32 = 64;
 pub struct Matchmaker {
     settings: Snapshot<MatchmakerView>,
     secrets: SecretStore,
+    ice: IceProviders,
     store: Arc<dyn HostStore>,
     metrics: MatchmakerMetrics,
     occupancy: Mutex<Occupancy>,
@@ -74,12 +76,14 @@ impl Matchmaker {
     pub fn new(
         settings: Snapshot<MatchmakerView>,
         secrets: SecretStore,
+        ice: IceProviders,
         store: Arc<dyn HostStore>,
         metrics: MatchmakerMetrics,
     ) -> Self {
         Self {
             settings,
             secrets,
+            ice,
             store,
             metrics,
             occupancy: Mutex::default(),
@@ -96,6 +100,16 @@ impl Matchmaker {
     /// The settings in force.
     pub fn settings(&self) -> Arc<MatchmakerView> {
         self.settings.get()
+    }
+
+    /// The providers of its ICE servers.
+    pub fn ice(&self) -> &IceProviders {
+        &self.ice
+    }
+
+    /// Has credentials fetched that will be needed soon.
+    pub(crate) fn tend_ice(&self) {
+        self.ice.tend(self.settings.load().turn.as_ref(), &self.secrets);
     }
 
     /// Why no host can register: its secret is missing.
@@ -200,6 +214,8 @@ impl Matchmaker {
             .transpose()
             .map_err(|issue| Refusal::Invalid(vec![issue]))?;
         let id = repeatable.map_or_else(|| MatchId(Uuid::new_v4()), |repeatable| repeatable.id);
+        // Before there is a slot: none is held while a provider is waited for, and none is lost if nobody waits any more.
+        let ice_servers = self.ice_servers(&view, id).await?;
         let dice = Dice {
             stray: rand::random(),
             region: rand::random(),
@@ -221,7 +237,7 @@ impl Matchmaker {
         }
         match found.map_err(|error| unavailable_or("find", &error, Refusal::Internal))? {
             Found::Granted(grant) => {
-                let answer = self.answer(&view, id, &grant);
+                let answer = self.answer(&view, id, &grant, ice_servers);
                 if answer.is_err() {
                     // What fails here too ends at the deadline.
                     drop(self.take(self.store.release(id, self.rules(&view)).await));
@@ -282,8 +298,29 @@ impl Matchmaker {
         )
     }
 
+    /// ICE servers for the player of a match, after a wait of at most [`berth_dataplane::ice::PATIENCE`].
+    async fn ice_servers(&self, view: &MatchmakerView, id: MatchId) -> Result<Vec<IceServer>, Refusal> {
+        let turn = view.turn.as_ref();
+        let ice = self
+            .ice
+            .servers_soon(turn, &self.secrets, &id.to_string(), unix_seconds())
+            .await;
+        let fails = turn.is_some_and(|turn| turn.failure_policy == FailurePolicy::Fail);
+        // Which provider it was, and why, is logged and counted where it was found out.
+        if fails && !ice.failures.is_empty() {
+            return Err(Refusal::NoIceServers);
+        }
+        Ok(ice.servers)
+    }
+
     /// Completes the answer to a grant.
-    fn answer(&self, view: &MatchmakerView, id: MatchId, grant: &Grant) -> Result<MatchAnswer, Refusal> {
+    fn answer(
+        &self,
+        view: &MatchmakerView,
+        id: MatchId,
+        grant: &Grant,
+        ice_servers: Vec<IceServer>,
+    ) -> Result<MatchAnswer, Refusal> {
         static GRANTED: Throttle = Throttle::new(events::LOG_INTERVAL);
         if let Some(suppressed) = GRANTED.pass() {
             info!(
@@ -297,25 +334,13 @@ impl Matchmaker {
         }
         let resume_token = self.resume_token(view, id);
         let id = id.to_string();
-        let ice = ice_servers(view.turn.as_ref(), &self.secrets, &id, unix_seconds());
-        for secret in &ice.missing {
-            static MISSING: Throttle = Throttle::new(Duration::from_secs(10));
-            if let Some(suppressed) = MISSING.pass() {
-                warn!(
-                    secret = secret.name,
-                    key = secret.key,
-                    suppressed,
-                    "TURN provider left out: its Secret is missing"
-                );
-            }
-        }
         let ttl = view.pool.reservation_deadline.max(PLAYER_TOKEN_TTL);
         let match_token = self.token(view, Role::Player, grant.room.as_str(), &id, ttl)?;
         Ok(MatchAnswer {
             found: true,
             room_id: grant.room.to_string(),
             signaling_url: view.cluster.public_url.as_str().to_owned(),
-            ice_servers: ice.servers,
+            ice_servers,
             match_id: id,
             match_token,
             resume_token,

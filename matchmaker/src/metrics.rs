@@ -83,6 +83,7 @@ impl MatchmakerMetrics {
             "rate_limited",
             "invalid",
             "unavailable",
+            "no_ice_servers",
             "error",
         ];
         start_at_zero(&this.finds, "result", finds);
@@ -217,6 +218,7 @@ impl FindTimer<'_> {
                 "invalid"
             }
             Some(Refusal::Unavailable) => "unavailable",
+            Some(Refusal::NoIceServers) => "no_ice_servers",
             Some(_) => "error",
         };
         let total = if refusal.is_none() {

@@ -67,6 +67,7 @@ async fn bind(parts: Parts<MatchmakerView>, internal: Internal) -> Result<Server
         listener: parts.listener,
         settings: parts.settings,
         secrets: parts.secrets,
+        ice: parts.ice,
         store,
         health: parts.health,
         metrics: parts.metrics,

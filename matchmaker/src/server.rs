@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use berth_dataplane::http::{BindError, Health, Listener, ListenerOptions};
+use berth_dataplane::ice::IceProviders;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::MemoryRooms;
 use berth_dataplane::redis::RedisLink;
@@ -47,6 +48,8 @@ pub struct ServerOptions {
     pub settings: Snapshot<MatchmakerView>,
     /// Secrets that the settings name.
     pub secrets: SecretStore,
+    /// Providers of ICE servers that the settings name.
+    pub ice: IceProviders,
     /// Where hosts are kept.
     pub store: Store,
     /// Gets the checks and the sections of the server.
@@ -99,7 +102,13 @@ impl Server {
             }
         };
         let metrics = MatchmakerMetrics::register(&options.metrics);
-        let matchmaker = Arc::new(Matchmaker::new(options.settings, options.secrets, hosts, metrics));
+        let matchmaker = Arc::new(Matchmaker::new(
+            options.settings,
+            options.secrets,
+            options.ice,
+            hosts,
+            metrics,
+        ));
         describe(&options.health, &matchmaker, link.as_ref());
         // Of two servers with one handle the first is shown.
         let _ = options.internal.0.set(Arc::clone(&matchmaker));
@@ -143,6 +152,8 @@ fn describe(health: &Health, matchmaker: &Arc<Matchmaker>, link: Option<&RedisLi
     health.check("host-secret", move || asked.missing_host_secret());
     let asked = Arc::clone(matchmaker);
     health.section("pool", move || internal::status(&asked));
+    let asked = Arc::clone(matchmaker);
+    health.section("ice", move || asked.ice().describe());
     let Some(link) = link.cloned() else {
         health.section("redis", || json!(null));
         return;
@@ -170,6 +181,7 @@ async fn look_after(matchmaker: &Matchmaker, link: Option<&RedisLink>, shutdown:
         if let Some(link) = link {
             link.set_breaker(matchmaker.settings().cluster.circuit_breaker.into());
         }
+        matchmaker.tend_ice();
         // A failure was logged where it happened.
         let Ok(counts) = matchmaker.counts().await else {
             continue;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use berth_dataplane::ice::IceProviders;
 use berth_dataplane::occupancy::{Instance, MemberId, Seats};
 use berth_dataplane::redis::{Backlog, RedisLink};
 use berth_dataplane::secrets::SecretStore;
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) own: Instance,
     pub(crate) settings: Snapshot<SignalingView>,
     pub(crate) secrets: SecretStore,
+    pub(crate) ice: IceProviders,
     /// Finds the keys of tokens.
     pub(crate) keyring: Keyring,
     pub(crate) auth_metrics: Arc<AuthMetrics>,

@@ -63,6 +63,7 @@ async fn bind(parts: Parts<SignalingView>) -> Result<Server, BindError> {
         instance_id: parts.instance_id,
         settings: parts.settings,
         secrets: parts.secrets,
+        ice: parts.ice,
         store,
         health: parts.health,
         metrics: parts.metrics,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use berth_crds::settings::SignalingSettings;
 use berth_dataplane::http::{BindError, Health, Listener, ListenerOptions};
+use berth_dataplane::ice::IceProviders;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{Instance, LEASE, MemoryRooms, Seats, SharedRooms, Timing as SeatTiming};
 use berth_dataplane::redis::RedisLink;
@@ -33,6 +34,8 @@ use crate::{drain, http, inbox, status};
 
 /// How often client addresses that can be forgotten are forgotten.
 const FORGET: Duration = Duration::from_secs(10);
+/// How often credentials of ICE servers are looked at that will be needed soon.
+const TEND_ICE: Duration = Duration::from_secs(1);
 /// How long the last words to the store may take when the process ends.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,8 @@ pub struct ServerOptions {
     pub settings: Snapshot<SignalingView>,
     /// Keys of tokens, secrets of TURN providers.
     pub secrets: SecretStore,
+    /// Providers of ICE servers that the settings name.
+    pub ice: IceProviders,
     /// Where rooms live.
     pub store: Store,
     /// Gets the checks and the sections of the server.
@@ -137,6 +142,7 @@ impl Server {
             own,
             settings: options.settings,
             secrets: options.secrets,
+            ice: options.ice,
             keyring,
             auth_metrics,
             seats,
@@ -235,6 +241,7 @@ fn background(core: &Arc<Core>, limit_sync: Duration) -> Vec<AbortOnDropHandle<(
         spawn(age_histories(Arc::clone(core))),
         spawn(heartbeat(Arc::clone(core))),
         spawn(forget_clients(Arc::clone(core))),
+        spawn(tend_ice(Arc::clone(core))),
         spawn(follow_settings(Arc::clone(core))),
     ];
     if let Some(link) = &core.link {
@@ -264,6 +271,13 @@ async fn forget_clients(core: Arc<Core>) {
         tokio::time::sleep(FORGET).await;
         core.clients
             .forget(&core.settings.load().cluster.rate_limits, Instant::now());
+    }
+}
+
+async fn tend_ice(core: Arc<Core>) {
+    loop {
+        core.ice.tend(core.settings.load().turn.as_ref(), &core.secrets);
+        tokio::time::sleep(TEND_ICE).await;
     }
 }
 

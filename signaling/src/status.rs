@@ -42,6 +42,7 @@ pub(crate) fn describe(core: &Arc<Core>, health: &Health) {
     });
     section("awaited", |core| json!(core.deadlines.len()));
     section("clients", |core| json!(core.clients.len()));
+    section("ice", |core| core.ice.describe());
     section("auth", |core| {
         core.keyring
             .describe(&core.secrets, &core.settings.load().cluster)

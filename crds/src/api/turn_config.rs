@@ -44,7 +44,8 @@ pub struct TurnConfigSpec {
     #[serde(default = "credential_ttl_seconds")]
     #[schemars(range(min = 300, max = 86_400))]
     pub credential_ttl_seconds: i32,
-    /// What a match gets while a provider fails: the servers of the others and STUN (`StunOnly`), or an error (`Fail`). Reload: hot.
+    /// What a match gets while a provider fails: the servers that are left, or a public STUN server if there are none (`StunOnly`), or an
+    /// answer 503 and no slot (`Fail`). Signaling always announces the servers that it has. Reload: hot.
     #[serde(default)]
     pub failure_policy: FailurePolicy,
 }
@@ -52,7 +53,7 @@ pub struct TurnConfigSpec {
 /// What a match gets while a provider fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FailurePolicy {
-    /// The servers of the other providers, and at least one STUN server.
+    /// The servers that are left, or a public STUN server.
     #[default]
     StunOnly,
     /// An error, and no slot.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use ::redis::{FromRedisValue, Pipeline};
 use tokio::sync::watch;
 
-use super::breaker::{BreakerSettings, BreakerState};
 use super::cluster::{Lines, NodeHealth};
 use super::error::RedisError;
 use super::line::Line;
 use super::link::Publication;
 use super::request::Request;
+use crate::breaker::{BreakerSettings, BreakerState};
 
 /// The command half of a link.
 pub(super) enum Commands {

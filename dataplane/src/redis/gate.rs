@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
-use super::breaker::{Breaker, BreakerSettings, BreakerState};
+use crate::breaker::{Breaker, BreakerSettings, BreakerState};
 
 /// Breaker and health of one server.
 pub(super) struct Gate {

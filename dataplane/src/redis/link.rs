@@ -8,7 +8,6 @@ use berth_crds::settings::RedisMode;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::breaker::{BreakerSettings, BreakerState};
 use super::cluster::NodeHealth;
 use super::commands::Commands;
 use super::endpoint::RedisEndpoint;
@@ -21,6 +20,7 @@ use super::start::Start;
 use super::subscription::Subscription;
 use super::subscriptions::Subscriptions;
 use super::target::Target;
+use crate::breaker::{BreakerSettings, BreakerState};
 
 /// Timing and limits of a link.
 #[derive(Debug, Clone)]

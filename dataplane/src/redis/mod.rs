@@ -2,7 +2,7 @@
 //!
 //! Callers give keys of one hash slot and see no connection. Connections are kept up by tasks of their own, which
 //! reconnect with a jittered backoff and read URL, passwords and certificates again each time. Every command passes a
-//! circuit breaker ([`Breaker`]). A link knows without traffic whether Redis is there ([`RedisLink::healthy`]): it
+//! circuit breaker ([`Breaker`](crate::breaker::Breaker)). A link knows without traffic whether Redis is there ([`RedisLink::healthy`]): it
 //! pings each second.
 //!
 //! **One server** has one multiplexed connection for commands ([`mod@line`]) and one for subscriptions ([`subscriber`]).
@@ -30,7 +30,6 @@
 //! What is used of the crate: connections, their multiplexing, pipelines, scripts, TLS, hash slots.
 
 mod backoff;
-mod breaker;
 mod cluster;
 mod commands;
 mod endpoint;
@@ -50,8 +49,8 @@ mod subscription;
 mod subscriptions;
 mod target;
 
+pub use crate::breaker::{BreakerSettings, BreakerState};
 pub use berth_crds::settings::RedisMode;
-pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use cluster::NodeHealth;
 pub use endpoint::{EndpointError, RedisEndpoint};
 pub use error::RedisError;

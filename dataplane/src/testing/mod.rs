@@ -1,5 +1,5 @@
 //! What tests start, make or pretend: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), keys of a
-//! token issuer, an API server that is away. Only with the feature `testing`.
+//! token issuer, a provider of ICE servers, an API server that is away. Only with the feature `testing`.
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +12,7 @@ mod cluster;
 mod issuer;
 mod key_set_server;
 mod kubeconfig;
+mod metered;
 mod sentinel;
 mod server;
 
@@ -23,6 +24,7 @@ pub use cluster::RedisCluster;
 pub use issuer::IssuerKey;
 pub use key_set_server::KeySetServer;
 pub use kubeconfig::kubeconfig_of_nobody;
+pub use metered::{MeteredCall, MeteredServer};
 pub use sentinel::{RedisSentinels, SentinelOptions};
 pub use server::{RedisServer, free_port};
 

@@ -11,6 +11,8 @@ use super::issue::Issue;
 
 /// Seconds after which a client may try again while the store is away: its link tries to reconnect several times by then.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// The same while a provider of ICE servers fails: it is left alone for at least as long before it is asked again.
+const RETRY_AFTER_ICE: HeaderValue = HeaderValue::from_static("5");
 
 /// Why a request is not granted. Statuses and texts are those of the Node matchmaker where it has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum Refusal {
     HeartbeatFailed,
     /// 503: the store is away.
     Unavailable,
+    /// 503: a provider of ICE servers fails, and `failurePolicy` is `Fail`.
+    NoIceServers,
     /// 500: anything else.
     Internal,
 }
@@ -69,6 +73,7 @@ impl IntoResponse for Refusal {
             |error: &str, issues: Vec<Issue>| json!({"success": false, "error": error, "issues": issues});
         let retry_after = match self {
             Self::Unavailable => Some(RETRY_AFTER),
+            Self::NoIceServers => Some(RETRY_AFTER_ICE),
             // Rounded up: who waits so long does not come too early.
             Self::TooManyFinds { wait } => {
                 let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
@@ -122,6 +127,10 @@ impl IntoResponse for Refusal {
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 json!({"error": "Service temporarily unavailable"}),
+            ),
+            Self::NoIceServers => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                json!({"error": "ICE servers temporarily unavailable"}),
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -35,7 +35,10 @@ impl Matchmaker {
         }
         let held = self.take(self.store.look_up(id, self.rules(&view)).await);
         match held.map_err(|error| unavailable_or("resume", &error, Refusal::Internal))? {
-            Held::Live(grant) => self.answer(&view, id, &grant),
+            Held::Live(grant) => {
+                let ice_servers = self.ice_servers(&view, id).await?;
+                self.answer(&view, id, &grant, ice_servers)
+            }
             Held::Over(why) => Err(Refusal::Over(why.word())),
             Held::Unknown => Err(Refusal::UnknownMatch),
         }

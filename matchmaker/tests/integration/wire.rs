@@ -3,5 +3,6 @@
 mod common;
 mod find;
 mod heartbeat;
+mod ice;
 mod lists;
 mod matches;

@@ -1,6 +1,6 @@
 //! ICE servers of a peer that speaks v2: fresh ones before the credentials expire, and new ones when the TurnConfig changes.
 //!
-//! Only a connection whose credentials expire, or whose TURN servers lack a secret for the moment, has a timer.
+//! Only a connection whose credentials expire, or for which a provider of TURN servers fails for the moment, has a timer.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -20,8 +20,8 @@ const RENEWAL: f64 = 0.75;
 /// Shortest time between two renewals.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Time after which a secret that was missing is looked for again.
-const MISSING: Duration = Duration::from_secs(15);
+/// Time after which a provider that failed is looked at again.
+const FAILED: Duration = Duration::from_secs(15);
 
 /// When ICE servers are to be sent again.
 pub(super) struct IceRefresh(Option<Pin<Box<Sleep>>>);
@@ -37,8 +37,8 @@ impl From<IceServers> for IceRefresh {
 fn next(ice: &IceServers, now: f64) -> Option<Duration> {
     let life = ttl_ms(ice, now).map(Duration::from_millis);
     let renewal = life.map(|life| life.mul_f64(RENEWAL).max(SHORTEST));
-    let missing = (!ice.missing.is_empty()).then_some(MISSING);
-    renewal.into_iter().chain(missing).min()
+    let failed = (!ice.failures.is_empty()).then_some(FAILED);
+    renewal.into_iter().chain(failed).min()
 }
 
 impl IceRefresh {
@@ -56,7 +56,7 @@ impl IceRefresh {
             }
             let now = unix_seconds();
             let ice = servers(&place.core, &place.core.settings.load(), place.member, now);
-            if !changed && !ice.missing.is_empty() {
+            if !changed && !ice.failures.is_empty() {
                 // What the peer has is better than less.
                 *self = ice.into();
                 continue;
@@ -73,24 +73,25 @@ impl IceRefresh {
 
 #[cfg(test)]
 mod tests {
-    use berth_crds::settings::SecretRef;
+    use berth_dataplane::ice::{FailureCause, ProviderFailure};
 
     use super::*;
 
     #[test]
-    fn credentials_are_replaced_before_they_expire_and_missing_secrets_looked_for_again() {
-        let ice = |expires_at, missing: usize| IceServers {
+    fn credentials_are_replaced_before_they_expire_and_providers_that_failed_looked_at_again() {
+        let ice = |expires_at, failures: usize| IceServers {
             expires_at,
-            missing: vec![
-                SecretRef {
-                    name: "turn".into(),
-                    key: "secret".into()
+            failures: vec![
+                ProviderFailure {
+                    provider: "relay".into(),
+                    cause: FailureCause::NotIssued,
                 };
-                missing
+                failures
             ],
             ..IceServers::default()
         };
-        let next = |expires_at, missing| next(&ice(expires_at, missing), 1000.0).map(|next| next.as_millis());
+        let next =
+            |expires_at, failures| next(&ice(expires_at, failures), 1000.0).map(|next| next.as_millis());
         assert_eq!(next(None, 0), None);
         assert_eq!(next(Some(1100), 0), Some(75_000));
         assert_eq!(next(Some(990), 0), Some(1000));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_crds::settings::RoomId;
-use berth_dataplane::ice::{IceServers, ice_servers};
+use berth_dataplane::ice::IceServers;
 use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::MemberId;
 use berth_dataplane::settings::SignalingView;
@@ -129,7 +129,7 @@ impl HelloDraft {
     }
 }
 
-/// ICE servers for a member. `now`: Unix time in seconds.
+/// ICE servers for a member: those that are there, because a connection does not wait for a provider. `now`: Unix time in seconds.
 pub(super) fn servers(core: &Core, settings: &SignalingView, member: MemberId, now: f64) -> IceServers {
     #[expect(
         clippy::cast_possible_truncation,
@@ -137,7 +137,8 @@ pub(super) fn servers(core: &Core, settings: &SignalingView, member: MemberId, n
         reason = "seconds since 1970"
     )]
     let now = now as u64;
-    ice_servers(settings.turn.as_ref(), &core.secrets, &member.to_string(), now)
+    core.ice
+        .servers(settings.turn.as_ref(), &core.secrets, &member.to_string(), now)
 }
 
 /// How long the credentials are valid from `now` on, in ms.

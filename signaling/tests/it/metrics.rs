@@ -67,11 +67,13 @@ fn documented(page: &str) -> BTreeMap<String, Family> {
                 panic!("not five cells: {line}");
             };
             assert!(!meaning.is_empty(), "{name} means nothing");
-            let mut labels = words(labels);
-            let label = labels.next();
+            let labels = labels.split(';').filter_map(|label| {
+                let mut words = words(label);
+                Some((words.next()?, words.collect()))
+            });
             let family = Family {
                 kind: kind.to_owned(),
-                labels: label.map(|label| (label, labels.collect())).into_iter().collect(),
+                labels: labels.collect(),
             };
             let name = words(name).next().unwrap();
             assert!(families.insert(name.clone(), family).is_none(), "{name} twice");
@@ -83,12 +85,23 @@ fn documented(page: &str) -> BTreeMap<String, Family> {
 #[tokio::test]
 async fn the_page_names_every_metric_and_no_other() {
     let redis = RedisServer::start();
-    let program = Program::start(&[("REDIS_URL", &redis.url())], &[]).await;
+    // A provider of ICE servers that is not there.
+    let environment = [
+        ("REDIS_URL", redis.url()),
+        ("METERED_DOMAIN", "127.0.0.1".to_owned()),
+        ("METERED_API_KEY", "key".to_owned()),
+    ];
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let program = Program::start(&environment, &[]).await;
     // With a peer in a room, so that whatever begins with the first one is there.
     let _peer = eventually("a seat", || Client::try_join(program.address, "r1")).await;
-    let text = eventually("a lease", || async {
+    let text = eventually("a lease, and an answer of the provider", || async {
         let (_, text) = get(program.internal, "/metrics").await;
-        text.contains("signaling_lease_age_seconds").then_some(text)
+        let whole = ["signaling_lease_age_seconds", "berth_ice_issue_seconds_count"];
+        whole.iter().all(|name| text.contains(name)).then_some(text)
     })
     .await;
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");

@@ -4,6 +4,8 @@ mod outages;
 
 use std::time::Duration;
 
+use berth_dataplane::ice::DEFAULT_STUN;
+use berth_dataplane::testing::MeteredServer;
 use serde_json::{Value, json};
 
 use crate::support::v2::{Peer, request};
@@ -303,6 +305,31 @@ async fn ice_servers_are_renewed_when_the_turn_config_changes_and_before_they_ex
     assert_eq!(second["iceServers"][0]["urls"], "turn:one");
     let newcomer = Peer::join(&node, "r", "host").await;
     assert_eq!(newcomer.hello["iceServers"][0]["urls"], "turn:one");
+}
+
+/// A connection gets what there is, whatever its provider does.
+#[tokio::test]
+async fn nobody_waits_for_a_provider_of_ice_servers() {
+    let server = MeteredServer::start("north").await;
+    server.hold(true);
+    let mut options = NodeOptions::default();
+    options.ice.metered = Some(server.url());
+    let node = Node::start(options).await;
+    node.metered("north");
+    eventually_true("it is asked without anybody there", || server.made().len() == 1).await;
+    let peer = Peer::join(&node, "r", "player").await;
+    assert_eq!(peer.hello["iceServers"], json!([{"urls": DEFAULT_STUN}]));
+    assert!(peer.hello.get("iceTtlMs").is_none());
+    node.metric_becomes("berth_ice_left_out_total{provider=\"metered\"}", 1.0)
+        .await;
+    server.hold(false);
+    node.metric_becomes("berth_ice_issue_seconds_count{provider=\"metered\"}", 1.0)
+        .await;
+    let newcomer = Peer::join(&node, "r", "host").await;
+    assert_eq!(newcomer.hello["iceServers"], MeteredServer::servers(1));
+    let ttl = newcomer.hello["iceTtlMs"].as_u64().unwrap();
+    assert!(ttl <= 600_000, "{ttl}");
+    assert_eq!(server.made(), [600]);
 }
 
 #[tokio::test]

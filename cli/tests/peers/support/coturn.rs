@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use berth_crds::api::FailurePolicy;
 use berth_crds::settings::{ObjectName, ProviderSettings, SecretRef, TurnSettings};
-use berth_dataplane::ice::{IceServer, ice_servers};
+use berth_dataplane::ice::{IceServer, IssuedByProvider, ice_servers};
 use berth_dataplane::secrets::{Secret, SecretStore};
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ impl Coturn {
             credential_ttl: CREDENTIAL_TTL,
             failure_policy: FailurePolicy::StunOnly,
         };
-        ice_servers(Some(&settings), &secrets, "test", now).servers
+        ice_servers(Some(&settings), &secrets, &IssuedByProvider::new(), "test", now).servers
     }
 
     fn wait(&self) {

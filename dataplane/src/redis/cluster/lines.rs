@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::slots::SlotTable;
 use super::topology::Topology;
-use crate::redis::breaker::{BreakerSettings, BreakerState};
+use crate::breaker::{BreakerSettings, BreakerState};
 use crate::redis::error::RedisError;
 use crate::redis::gate::Gauges;
 use crate::redis::keeper::Keeper;

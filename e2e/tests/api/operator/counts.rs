@@ -86,7 +86,7 @@ async fn counts_come_from_a_ready_pod_and_cost_a_write_only_when_they_change() {
     let status = &pool.data["status"];
     assert_eq!(
         status["hosts"],
-        json!({"total": 4, "idle": 3, "busy": 1, "allocated": 0, "unreachable": 0})
+        json!({"total": 4, "idle": 3, "busy": 1, "allocated": 0, "unreachable": 0, "draining": 0})
     );
     assert_eq!(status["slots"], json!({"total": 4, "available": 3}));
     assert_eq!(

@@ -7,6 +7,7 @@ use berth_crds::api::{HostPoolSpec, SignalingClusterSpec, TurnConfigSpec};
 use berth_crds::settings::{PoolSettings, SignalingSettings, TurnSettings};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
+use berth_dataplane::ice::{IceMetrics, IceOptions, IceProviders};
 use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{Claim, Instance, MemberId, MemoryRooms, Seat, Seats, Who};
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
@@ -71,7 +72,19 @@ impl Served {
 
     pub(crate) async fn with(view: MatchmakerView) -> Self {
         let rooms = MemoryRooms::default();
-        Self::start(view, Store::Memory(rooms.clone()), Seats::Memory(rooms)).await
+        Self::start(
+            view,
+            Store::Memory(rooms.clone()),
+            Seats::Memory(rooms),
+            IceOptions::default(),
+        )
+        .await
+    }
+
+    /// In memory, with what stands in for providers of ICE servers.
+    pub(crate) async fn with_ice(view: MatchmakerView, ice: IceOptions) -> Self {
+        let rooms = MemoryRooms::default();
+        Self::start(view, Store::Memory(rooms.clone()), Seats::Memory(rooms), ice).await
     }
 
     pub(crate) async fn on_redis(server: &RedisServer) -> Self {
@@ -79,10 +92,10 @@ impl Served {
         let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
         link.wait_healthy().await;
         let seats = Seats::Shared(shared_rooms(&link, keys()));
-        Self::start(view(None), Store::Redis(link), seats).await
+        Self::start(view(None), Store::Redis(link), seats, IceOptions::default()).await
     }
 
-    async fn start(view: MatchmakerView, store: Store, seats: Seats) -> Self {
+    async fn start(view: MatchmakerView, store: Store, seats: Seats, ice: IceOptions) -> Self {
         let (settings, secrets, shutdown) = (Snapshot::new(view), SecretStore::in_memory(), Shutdown::new());
         let metrics = Metrics::new();
         let health = Health::new("matchmaker", "m-1", &shutdown);
@@ -91,6 +104,7 @@ impl Served {
             listener: listener("public"),
             settings: settings.clone(),
             secrets: secrets.clone(),
+            ice: IceProviders::new(ice, IceMetrics::register(&metrics)),
             store,
             health: health.clone(),
             metrics: metrics.clone(),

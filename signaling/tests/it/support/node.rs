@@ -8,6 +8,7 @@ use berth_crds::SignalingCluster;
 use berth_crds::api::{FailurePolicy, SignalingClusterSpec};
 use berth_crds::settings::{ObjectName, ProviderSettings, SecretRef, SignalingSettings, TurnSettings};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
+use berth_dataplane::ice::{IceMetrics, IceOptions, IceProviders};
 use berth_dataplane::occupancy::MemoryRooms;
 use berth_dataplane::redis::{BreakerSettings, LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::secrets::{Secret, SecretStore};
@@ -28,6 +29,8 @@ pub(crate) struct NodeOptions {
     pub(crate) public_metrics: bool,
     /// From the beginning of the end to the first close.
     pub(crate) endpoint_delay: Duration,
+    /// What stands in for providers of ICE servers.
+    pub(crate) ice: IceOptions,
     pub(crate) spec: SignalingClusterSpec,
 }
 
@@ -66,6 +69,7 @@ impl Default for NodeOptions {
             timing,
             public_metrics: false,
             endpoint_delay: Duration::ZERO,
+            ice: IceOptions::default(),
             spec,
         }
     }
@@ -173,23 +177,48 @@ impl Node {
         self.settings.replace(view);
     }
 
-    /// Gives the node a TurnConfig: this server, with credentials that live so long.
+    /// Names a TurnConfig with a server that shares a secret.
     pub(crate) fn turn(&self, url: &str, credential_ttl: Duration) {
+        let secret = self.secret("secret", "north");
+        self.provider(
+            ProviderSettings::SharedSecret {
+                name: "coturn".to_owned(),
+                urls: vec![url.to_owned()],
+                secret,
+            },
+            credential_ttl,
+        );
+    }
+
+    /// Names a TurnConfig with an application at Metered that has this key.
+    pub(crate) fn metered(&self, key: &str) {
+        let api_key = self.secret("apiKey", key);
+        self.provider(
+            ProviderSettings::Metered {
+                name: "metered".to_owned(),
+                domain: "games.metered.live".to_owned(),
+                api_key,
+            },
+            Duration::from_mins(10),
+        );
+    }
+
+    fn secret(&self, key: &str, value: &str) -> SecretRef {
         let secret = SecretRef {
             name: "turn".to_owned(),
-            key: "secret".to_owned(),
+            key: key.to_owned(),
         };
-        self.secrets.put(&secret, Secret::new("north").unwrap());
+        self.secrets.put(&secret, Secret::new(value).unwrap());
+        secret
+    }
+
+    fn provider(&self, provider: ProviderSettings, credential_ttl: Duration) {
         let mut view = SignalingView::clone(&self.settings.get());
         view.turn = Some(TurnSettings {
             name: ObjectName::new("default", "turn"),
             generation: 1,
             stun_urls: Vec::new(),
-            providers: vec![ProviderSettings::SharedSecret {
-                name: "coturn".to_owned(),
-                urls: vec![url.to_owned()],
-                secret,
-            }],
+            providers: vec![provider],
             credential_ttl,
             failure_policy: FailurePolicy::StunOnly,
         });
@@ -249,6 +278,7 @@ async fn run(
         instance_id: options.id.to_owned(),
         settings: snapshot.clone(),
         secrets: secrets.clone(),
+        ice: IceProviders::new(options.ice, IceMetrics::register(&metrics)),
         store,
         health: health.clone(),
         metrics: metrics.clone(),

@@ -1,8 +1,8 @@
 //! Circuit breaker as a plain state machine: no clock, no lock.
 //!
 //! Closed until `error_threshold` failures in a row; then open for `open_for`; then one probe may pass, whose
-//! outcome closes the breaker or opens it again. The link's own ping is such a probe, so that a breaker closes
-//! without traffic.
+//! outcome closes the breaker or opens it again. Whoever asks by himself, as a link to Redis by its ping, has such a probe, so
+//! that the breaker closes without traffic.
 
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,15 @@ pub struct BreakerSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BreakerState {
-    /// Commands pass.
+    /// Calls pass.
     Closed,
-    /// Commands are refused.
+    /// Calls are refused.
     Open,
-    /// One probe is under way; other commands are refused.
+    /// One probe is under way; other calls are refused.
     HalfOpen,
 }
 
-/// The state machine. Every admitted command reports [`Breaker::succeeded`] or [`Breaker::failed`].
+/// The state machine. Every admitted call reports [`Breaker::succeeded`] or [`Breaker::failed`].
 #[derive(Debug)]
 pub struct Breaker {
     settings: BreakerSettings,
@@ -69,7 +69,7 @@ impl Breaker {
         }
     }
 
-    /// Asks to send a command now; `false` = refuse it.
+    /// Asks to make a call now; `false` = refuse it.
     ///
     /// A probe that never reported (its caller was cancelled) stops counting after another `open_for`.
     pub fn admit(&mut self, now: Instant) -> bool {
@@ -84,9 +84,9 @@ impl Breaker {
         true
     }
 
-    /// An admitted command got an answer.
+    /// An admitted call got an answer.
     pub fn succeeded(&mut self) {
-        // A late answer to a command from before the opening proves nothing: only the probe closes.
+        // A late answer to a call from before the opening proves nothing: only the probe closes.
         if self.opened_at.is_none() || self.probe.is_some() {
             self.failures = 0;
             self.opened_at = None;
@@ -94,7 +94,7 @@ impl Breaker {
         }
     }
 
-    /// An admitted command got no answer.
+    /// An admitted call got no answer.
     pub fn failed(&mut self, now: Instant) {
         if self.opened_at.is_some() {
             if self.probe.take().is_some() {
