@@ -1,6 +1,7 @@
 //! Hosts and matches as the rest of the matchmaker speaks of them.
 
 use std::fmt;
+use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use serde::Serialize;
@@ -89,6 +90,8 @@ pub struct Heartbeat {
     pub available: u32,
     /// The matches that it serves, if it says so.
     pub serves: Option<Vec<MatchId>>,
+    /// How long ago it was said, when the store could not be told at once.
+    pub age: Duration,
 }
 
 /// What a host is to the matchmaker.

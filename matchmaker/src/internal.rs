@@ -62,6 +62,8 @@ pub(crate) fn status(matchmaker: &Matchmaker) -> Value {
     json!({
         "counts": answer(matchmaker, &counts),
         "occupancyNote": note,
+        "quiet": counts.quiet,
+        "waitingHeartbeats": matchmaker.waiting_heartbeats(),
         "findsGranted": granted,
         "findsRefused": refused,
         "heartbeats": heartbeats,

@@ -1,9 +1,12 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
 mod again;
+mod occupancy;
+mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderValue};
@@ -15,6 +18,7 @@ use berth_dataplane::match_token::{MatchGrant, MatchKeys, Role};
 use berth_dataplane::secrets::SecretStore;
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::telemetry::{Throttle, field, with_causes};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -27,6 +31,9 @@ use crate::events;
 use crate::host::{HostId, MatchId};
 use crate::idempotency::Repeatable;
 use crate::metrics::MatchmakerMetrics;
+use occupancy::Occupancy;
+use waiting::Waiting;
+
 use crate::store::{
     Counts, Dice, Found, Grant, HostRecord, HostStore, Registered, Request, Rules, Step, StoreError,
 };
@@ -35,9 +42,8 @@ use crate::store::{
 const PLAYER_TOKEN_TTL: Duration = Duration::from_mins(2);
 /// A host's match token outlives this many missed heartbeats.
 const HOST_TOKEN_HEARTBEATS: u32 = 3;
-/// How long occupancy may be unknown before hosts are handed out without it. Redis or the only signaling server may be
-/// starting again; sessions go on meanwhile, and nobody could join a room anyway.
-const OCCUPANCY_GRACE: Duration = Duration::from_secs(30);
+/// Most heartbeats that are written back at a time.
+const WRITTEN_AT_ONCE: usize = 64;
 /// Most unanswered finds that are given back at a time.
 const UNANSWERED: usize = 256;
 /// Most hosts in the public lists.
@@ -55,20 +61,12 @@ pub struct Matchmaker {
     occupancy: Mutex<Occupancy>,
     /// How often each client address asks for a match.
     finds: AddressLimit,
+    /// Heartbeats that the store could not be told.
+    waiting: Waiting,
+    /// The store lost what was granted, when it was last asked.
+    quiet: AtomicBool,
     /// Bounds how many unanswered finds are given back at a time.
     unanswered: Arc<Semaphore>,
-}
-
-/// Whether a signaling server keeps the rooms, as far as this process has seen.
-#[derive(Clone, Copy, Debug, Default)]
-enum Occupancy {
-    /// None has so far.
-    #[default]
-    Never,
-    /// One did when the store was last asked.
-    Known,
-    /// One did before this time.
-    LostAt(Instant),
 }
 
 impl Matchmaker {
@@ -88,6 +86,8 @@ impl Matchmaker {
             metrics,
             occupancy: Mutex::default(),
             finds: AddressLimit::default(),
+            waiting: Waiting::default(),
+            quiet: AtomicBool::new(false),
             unanswered: Arc::new(Semaphore::new(UNANSWERED)),
         }
     }
@@ -168,8 +168,28 @@ impl Matchmaker {
             heartbeat.room.clone(),
             heartbeat.region.clone(),
         );
-        let beaten = self.take(self.store.heartbeat(heartbeat, self.rules(&view)).await);
-        let beaten = beaten.map_err(|error| failed("heartbeat", &error, Refusal::HeartbeatFailed))?;
+        let beaten = self.take(self.store.heartbeat(heartbeat.clone(), self.rules(&view)).await);
+        let beaten = match beaten {
+            Ok(beaten) => beaten,
+            Err(error) if error.is_outage() => {
+                // No host vanishes because the store is away.
+                if !self.waiting.keep(heartbeat, Instant::now()) {
+                    return Err(failed("heartbeat", &error, Refusal::Unavailable));
+                }
+                static KEPT: Throttle = Throttle::new(Duration::from_secs(10));
+                if let Some(suppressed) = KEPT.pass() {
+                    warn!(
+                        waiting = self.waiting.len(),
+                        error = with_causes(&error),
+                        suppressed,
+                        "heartbeats are kept until the store is back"
+                    );
+                }
+                return self.heard(&view, room.as_str(), host.as_str(), None);
+            }
+            Err(error) => return Err(failed("heartbeat", &error, Refusal::HeartbeatFailed)),
+        };
+        self.waiting.forget(&host);
         match beaten.registered {
             Registered::New => {
                 info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
@@ -190,15 +210,64 @@ impl Matchmaker {
                 return Err(Refusal::Conflict(vec![issue]));
             }
         }
+        let reservations = beaten.reservations.iter().map(HeldSlot::from).collect();
+        self.heard(&view, room.as_str(), host.as_str(), Some(reservations))
+    }
+
+    /// Answers a heartbeat. `reservations`: if the store told them.
+    fn heard(
+        &self,
+        view: &MatchmakerView,
+        room: &str,
+        id: &str,
+        reservations: Option<Vec<HeldSlot>>,
+    ) -> Result<HeartbeatAnswer, Refusal> {
         let ttl = view.pool.heartbeat_ttl;
-        let (room, id) = (room.as_str(), host.as_str());
-        let match_token = self.token(&view, Role::Host, room, id, ttl * HOST_TOKEN_HEARTBEATS)?;
+        let match_token = self.token(view, Role::Host, room, id, ttl * HOST_TOKEN_HEARTBEATS)?;
         Ok(HeartbeatAnswer {
             success: true,
             ttl: ttl.as_secs(),
             match_token,
-            reservations: Some(beaten.reservations.iter().map(HeldSlot::from).collect()),
+            reservations,
         })
+    }
+
+    /// Tells the store the heartbeats that it could not be told.
+    pub async fn write_back(&self) {
+        let mut written = 0;
+        loop {
+            let view = self.settings.get();
+            let some = self.waiting.take(WRITTEN_AT_ONCE, Instant::now());
+            if some.is_empty() {
+                break;
+            }
+            let written_now = some.into_iter().map(async |heartbeat| {
+                let step = self.store.heartbeat(heartbeat.clone(), self.rules(&view)).await;
+                self.take(step)
+                    .inspect_err(|error| {
+                        if error.is_outage() {
+                            self.waiting.put_back(heartbeat, Instant::now());
+                        }
+                    })
+                    .is_ok()
+            });
+            let written_now = join_all(written_now).await;
+            written += written_now.iter().filter(|ok| **ok).count();
+            if written_now.contains(&false) {
+                break;
+            }
+        }
+        if written > 0 {
+            info!(
+                written,
+                "the store is back and knows the last heartbeats of hosts"
+            );
+        }
+    }
+
+    /// How many hosts have heartbeats that the store does not know.
+    pub fn waiting_heartbeats(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Finds a host for a player. `key`: the header with which the request may be repeated, if it has one.
@@ -275,18 +344,33 @@ impl Matchmaker {
 
     /// Looks after everything that is due, and counts the pool.
     pub async fn counts(&self) -> Result<Arc<Counts>, Refusal> {
-        let mut left = MOST_TICKS;
+        let (mut left, mut is_new) = (MOST_TICKS, false);
         loop {
             let rules = self.rules(&self.settings.load());
             let tick = self.take(self.store.tick(rules).await);
             let tick = tick.map_err(|error| unavailable_or("tick", &error, Refusal::Internal))?;
             left -= 1;
+            is_new |= tick.is_new;
             if !tick.more || left == 0 {
                 let counts = Arc::new(tick.counts);
-                self.occupancy.lock().see(counts.occupancy_known);
+                self.occupancy
+                    .lock()
+                    .see(counts.occupancy_known, is_new, Instant::now());
+                self.tell_of_loss(counts.quiet);
                 self.metrics.show(Arc::clone(&counts));
                 return Ok(counts);
             }
+        }
+    }
+
+    /// Says once that nobody is handed out because the store lost what was granted, and once that it is over.
+    fn tell_of_loss(&self, quiet: bool) {
+        match (self.quiet.swap(quiet, Ordering::Relaxed), quiet) {
+            (false, true) => warn!(
+                "the store came back empty: nobody is handed out until all that was granted is over or seen in its room"
+            ),
+            (true, false) => info!("hosts are handed out again"),
+            _ => {}
         }
     }
 
@@ -294,7 +378,7 @@ impl Matchmaker {
         Rules::new(
             &view.pool,
             view.cluster.rooms.capacity,
-            self.occupancy.lock().is_expected(),
+            self.occupancy.lock().is_expected(Instant::now()),
         )
     }
 
@@ -381,26 +465,6 @@ impl Matchmaker {
             self.metrics.event(event.kind);
         }
         Ok(step.value)
-    }
-}
-
-impl Occupancy {
-    /// What the store said. While it is away it says nothing, so the time of its absence does not count.
-    fn see(&mut self, known: bool) {
-        *self = match (*self, known) {
-            (_, true) => Self::Known,
-            (Self::Known, false) => Self::LostAt(Instant::now()),
-            (before, false) => before,
-        };
-    }
-
-    /// It was known a moment ago and will be again.
-    fn is_expected(self) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Known => true,
-            Self::LostAt(time) => time.elapsed() < OCCUPANCY_GRACE,
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Requests and answers on the wire of the Node matchmaker.
 
+use std::time::Duration;
+
 use berth_crds::settings::RoomId;
 use berth_dataplane::ice::IceServer;
 use serde::Serialize;
@@ -150,6 +152,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
         capacity: small(capacity),
         available: small(available),
         serves: serves.map(|ids| ids.into_iter().map(MatchId).collect()),
+        age: Duration::ZERO,
     });
     fields.finish(heartbeat)
 }

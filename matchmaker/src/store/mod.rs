@@ -209,6 +209,8 @@ pub struct Grant {
 pub struct Tick {
     /// More is due than fits in one step.
     pub more: bool,
+    /// The store was empty: it is new, or it lost everything while nobody was there.
+    pub is_new: bool,
     /// The pool after this step.
     pub counts: Counts,
 }
@@ -226,6 +228,8 @@ pub struct Counts {
     pub regions: BTreeMap<String, RegionCounts>,
     /// A signaling server of Berth keeps the rooms, so that their members count.
     pub occupancy_known: bool,
+    /// The store lost what was granted, so nobody is handed out until that is over.
+    pub quiet: bool,
 }
 
 /// Counts of one region.

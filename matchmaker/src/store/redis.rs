@@ -1,6 +1,7 @@
 //! Hosts shared by Redis: every step is one script call.
 
 mod answers;
+mod epoch;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{
-    Beaten, Clock, Found, Held, HostRecord, HostStore, PAGE, Released, Request, Rules, Step, Stepping,
+    Beaten, Clock, Event, Found, Held, HostRecord, HostStore, PAGE, Released, Request, Rules, Step, Stepping,
     StoreError, Tick,
 };
 use crate::host::{Heartbeat, HostId, MatchId};
 use crate::slots::Terms;
 use answers::Flat;
+use epoch::{Epoch, Granted};
 
 /// The Lua half of [`crate::slots`].
 pub const LUA_SLOTS: &str = include_str!("lua/slots.lua");
@@ -30,6 +32,8 @@ const DRAINED_BY_TICK: u32 = 256;
 const TRIES: u32 = 256;
 /// Calls of the find script for one find, when signaling has just lost many rooms at once.
 const CALLS: u32 = 16;
+/// Most grants that one call writes back.
+const RESTORED: usize = 256;
 /// How long the keys of a pool outlive the last process that looked after it.
 const KEEP: Duration = Duration::from_hours(1);
 
@@ -39,6 +43,7 @@ pub struct RedisStore {
     keys: Keys,
     pool: String,
     clock: Clock,
+    epoch: Epoch,
 }
 
 struct Scripts {
@@ -46,6 +51,7 @@ struct Scripts {
     find: Script,
     look_up: Script,
     release: Script,
+    restore: Script,
     tick: Script,
     page: Script,
 }
@@ -59,6 +65,7 @@ fn scripts() -> &'static Scripts {
         find: script(include_str!("lua/find.lua")),
         look_up: script(include_str!("lua/look_up.lua")),
         release: script(include_str!("lua/release.lua")),
+        restore: script(include_str!("lua/restore.lua")),
         tick: script(include_str!("lua/tick.lua")),
         page: script(include_str!("lua/page.lua")),
     })
@@ -72,6 +79,7 @@ impl RedisStore {
             keys,
             pool: pool.into(),
             clock,
+            epoch: Epoch::default(),
         }
     }
 
@@ -106,17 +114,47 @@ impl RedisStore {
             DRAINED_BY_FIND.to_string(),
             TRIES.to_string(),
             answers::asked_text(request.asked),
+            self.epoch.known(),
         ];
         let (answer, events): (Flat, Flat) = self.call(&scripts().find, "hosts", &terms(rules), args).await?;
+        let (value, granted) = answers::found(&answer, request.id)?;
+        if let Some(granted) = granted {
+            self.epoch.granted(granted);
+        }
         Ok(Step {
-            value: answers::found(&answer)?,
+            value,
             events: answers::events(&events)?,
         })
     }
+
+    /// Writes grants back that the store may have lost.
+    async fn restore(&self, granted: &[Granted], rules: &Rules) -> Result<Vec<Event>, StoreError> {
+        let mut all = Vec::new();
+        for some in granted.chunks(RESTORED) {
+            let keep = quiet(rules).as_millis().to_string();
+            let args = some.iter().flat_map(|one| {
+                let Granted {
+                    id, host, room, text, ..
+                } = one;
+                [host.clone(), room.clone(), id.to_string(), text.clone()]
+            });
+            let args = std::iter::once(keep).chain(args);
+            let (events,): (Flat,) = self
+                .call(&scripts().restore, "matches", &terms(rules), args)
+                .await?;
+            all.extend(answers::events(&events)?);
+        }
+        Ok(all)
+    }
+}
+
+/// How long nobody is handed out of a store that lost what was granted: by then it is over, or seen in a room.
+fn quiet(rules: &Rules) -> Duration {
+    rules.deadline.max(rules.hold)
 }
 
 /// Rules that nobody asks for.
-const NO_TERMS: &str = "0|0|0|0|";
+const NO_TERMS: &str = "0|0|0|0|0|";
 
 /// The rules of slots as the scripts read them.
 fn terms(rules: &Rules) -> String {
@@ -130,7 +168,8 @@ fn terms(rules: &Rules) -> String {
     } = rules.terms();
     let host = if host_in_room { "host" } else { "" };
     let room = if known_room { "room" } else { "" };
-    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{players}|{host} {room}")
+    let ttl_ms = rules.heartbeat_ttl.as_millis();
+    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{players}|{ttl_ms}|{host} {room}")
 }
 
 impl HostStore for RedisStore {
@@ -156,6 +195,7 @@ impl HostStore for RedisStore {
                 rules.heartbeat_ttl.as_millis().to_string(),
                 (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
                 serves,
+                heartbeat.age.as_millis().to_string(),
             ];
             let (answer, events, reservations): (Flat, Flat, Flat) = self
                 .call(&scripts().heartbeat, "hosts", &terms(&rules), args)
@@ -204,6 +244,7 @@ impl HostStore for RedisStore {
 
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released> {
         async move {
+            self.epoch.released(id);
             let (answer, events): (Flat, Flat) = self
                 .call(&scripts().release, "matches", &terms(&rules), [id.to_string()])
                 .await?;
@@ -217,14 +258,22 @@ impl HostStore for RedisStore {
 
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {
         async move {
-            let args = [DRAINED_BY_TICK.to_string(), KEEP.as_millis().to_string()];
+            let args = [
+                DRAINED_BY_TICK.to_string(),
+                KEEP.as_millis().to_string(),
+                self.epoch.known(),
+                Epoch::fresh(),
+                quiet(&rules).as_millis().to_string(),
+            ];
             let (answer, events, counts, hosts, slots): (Flat, Flat, Flat, Flat, Flat) =
                 self.call(&scripts().tick, "hosts", &terms(&rules), args).await?;
             let value = answers::tick(&answer, &counts, &hosts, &slots)?;
-            Ok(Step {
-                value,
-                events: answers::events(&events)?,
-            })
+            let mut events = answers::events(&events)?;
+            let epoch = answer.get(2).map(String::as_str).unwrap_or_default();
+            let outages = self.link.health().reconnects;
+            let lost = self.epoch.see(epoch, outages, self.clock.now_us() / 1000);
+            events.extend(self.restore(&lost, &rules).await?);
+            Ok(Step { value, events })
         }
         .boxed()
     }

@@ -17,5 +17,6 @@ mod lua_slots;
 mod model;
 mod pools_apart;
 mod program;
+mod redis_loss;
 mod redis_outage;
 mod wire;

@@ -31,6 +31,7 @@ fn shortest_heartbeat_gets_its_defaults() {
         capacity: 3,
         available: 3,
         serves: None,
+        age: Duration::ZERO,
     };
     assert_eq!(read, expected);
 }

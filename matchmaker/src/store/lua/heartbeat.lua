@@ -1,17 +1,20 @@
 -- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms,
--- matches that the host serves, joined by commas, or '-' if it does not say.
+-- matches that the host serves, joined by commas, or '-' if it does not say, age of the heartbeat (ms).
 -- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events, reservations as match, text, ...}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
-local id, room, alive_ms = ARGV[5], ARGV[6], pool.now_ms + tonumber(ARGV[11])
+local id, room, age_ms = ARGV[5], ARGV[6], tonumber(ARGV[14])
+local at_us, alive_ms = pool.now_us - age_ms * 1000, pool.now_ms - age_ms + tonumber(ARGV[11])
 local owner = redis.call('HGET', pool.at .. 'rooms', room)
 if owner and owner ~= id and host_refresh(pool, owner) then
   return {{'room-taken', owner}, pool.events, {}}
 end
 local host = host_load(pool, id)
-if host and host.alive_ms <= pool.now_ms then
+if host and host.alive_ms <= pool.now_ms and not pool.calm then
   host_lose(pool, id)
   host = nil
 end
+-- It was said before what is known by now.
+if host and host.at_us > at_us then return {{'renewed'}, pool.events, {}} end
 local answer = host and 'renewed' or 'new'
 host = host or host_new(id)
 if host.room and host.room ~= room then
@@ -21,16 +24,17 @@ if host.room and host.room ~= room then
   host = host_new(id)
   host.was = was
 end
-host.room, host.region, host.at_us = room, ARGV[7], pool.now_us
+host.room, host.region, host.at_us, host.alive_ms = room, ARGV[7], at_us, alive_ms
 host.capacity, host.available = tonumber(ARGV[9]), tonumber(ARGV[10])
 local key = pool.at .. 'host:' .. id
 redis.call('HSET', key, 'room', room, 'region', ARGV[7], 'status', ARGV[8], 'capacity', ARGV[9], 'available', ARGV[10],
-  'at_us', berth_integer(pool.now_us), 'alive_ms', berth_integer(alive_ms))
+  'at_us', berth_integer(at_us), 'alive_ms', berth_integer(alive_ms))
 redis.call('PEXPIRE', key, ARGV[12])
 redis.call('ZADD', KEYS[1], berth_integer(alive_ms), id)
 redis.call('ZADD', pool.at .. 'ids', 0, id)
 redis.call('HSET', pool.at .. 'rooms', room, id)
 redis.call('HSET', pool.prefix .. 'watched', room, pool.name)
+if answer == 'new' then host_restore(pool, host) end
 if ARGV[13] ~= '-' then
   local names = {}
   for name in string.gmatch(ARGV[13], '[^,]+') do names[name] = true end

@@ -10,21 +10,38 @@
 --   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
 --   rooms          hash: room to the id that claims it
 --   matches        hash: match to the id of its host
+--   kept:HOST      hash: reservations of a host that a store which lost everything does not know yet, as ROOM|TEXT
+--   state          hash: epoch, quiet and calm, see below (until when, Unix ms); seen, when the pool was last looked after
+--                  (the same; this and calm by the system's clock, which no test moves)
 --   over:MATCH     string: why a match ended, for a while
 --   touched        set: rooms whose members changed (written by signaling)
 --   free           set: ids with a free slot; free:REGION: the same by region
 --   counts         hash: hosts by state, capacity, free slots
 --   region:hosts, region:free, region:slots   hashes: per region its hosts, its hosts with a free slot, its free slots
 
+-- Epoch: a store that came back empty has another one than before, or none. Reservations may be lost, so nobody is handed out
+-- until they would be over: the pool is *quiet*. Those who granted them write them back.
+--
+-- Calm: nobody looked after the pool for a while, so heartbeats could not be heard either, or only by who could not write them
+-- down. Hosts whose life is over are not lost then, but not handed out.
+
+-- How long nobody looks after a pool before that is a sign of trouble, ms; it is done each second.
+local GAP_MS = 5000
+
 -- What a call needs everywhere. `ahead_us` moves the clock of hosts and deadlines, not the clock of rooms. `terms` is
--- HOLD_MS|GRACE_MS|DOUBT_MS|PLAYERS|WORDS, with the words `host` and `room` for what is demanded of a host.
+-- HOLD_MS|GRACE_MS|DOUBT_MS|PLAYERS|TTL_MS|WORDS, with the words `host` and `room` for what is demanded of a host.
 local function pool_open(prefix, name, ahead_us, terms)
   local system_us = berth_now_us()
   local now_us = system_us + tonumber(ahead_us)
   local system_ms = math.floor(system_us / 1000)
-  local hold_ms, grace_ms, doubt_ms, players, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  local hold_ms, grace_ms, doubt_ms, players, ttl_ms, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  local at, state = prefix .. 'pool:' .. name .. ':', {}
+  local fields = redis.call('HGETALL', at .. 'state')
+  for i = 1, #fields, 2 do state[fields[i]] = tonumber(fields[i + 1]) or fields[i + 1] end
+  local gap = state.seen ~= nil and system_ms - state.seen > GAP_MS
+  if gap then state.calm = system_ms + tonumber(ttl_ms) end
   return {
-    prefix = prefix, name = name, at = prefix .. 'pool:' .. name .. ':',
+    prefix = prefix, name = name, at = at,
     system_us = system_us, system_ms = system_ms, now_us = now_us, now_ms = math.floor(now_us / 1000),
     ahead_ms = math.floor(ahead_us / 1000),
     terms = {
@@ -34,6 +51,7 @@ local function pool_open(prefix, name, ahead_us, terms)
       known_room = string.find(words, 'room', 1, true) ~= nil,
     },
     known = berth_occupancy_known(prefix, system_ms),
+    state = state, calm = (state.calm or 0) > system_ms, quiet = (state.quiet or 0) > math.floor(now_us / 1000),
     events = {},
   }
 end
@@ -84,6 +102,18 @@ local function host_trace(host)
   }
 end
 
+-- A stored reservation.
+local function reservation_read(match, text)
+  local granted_us, deadline_ms, base, holder, joined_us, left_ms, asked =
+    string.match(text, '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)|(%w*)$')
+  return {
+    id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
+    holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
+    known = string.match(holder, 'p$') ~= nil,
+    joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), asked = asked, stored = text,
+  }
+end
+
 -- The record of a host, or nil; `was` is its trace in the store.
 local function host_load(pool, id)
   local fields = redis.call('HGETALL', pool.at .. 'host:' .. id)
@@ -92,15 +122,7 @@ local function host_load(pool, id)
   for i = 1, #fields, 2 do
     local match = string.match(fields[i], '^r:(.*)$')
     if match then
-      local granted_us, deadline_ms, base, holder, joined_us, left_ms, asked =
-        string.match(fields[i + 1], '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)|(%w*)$')
-      reservations[#reservations + 1] = {
-        id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
-        holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
-        known = string.match(holder, 'p$') ~= nil,
-        joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), asked = asked,
-        stored = fields[i + 1],
-      }
+      reservations[#reservations + 1] = reservation_read(match, fields[i + 1])
     else
       record[fields[i]] = fields[i + 1]
     end
@@ -212,9 +234,10 @@ local function host_save(pool, host)
   host.was = is
 end
 
--- Finds out where a host stands, right after its slots were settled.
+-- Finds out where a host stands, right after its slots were settled. One whose life is over is here only because of the calm.
 local function host_stand(pool, host, room)
   host.state, host.free = slots_standing(host, room, pool.terms, pool.now_us)
+  if host.alive_ms <= pool.now_ms then host.state, host.free = 'unreachable', 0 end
   host.due = slots_due_ms(host, room, pool.terms, pool.now_us)
 end
 
@@ -250,6 +273,24 @@ local function host_end_reservations(pool, host, kind)
   host.reservations = {}
 end
 
+-- Gives a host the reservations back that were written back before it was known.
+local function host_restore(pool, host)
+  local key = pool.at .. 'kept:' .. host.id
+  local fields = redis.call('HGETALL', key)
+  if #fields == 0 then return end
+  for i = 1, #fields, 2 do
+    local text = string.match(fields[i + 1], '|([^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*)$')
+    if host.room .. '|' .. text == fields[i + 1] then
+      local reservation = reservation_read(fields[i], text)
+      reservation.stored = nil
+      host.reservations[#host.reservations + 1] = reservation
+      redis.call('HSET', pool.at .. 'matches', reservation.id, host.id)
+    end
+  end
+  slots_sort(host.reservations)
+  redis.call('DEL', key)
+end
+
 -- Forgets a host and all that belongs to it.
 local function host_lose(pool, id)
   local host = host_load(pool, id)
@@ -264,10 +305,10 @@ local function host_lose(pool, id)
   pool_event(pool, 'lost', id, host.room)
 end
 
--- The host as it is now, and its room; nil when it is not alive.
+-- The host as it is now, and its room; nil when it is lost.
 local function host_refresh(pool, id)
   local host = host_load(pool, id)
-  if not host or host.alive_ms <= pool.now_ms then
+  if not host or host.alive_ms <= pool.now_ms and not pool.calm then
     host_lose(pool, id)
     return nil
   end
@@ -287,6 +328,22 @@ local function pool_match(pool, match)
   return nil, redis.call('GET', pool.at .. 'over:' .. match) or nil
 end
 
+-- Notes that the pool is looked after, and whether its store lost everything: `known` is the epoch that the caller knows, or
+-- nothing, `new` one to begin with.
+local function pool_watch(pool, known, new, quiet_ms, keep_ms)
+  local state, at = pool.state, pool.at .. 'state'
+  local created = not state.epoch
+  if created then state.epoch = new end
+  if known ~= '' and known ~= state.epoch then
+    state.quiet = math.max(state.quiet or 0, pool.now_ms + quiet_ms)
+    pool.quiet = true
+  end
+  redis.call('HSET', at, 'epoch', state.epoch, 'seen', berth_integer(pool.system_ms),
+    'quiet', berth_integer(state.quiet or 0), 'calm', berth_integer(state.calm or 0))
+  redis.call('PEXPIRE', at, keep_ms)
+  return created
+end
+
 -- Looks after at most `most` each of touched rooms, silent hosts and deadlines. Answers whether there may be more.
 local function pool_drain(pool, most)
   local touched = redis.call('SPOP', pool.at .. 'touched', most)
@@ -295,7 +352,8 @@ local function pool_drain(pool, most)
     if id then host_refresh(pool, id) end
   end
   local now = berth_integer(pool.now_ms)
-  local silent = redis.call('ZRANGEBYSCORE', pool.at .. 'hosts', '-inf', now, 'LIMIT', 0, most)
+  local silent = {}
+  if not pool.calm then silent = redis.call('ZRANGEBYSCORE', pool.at .. 'hosts', '-inf', now, 'LIMIT', 0, most) end
   for _, id in ipairs(silent) do host_lose(pool, id) end
   local due = redis.call('ZRANGEBYSCORE', pool.at .. 'due', '-inf', now, 'LIMIT', 0, most)
   for _, id in ipairs(due) do host_refresh(pool, id) end

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::RoomState;
@@ -79,12 +80,15 @@ impl Pool {
         let offer = Offer {
             capacity: beat.capacity,
             available: beat.available,
-            at_us: view.now_us,
+            at_us: view.now_us.saturating_sub(micros(beat.age)),
         };
         let mut host = Host {
             standing: slots.standing(&offer, &view.look(&beat.host, None)),
             due_ms: None,
-            alive_ms: view.now_ms.saturating_add(millis(view.rules.heartbeat_ttl)),
+            alive_ms: view
+                .now_ms
+                .saturating_add(millis(view.rules.heartbeat_ttl))
+                .saturating_sub(millis(beat.age)),
             room: beat.room,
             region: beat.region,
             status: beat.status,
@@ -195,7 +199,11 @@ impl Pool {
         for state in HostState::ALL {
             counts.hosts.entry(state.as_str()).or_default();
         }
-        Tick { more, counts }
+        Tick {
+            more,
+            is_new: false,
+            counts,
+        }
     }
 
     pub(super) fn page(&self, after: Option<&HostId>, now_ms: u64) -> Vec<HostRecord> {
@@ -413,6 +421,10 @@ impl Host {
         self.standing = self.slots.standing(&self.offer, &look);
         self.due_ms = self.slots.due_ms(&look);
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// State, capacity and free slots, as they are counted.

@@ -6,6 +6,7 @@ use berth_crds::settings::RoomId;
 use berth_dataplane::redis::{FromRedisValue, Value};
 use uuid::Uuid;
 
+use super::epoch::Granted;
 use crate::host::{HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Asked, Holder, Reservation};
 use crate::store::{
@@ -31,11 +32,21 @@ pub(super) fn registered(answer: &[String]) -> Answer<Registered> {
     }
 }
 
-/// `None`: the script gave up before it had tried all hosts.
-pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
-    match answer {
-        [word, host, room, region] if word == "granted" => {
-            Ok(Some(Found::Granted(grant(host, room, region)?)))
+/// What a find gives, and how it is stored. `None`: the script gave up before it had tried all hosts.
+pub(super) fn found(answer: &[String], id: MatchId) -> Answer<(Option<Found>, Option<Granted>)> {
+    let found = match answer {
+        [word, host, room, region, text] if word == "granted" => {
+            let stored = reservation(&id.to_string(), text);
+            let stored = stored.map_or_else(malformed("a malformed reservation"), Ok)?;
+            let granted = Granted {
+                id,
+                host: host.clone(),
+                room: room.clone(),
+                text: text.clone(),
+                deadline_ms: stored.deadline_ms,
+            };
+            let found = Found::Granted(grant(host, room, region)?);
+            return Ok((Some(found), Some(granted)));
         }
         [word] if word == "conflict" => Ok(Some(Found::Conflict)),
         [word, why] if word == "over" => Ok(Some(Found::Over(reason(why)?))),
@@ -43,7 +54,8 @@ pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
         [word] if word == "none-matching" => Ok(Some(Found::NoneMatching)),
         [word] if word == "again" => Ok(None),
         _ => Err(StoreError::Answer("a malformed find")),
-    }
+    };
+    Ok((found?, None))
 }
 
 pub(super) fn held(answer: &[String]) -> Answer<Held> {
@@ -106,7 +118,7 @@ pub(super) fn events(answer: &[String]) -> Answer<Vec<Event>> {
 }
 
 pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots: &[String]) -> Answer<Tick> {
-    let [more, known] = answer else {
+    let [more, known, _, created, quiet] = answer else {
         return Err(StoreError::Answer("a malformed tick"));
     };
     let counts = numbers(counts)?;
@@ -126,9 +138,11 @@ pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots
         free: number("free"),
         regions,
         occupancy_known: known == "1",
+        quiet: quiet == "1",
     };
     Ok(Tick {
         more: more == "1",
+        is_new: created == "1",
         counts,
     })
 }

@@ -37,6 +37,7 @@ async fn record_says_what_the_host_said(mut world: World) {
         capacity: 7,
         available: 3,
         serves: None,
+        age: Duration::ZERO,
     };
     world.beat(heartbeat).await;
     let record = world.host(strange).await;

@@ -92,7 +92,10 @@ impl Served {
         let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
         link.wait_healthy().await;
         let seats = Seats::Shared(shared_rooms(&link, keys()));
-        Self::start(view(None), Store::Redis(link), seats, IceOptions::default()).await
+        let mut view = view(None);
+        // As short as it may be: after a loss nobody is handed out for so long.
+        view.pool.reservation_deadline = Duration::from_secs(5);
+        Self::start(view, Store::Redis(link), seats, IceOptions::default()).await
     }
 
     async fn start(view: MatchmakerView, store: Store, seats: Seats, ice: IceOptions) -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use berth_crds::settings::{ObjectName, RoomId};
@@ -19,6 +20,7 @@ use berth_matchmaker::store::{
     Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, RegionCounts,
     Registered, Released, Request, Rules,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::LONG;
@@ -37,7 +39,12 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) rules: Rules,
     pub(crate) redis: Option<(RedisServer, RedisLink)>,
+    /// Further matchmakers of the same pool, which are asked in turn.
+    replicas: Vec<Arc<dyn HostStore>>,
+    turn: AtomicUsize,
     instance: Instance,
+    /// Who sits where, as signaling knows it.
+    seated: Mutex<Vec<(RoomId, Seat)>>,
     events: Vec<Event>,
 }
 
@@ -70,6 +77,10 @@ pub(crate) fn keys() -> Keys {
     Keys::new(&cluster_name())
 }
 
+fn replica(link: &RedisLink, clock: &Clock) -> Arc<dyn HostStore> {
+    Arc::new(RedisStore::new(link.clone(), keys(), "eu", clock.clone()))
+}
+
 pub(crate) fn shared_rooms(link: &RedisLink, keys: Keys) -> SharedRooms {
     let timing = Timing {
         lease: Duration::from_mins(10),
@@ -96,6 +107,7 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         capacity: 1,
         available: 1,
         serves: None,
+        age: Duration::ZERO,
     }
 }
 
@@ -163,7 +175,7 @@ impl World {
     /// A world on a Redis that others own and have emptied.
     pub(crate) async fn over(link: &RedisLink) -> Self {
         let clock = Clock::default();
-        let store = Arc::new(RedisStore::new(link.clone(), keys(), "eu", clock.clone()));
+        let store = replica(link, &clock);
         Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await
     }
 
@@ -174,6 +186,9 @@ impl World {
             clock,
             rules: rules(),
             redis: None,
+            replicas: Vec::new(),
+            turn: AtomicUsize::new(0),
+            seated: Mutex::default(),
             instance: Instance::new("signaling", 1),
             events: Vec::new(),
         };
@@ -188,7 +203,69 @@ impl World {
             .await
             .unwrap();
         self.events.clear();
+        self.seated.lock().clear();
+        self.serve_by(self.replicas.len() + 1).await;
         self.signaling_lives().await;
+    }
+
+    /// So many matchmakers serve the pool from now on, all of them just started.
+    pub(crate) async fn serve_by(&mut self, matchmakers: usize) {
+        let (_, link) = self.redis.as_ref().expect("only a world on Redis has several");
+        self.store = replica(link, &self.clock);
+        self.replicas = (1..matchmakers).map(|_| replica(link, &self.clock)).collect();
+        self.look_all().await;
+    }
+
+    /// One of the matchmakers starts again.
+    pub(crate) async fn restart(&mut self, which: usize) {
+        let Some((_, link)) = &self.redis else { return };
+        let fresh = replica(link, &self.clock);
+        match which
+            .checked_rem(self.replicas.len() + 1)
+            .and_then(|which| which.checked_sub(1))
+        {
+            Some(which) => self.replicas[which] = fresh,
+            None => self.store = fresh,
+        }
+        self.look_all().await;
+    }
+
+    /// Redis comes back empty. Signaling asserts the seats that it knows, and every matchmaker looks after the pool.
+    pub(crate) async fn lose_everything(&mut self) {
+        let Some((server, _)) = &self.redis else { return };
+        server.command("FLUSHALL");
+        self.signaling_lives().await;
+        let seated = self.seated.lock().clone();
+        for (room, seat) in seated {
+            self.seats.assert(&room, &seat, 64).await.unwrap();
+        }
+        self.look_all().await;
+    }
+
+    /// Every matchmaker looks after the pool.
+    async fn look_all(&mut self) {
+        for _ in 0..=self.replicas.len() {
+            self.look().await;
+        }
+    }
+
+    /// The matchmaker whose turn it is.
+    fn store(&self) -> &Arc<dyn HostStore> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.replicas.len() + 1);
+        turn.checked_sub(1)
+            .map_or(&self.store, |turn| &self.replicas[turn])
+    }
+
+    /// Notes a seat that was taken.
+    fn sits(&self, name: &RoomId, claim: &Claim, joined: &Join) {
+        let Join::Joined { join, .. } = joined else {
+            panic!("{joined:?}")
+        };
+        let seat = Seat {
+            join: *join,
+            ..Seat::from(claim)
+        };
+        self.seated.lock().push((name.clone(), seat));
     }
 
     /// A signaling server keeps the rooms from now on.
@@ -203,14 +280,10 @@ impl World {
 
     /// Somebody takes a seat, whatever the room's capacity.
     pub(crate) async fn join(&self, name: &RoomId) -> MemberId {
-        let member = MemberId(Uuid::new_v4());
-        let joined = self
-            .seats
-            .join(name, &Claim::new(member, &self.instance), 64)
-            .await
-            .unwrap();
-        assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
-        member
+        let claim = Claim::new(MemberId(Uuid::new_v4()), &self.instance);
+        let joined = self.seats.join(name, &claim, 64).await.unwrap();
+        self.sits(name, &claim, &joined);
+        claim.member
     }
 
     /// A player of the field takes a seat: it sends no token, and offers.
@@ -225,7 +298,24 @@ impl World {
         let seats = self.seats.seats(name).await.unwrap();
         if let Some(seat) = seats.into_iter().find(|seat| seat.member == member) {
             let who = Who::is(role);
-            self.seats.note(name, &Seat { who, ..seat }).await.unwrap();
+            self.seats
+                .note(
+                    name,
+                    &Seat {
+                        who: who.clone(),
+                        ..seat
+                    },
+                )
+                .await
+                .unwrap();
+            for (_, seat) in self
+                .seated
+                .lock()
+                .iter_mut()
+                .filter(|(_, seat)| seat.member == member)
+            {
+                seat.who = who.clone();
+            }
         }
     }
 
@@ -236,12 +326,13 @@ impl World {
             ..Claim::new(MemberId(Uuid::new_v4()), &self.instance)
         };
         let joined = self.seats.join(name, &claim, 64).await.unwrap();
-        assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
+        self.sits(name, &claim, &joined);
         claim.member
     }
 
     pub(crate) async fn leave(&self, name: &RoomId, member: MemberId) {
         self.seats.leave(name, member, &self.instance).await.unwrap();
+        self.seated.lock().retain(|(_, seat)| seat.member != member);
     }
 
     /// Registers a host with the constant heartbeat and seats it in its room.
@@ -257,19 +348,19 @@ impl World {
 
     /// A heartbeat, and what it tells the host.
     pub(crate) async fn beaten(&mut self, heartbeat: Heartbeat) -> Beaten {
-        let step = self.store.heartbeat(heartbeat, self.rules).await.unwrap();
+        let step = self.store().heartbeat(heartbeat, self.rules).await.unwrap();
         self.events.extend(step.events);
         step.value
     }
 
     pub(crate) async fn look_up(&mut self, id: MatchId) -> Held {
-        let step = self.store.look_up(id, self.rules).await.unwrap();
+        let step = self.store().look_up(id, self.rules).await.unwrap();
         self.events.extend(step.events);
         step.value
     }
 
     pub(crate) async fn find(&mut self, request: Request) -> Found {
-        let step = self.store.find(request, self.rules).await.unwrap();
+        let step = self.store().find(request, self.rules).await.unwrap();
         self.events.extend(step.events);
         step.value
     }
@@ -288,7 +379,7 @@ impl World {
     }
 
     pub(crate) async fn released(&mut self, id: MatchId) -> Released {
-        let step = self.store.release(id, self.rules).await.unwrap();
+        let step = self.store().release(id, self.rules).await.unwrap();
         self.events.extend(step.events);
         step.value
     }
@@ -297,7 +388,7 @@ impl World {
     pub(crate) async fn counts(&mut self) -> Counts {
         let counts = self.look().await;
         let hosts = self.hosts().await;
-        assert_eq!(counts, counted(&hosts, counts.occupancy_known));
+        assert_eq!(counts, counted(&hosts, &counts));
         counts
     }
 
@@ -310,7 +401,7 @@ impl World {
     /// Looks after everything that is due.
     async fn look(&mut self) -> Counts {
         loop {
-            let step = self.store.tick(self.rules).await.unwrap();
+            let step = self.store().tick(self.rules).await.unwrap();
             self.events.extend(step.events);
             if !step.value.more {
                 return step.value.counts;
@@ -351,7 +442,7 @@ impl World {
 }
 
 /// What the counts of these hosts are.
-fn counted(hosts: &[HostRecord], occupancy_known: bool) -> Counts {
+fn counted(hosts: &[HostRecord], said: &Counts) -> Counts {
     let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
     let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
     for record in hosts {
@@ -365,6 +456,7 @@ fn counted(hosts: &[HostRecord], occupancy_known: bool) -> Counts {
         capacity: hosts.iter().map(|record| u64::from(record.capacity)).sum(),
         free: hosts.iter().map(|record| u64::from(record.free)).sum(),
         regions,
-        occupancy_known,
+        occupancy_known: said.occupancy_known,
+        quiet: said.quiet,
     }
 }
