@@ -157,6 +157,7 @@ impl Matchmaker {
 
     /// Registers or renews a host.
     pub async fn heartbeat(&self, body: Option<&Value>) -> Result<HeartbeatAnswer, Refusal> {
+        static KEPT: Throttle = Throttle::new(Duration::from_secs(10));
         let view = self.settings.get();
         let rules = HeartbeatRules {
             room_id_max_length: view.cluster.rooms.id_max_length,
@@ -176,7 +177,6 @@ impl Matchmaker {
                 if !self.waiting.keep(heartbeat, Instant::now()) {
                     return Err(failed("heartbeat", &error, Refusal::Unavailable));
                 }
-                static KEPT: Throttle = Throttle::new(Duration::from_secs(10));
                 if let Some(suppressed) = KEPT.pass() {
                     warn!(
                         waiting = self.waiting.len(),

@@ -19,4 +19,5 @@ mod pools_apart;
 mod program;
 mod redis_loss;
 mod redis_outage;
+mod reference_flow;
 mod wire;

@@ -99,8 +99,8 @@ mod tests {
             [],
             "a store that is met first has lost nothing of ours"
         );
-        for number in 1..=3 {
-            epoch.granted(granted(number, number as u64 * 10));
+        for (number, deadline_ms) in [(1, 10), (2, 20), (3, 30)] {
+            epoch.granted(granted(number, deadline_ms));
         }
         epoch.released(granted(2, 0).id);
         assert_eq!(epoch.see("one", 0, 5), []);

@@ -34,7 +34,7 @@ pub(crate) struct Served {
     pub(crate) secrets: SecretStore,
     pub(crate) seats: Seats,
     pub(crate) shutdown: Shutdown,
-    instance: Instance,
+    pub(crate) instance: Instance,
 }
 
 /// Cluster, pool and perhaps ICE servers, with every default.
