@@ -3,7 +3,7 @@
 -- Keys, all behind the pool's prefix:
 --   host:ID        hash: the host; fields r:MATCH hold its reservations as
 --                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS|ASKED, where HOLDER is nothing, u (unclear), n (named
---                  by the host), a join number, or one with a p (known to be a player); the field marks is
+--                  by the host), a join number, with a p if it is known to be a player, and a c if it is clear; the field marks is
 --                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
@@ -109,7 +109,7 @@ local function reservation_read(match, text)
   return {
     id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
     holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
-    known = string.match(holder, 'p$') ~= nil,
+    known = string.find(holder, 'p', 1, true) ~= nil, clear = string.find(holder, 'c', 1, true) ~= nil,
     joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), asked = asked, stored = text,
   }
 end
@@ -191,7 +191,7 @@ local function host_store_reservation(pool, host, reservation)
   if type(reservation.holder) == 'string' then
     holder = string.sub(reservation.holder, 1, 1)
   elseif reservation.holder then
-    holder = berth_integer(reservation.holder) .. (reservation.known and 'p' or '')
+    holder = berth_integer(reservation.holder) .. (reservation.known and 'p' or '') .. (reservation.clear and 'c' or '')
   end
   local text = table.concat({
     berth_integer(reservation.granted_us), berth_integer(reservation.deadline_ms), berth_integer(reservation.base), holder,

@@ -3,7 +3,7 @@
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local reservation, host, room = pool_match(pool, ARGV[5])
 if not reservation then return {host and {'over', host} or {'unknown'}, pool.events} end
-if not slots_release(host, room, ARGV[5]) then return {{'stays'}, pool.events} end
+if not slots_release(host, ARGV[5]) then return {{'stays'}, pool.events} end
 host_drop_reservation(pool, host, reservation, 'released')
 host_stand(pool, host, room)
 host_save(pool, host)

@@ -174,7 +174,7 @@ impl Pool {
         };
         self.change(&name, |pool, host| {
             let room = pool.settle(view, &name, host);
-            let released = host.slots.release(id, &view.look(&name, room.as_ref()));
+            let released = host.slots.release(id);
             if released {
                 pool.ended(view, &name, &host.room, id, EventKind::Released);
             }

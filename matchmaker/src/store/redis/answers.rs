@@ -198,8 +198,9 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
         "u" => Holder::Unclear,
         "n" => Holder::Named,
         join => Holder::Player {
-            join: join.trim_end_matches('p').parse().ok()?,
-            known: join.ends_with('p'),
+            join: join.trim_end_matches(['p', 'c']).parse().ok()?,
+            known: join.contains('p'),
+            clear: join.contains('c'),
         },
     };
     let mut number = || parts.next()?.parse::<u64>().ok();
