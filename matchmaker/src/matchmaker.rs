@@ -178,17 +178,25 @@ impl Matchmaker {
 
     /// Finds a host for a player.
     pub async fn find(&self, body: Option<&Value>) -> Result<MatchAnswer, Refusal> {
-        let FindRequest { region, host } = wire::find(body).map_err(Refusal::Invalid)?;
+        let FindRequest {
+            region,
+            nearest,
+            labels,
+            host,
+        } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
         let id = MatchId(Uuid::new_v4());
         let dice = Dice {
             stray: rand::random(),
             region: rand::random(),
+            sample: rand::random(),
             host: rand::random(),
         };
         let request = Request {
             id,
             region,
+            nearest,
+            labels,
             host,
             dice,
         };

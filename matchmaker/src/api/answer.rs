@@ -25,7 +25,7 @@ pub enum Refusal {
     Conflict(Vec<Issue>),
     /// 404: no host has a free slot.
     NoHosts,
-    /// 404: hosts have free slots, but not the one that was asked for.
+    /// 404: hosts have free slots, but none that fits.
     NoneMatching,
     /// 429: too many finds of one client address.
     TooManyFinds {

@@ -1,7 +1,9 @@
 //! Hosts of one process.
 
+mod classes;
 mod index;
 mod pool;
+mod shelf;
 mod timers;
 mod view;
 

@@ -3,6 +3,7 @@
 
 mod index;
 mod life;
+mod picking;
 mod sessions;
 
 /// Runs an async function `(World)` against both stores.

@@ -1,4 +1,5 @@
--- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms.
+-- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms,
+-- most classes, labels as JSON or nothing, their keys and values.
 -- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local id, room, alive_ms = ARGV[5], ARGV[6], pool.now_ms + tonumber(ARGV[11])
@@ -13,6 +14,7 @@ if host and host.alive_ms <= pool.now_ms then
 end
 local answer = host and 'renewed' or 'new'
 host = host or host_new(id)
+local region, labels, class = host.region, host.labels, host.class
 if host.room and host.room ~= room then
   host_end_reservations(pool, host, 'room-changed')
   host_unwatch(pool, host)
@@ -23,6 +25,26 @@ end
 host.room, host.region, host.at_us = room, ARGV[7], pool.now_us
 host.capacity, host.available = tonumber(ARGV[9]), tonumber(ARGV[10])
 local key = pool.at .. 'host:' .. id
+-- A host that found no place among the classes looks for one at each heartbeat.
+host.class = class
+if region ~= host.region or (labels or '') ~= ARGV[14] or not class then
+  if class then class_leave(pool.at, class) end
+  host.class = nil
+  if #ARGV > 14 then
+    local flat = {}
+    for i = 15, #ARGV do flat[#flat + 1] = ARGV[i] end
+    host.class = class_join(pool.at, class_text(host.region, flat), tonumber(ARGV[13]))
+    redis.call('HSET', key, 'labels', ARGV[14])
+  elseif labels then
+    redis.call('HDEL', key, 'labels')
+  end
+  if host.class then
+    redis.call('HSET', key, 'class', host.class)
+  elseif class then
+    redis.call('HDEL', key, 'class')
+  end
+end
+if #ARGV > 14 and not host.class then pool_event(pool, 'labels-ignored', id, room) end
 redis.call('HSET', key, 'room', room, 'region', ARGV[7], 'status', ARGV[8], 'capacity', ARGV[9], 'available', ARGV[10],
   'at_us', berth_integer(pool.now_us), 'alive_ms', berth_integer(alive_ms))
 redis.call('PEXPIRE', key, ARGV[12])

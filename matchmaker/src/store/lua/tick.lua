@@ -4,12 +4,9 @@ local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local at, keep_ms = pool.at, ARGV[6]
 local more = pool_drain(pool, ARGV[5])
 -- A pool that nobody looks after any more vanishes from Redis by itself.
-local names = {'hosts', 'ids', 'due', 'rooms', 'matches', 'touched', 'free', 'counts',
-  'region:hosts', 'region:free', 'region:slots'}
+local names = {'hosts', 'ids', 'due', 'rooms', 'matches', 'touched', 'index', 'classes', 'class:hosts', 'counts',
+  'region:hosts', 'region:slots'}
 for _, name in ipairs(names) do redis.call('PEXPIRE', at .. name, keep_ms) end
-for _, region in ipairs(redis.call('HKEYS', at .. 'region:free')) do
-  redis.call('PEXPIRE', at .. 'free:' .. region, keep_ms)
-end
 redis.call('PEXPIRE', pool.prefix .. 'watched', keep_ms)
 return {
   {more and '1' or '0', pool.known and '1' or '0'},

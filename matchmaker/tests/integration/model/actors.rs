@@ -125,6 +125,7 @@ impl<'a> Actors<'a> {
                 request.dice = Dice {
                     stray: turn,
                     region: turn,
+                    sample: turn,
                     host: turn,
                 };
                 self.find(request).await?;

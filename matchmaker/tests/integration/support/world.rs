@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_crds::settings::{ObjectName, RoomId};
+use berth_crds::settings::{ObjectName, RoomId, Strategy};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{
@@ -16,12 +16,12 @@ use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{
-    Clock, Counts, Dice, Event, EventKind, Found, Grant, HostRecord, HostStore, RegionCounts, Registered,
-    Request, Rules,
+    Clock, Counts, Dice, Event, EventKind, Found, Grant, HostRecord, HostStore, Registered, Request, Rules,
 };
 use uuid::Uuid;
 
 use super::LONG;
+use super::exact::{assert_index, counted};
 
 /// Which store is tested.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) redis: Option<(RedisServer, RedisLink)>,
     instance: Instance,
     events: Vec<Event>,
+    /// Where the store is, if it is on Redis.
+    link: Option<RedisLink>,
 }
 
 /// Connects to a server and waits until it answers.
@@ -92,10 +94,18 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         host: host(name),
         room: room(&format!("room-{name}")),
         region: region.to_owned(),
+        labels: BTreeMap::new(),
         status: HostStatus::Idle,
         capacity: 1,
         available: 1,
     }
+}
+
+pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    labels
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 pub(crate) fn rules() -> Rules {
@@ -105,6 +115,7 @@ pub(crate) fn rules() -> Rules {
         hold: Duration::from_secs(5),
         unreachable_grace: Duration::ZERO,
         require_host_in_room: true,
+        strategy: Strategy::Spread,
         region_weight: 100,
         expect_occupancy: false,
     }
@@ -115,11 +126,14 @@ pub(crate) fn anywhere() -> Request {
     let dice = Dice {
         stray: rand::random(),
         region: rand::random(),
+        sample: rand::random(),
         host: rand::random(),
     };
     Request {
         id: MatchId(Uuid::new_v4()),
         region: None,
+        nearest: Vec::new(),
+        labels: BTreeMap::new(),
         host: None,
         dice,
     }
@@ -161,7 +175,9 @@ impl World {
     pub(crate) async fn over(link: &RedisLink) -> Self {
         let clock = Clock::default();
         let store = Arc::new(RedisStore::new(link.clone(), keys(), "eu", clock.clone()));
-        Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await
+        let mut world = Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await;
+        world.link = Some(link.clone());
+        world
     }
 
     async fn of(store: Arc<dyn HostStore>, seats: Seats, clock: Clock) -> Self {
@@ -173,6 +189,7 @@ impl World {
             redis: None,
             instance: Instance::new("signaling", 1),
             events: Vec::new(),
+            link: None,
         };
         world.signaling_lives().await;
         world
@@ -274,11 +291,14 @@ impl World {
         step.value
     }
 
-    /// Looks after everything that is due, and gives the counts, which must agree with the hosts.
+    /// Looks after everything that is due, and gives the counts, which must agree with the hosts, as must the index.
     pub(crate) async fn counts(&mut self) -> Counts {
         let counts = self.look().await;
         let hosts = self.hosts().await;
         assert_eq!(counts, counted(&hosts, counts.occupancy_known));
+        if let Some(link) = &self.link {
+            assert_index(link, &hosts).await;
+        }
         counts
     }
 
@@ -328,24 +348,5 @@ impl World {
             .drain(..)
             .map(|event| (event.kind, event.host.to_string()))
             .collect()
-    }
-}
-
-/// What the counts of these hosts are.
-fn counted(hosts: &[HostRecord], occupancy_known: bool) -> Counts {
-    let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
-    let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
-    for record in hosts {
-        *by_state.get_mut(record.state.as_str()).unwrap() += 1;
-        let region = regions.entry(record.region.clone()).or_default();
-        region.hosts += 1;
-        region.available_slots += u64::from(record.free);
-    }
-    Counts {
-        hosts: by_state,
-        capacity: hosts.iter().map(|record| u64::from(record.capacity)).sum(),
-        free: hosts.iter().map(|record| u64::from(record.free)).sum(),
-        regions,
-        occupancy_known,
     }
 }
