@@ -274,7 +274,14 @@ async fn hosts_that_have_left_are_passed_over(mut world: World) {
         seats.push((heartbeat.room.clone(), world.join(&heartbeat.room).await));
         world.beat(heartbeat).await;
     }
-    labelled(&mut world, "last", "us", [("gpu", "a100")]).await;
+    labelled(&mut world, "small", "us", [("gpu", "a100")]).await;
+    let large = Heartbeat {
+        capacity: 3,
+        available: 3,
+        ..saying("large", "us", [("gpu", "a100")])
+    };
+    world.join(&large.room).await;
+    world.beat(large).await;
     let eu = || Request {
         region: Some("eu".to_owned()),
         ..with([("gpu", "a100")])
@@ -288,11 +295,12 @@ async fn hosts_that_have_left_are_passed_over(mut world: World) {
                 world.leave(room, *seat).await;
             }
             let request = request();
-            assert_eq!(
-                world.granted(request.clone()).await.region,
-                "us",
-                "{strategy:?}: {request:?}"
-            );
+            let grant = world.granted(request.clone()).await;
+            match strategy {
+                Strategy::Packed => assert_eq!(grant.host.as_str(), "small", "{request:?}"),
+                Strategy::Spread => assert_eq!(grant.host.as_str(), "large", "{request:?}"),
+                Strategy::Sample { .. } => assert_eq!(grant.region, "us", "{request:?}"),
+            }
             world.counts().await;
             world.release(request.id).await;
             for (room, seat) in &mut seats {
