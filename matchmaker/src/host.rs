@@ -1,5 +1,6 @@
 //! Hosts and matches as the rest of the matchmaker speaks of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ pub struct Heartbeat {
     pub room: RoomId,
     /// Its region.
     pub region: String,
+    /// What finds can ask for.
+    pub labels: BTreeMap<String, String>,
     /// What it says of itself.
     pub status: HostStatus,
     /// Sessions that it serves at the same time.

@@ -276,7 +276,12 @@ impl Matchmaker {
         body: Option<&Value>,
         key: Option<&HeaderValue>,
     ) -> Result<MatchAnswer, Refusal> {
-        let FindRequest { region, host } = wire::find(body).map_err(Refusal::Invalid)?;
+        let FindRequest {
+            region,
+            nearest,
+            labels,
+            host,
+        } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
         let repeatable = key.map(|key| Repeatable::new(&view.pool.name.to_string(), key.to_str().ok(), body));
         let repeatable = repeatable
@@ -288,11 +293,14 @@ impl Matchmaker {
         let dice = Dice {
             stray: rand::random(),
             region: rand::random(),
+            sample: rand::random(),
             host: rand::random(),
         };
         let request = Request {
             id,
             region,
+            nearest,
+            labels,
             host,
             dice,
             asked: repeatable.map(|repeatable| repeatable.asked),

@@ -43,6 +43,7 @@ pub struct MatchmakerMetrics {
     reservations: Family<Labels, Counter>,
     resumes: Family<Labels, Counter>,
     hosts_lost: Counter,
+    labels_ignored: Counter,
     counts: Arc<ArcSwap<Counts>>,
     totals: Arc<Totals>,
 }
@@ -63,7 +64,8 @@ pub struct FindTimer<'a> {
 
 impl MatchmakerMetrics {
     /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_heartbeats_total`,
-    /// `berth_reservations_total`, `berth_resumes_total`, `berth_hosts_lost_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
+    /// `berth_reservations_total`, `berth_resumes_total`, `berth_hosts_lost_total`, `berth_labels_ignored_total`, `berth_hosts`,
+    /// `berth_slots`, `berth_region_hosts`,
     /// `berth_region_free_slots` and `berth_occupancy_known`.
     pub fn register(metrics: &Metrics) -> Self {
         let this = Self {
@@ -73,6 +75,7 @@ impl MatchmakerMetrics {
             reservations: Family::default(),
             resumes: Family::default(),
             hosts_lost: Counter::default(),
+            labels_ignored: Counter::default(),
             counts: Arc::default(),
             totals: Arc::default(),
         };
@@ -133,6 +136,11 @@ impl MatchmakerMetrics {
                 "Hosts whose heartbeats ceased",
                 this.hosts_lost.clone(),
             );
+            registry.register(
+                "berth_labels_ignored",
+                "Heartbeats whose labels no find can ask for: too many combinations of region and labels",
+                this.labels_ignored.clone(),
+            );
             registry.register_collector(Box::new(PoolCollector(Arc::clone(&this.counts))));
         });
         this
@@ -178,9 +186,10 @@ impl MatchmakerMetrics {
 
     /// Counts what the store found changed.
     pub(crate) fn event(&self, kind: EventKind) {
-        match outcome(kind) {
-            Some(outcome) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
-            None => self.hosts_lost.inc(),
+        match (kind, outcome(kind)) {
+            (_, Some(outcome)) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
+            (EventKind::LabelsIgnored, None) => self.labels_ignored.inc(),
+            (_, None) => self.hosts_lost.inc(),
         };
     }
 
@@ -252,7 +261,7 @@ fn start_at_zero(
 /// What became of a reservation; `None` for what happens to hosts.
 fn outcome(kind: EventKind) -> Option<&'static str> {
     match kind {
-        EventKind::HostLost => None,
+        EventKind::HostLost | EventKind::LabelsIgnored => None,
         EventKind::Reservation(Change::Joined) => Some("joined"),
         EventKind::Reservation(Change::Left) => Some("left"),
         EventKind::Reservation(Change::Expired) => Some("expired"),

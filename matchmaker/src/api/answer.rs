@@ -27,7 +27,7 @@ pub enum Refusal {
     Conflict(Vec<Issue>),
     /// 404: no host has a free slot.
     NoHosts,
-    /// 404: hosts have free slots, but not the one that was asked for.
+    /// 404: hosts have free slots, but none that fits.
     NoneMatching,
     /// 409: the `Idempotency-Key` was used for another request.
     OtherRequest,

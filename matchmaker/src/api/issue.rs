@@ -1,5 +1,8 @@
 //! Wrong fields of a request, as the Node services name them: path, message and code of the Zod library.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -38,6 +41,15 @@ impl Issue {
             path: path.to_owned(),
             message,
             code: "invalid_type",
+        }
+    }
+
+    /// A field beyond its bound.
+    fn too_big(path: &str, expected: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            message: format!("Too big: expected {expected}"),
+            code: "too_big",
         }
     }
 
@@ -113,8 +125,8 @@ impl<'a> Fields<'a> {
         match self.object.get(name)? {
             Value::String(text) if text.chars().count() <= longest => Some(text),
             Value::String(_) => {
-                let message = format!("Too big: expected string to have <={longest} characters");
-                self.refuse(name, "too_big", message);
+                let issue = Issue::too_big(name, &format!("string to have <={longest} characters"));
+                self.issues.push(issue);
                 None
             }
             other => {
@@ -189,6 +201,80 @@ impl<'a> Fields<'a> {
             return None;
         }
         wide
+    }
+
+    /// An object with at most `most` texts of at most `longest` characters, under keys of 1 to `longest`; may be absent.
+    pub(super) fn texts(&mut self, name: &str, most: usize, longest: usize) -> BTreeMap<String, String> {
+        let entry = |path: &str, value: &Value| match value {
+            Value::String(text) if text.chars().count() <= longest => Ok(text.clone()),
+            Value::String(_) => Err(Issue::too_big(
+                path,
+                &format!("string to have <={longest} characters"),
+            )),
+            other => Err(Issue::type_of(path, "string", Some(other))),
+        };
+        self.entries(name, most, longest, entry)
+    }
+
+    /// An object with at most `most` numbers within `range`, under keys of 1 to `longest` characters; may be absent.
+    pub(super) fn numbers(
+        &mut self,
+        name: &str,
+        most: usize,
+        longest: usize,
+        range: RangeInclusive<f64>,
+    ) -> BTreeMap<String, f64> {
+        let entry = |path: &str, value: &Value| match value.as_f64() {
+            Some(number) if range.contains(&number) => Ok(number),
+            Some(number) if number > *range.end() => {
+                Err(Issue::too_big(path, &format!("number to be <={}", range.end())))
+            }
+            Some(_) => Err(Issue {
+                path: path.to_owned(),
+                message: format!("Too small: expected number to be >={}", range.start()),
+                code: "too_small",
+            }),
+            None => Err(Issue::type_of(path, "number", Some(value))),
+        };
+        self.entries(name, most, longest, entry)
+    }
+
+    fn entries<T>(
+        &mut self,
+        name: &str,
+        most: usize,
+        longest: usize,
+        read: impl Fn(&str, &Value) -> Result<T, Issue>,
+    ) -> BTreeMap<String, T> {
+        let object = match self.object.get(name) {
+            None => return BTreeMap::new(),
+            Some(Value::Object(object)) if object.len() <= most => object,
+            Some(Value::Object(_)) => {
+                let issue = Issue::too_big(name, &format!("object to have <={most} keys"));
+                self.issues.push(issue);
+                return BTreeMap::new();
+            }
+            other => {
+                self.issues.push(Issue::type_of(name, "object", other));
+                return BTreeMap::new();
+            }
+        };
+        let mut entries = BTreeMap::new();
+        for (key, value) in object {
+            // An answer does not repeat what is endless.
+            let shown: String = key.chars().take(longest).collect();
+            let path = format!("{name}.{shown}");
+            if key.is_empty() || shown.len() < key.len() {
+                let message = format!("Invalid key: expected string of 1 to {longest} characters");
+                self.refuse(&path, "invalid_key", message);
+                continue;
+            }
+            match read(&path, value) {
+                Ok(value) => drop(entries.insert(key.clone(), value)),
+                Err(issue) => self.issues.push(issue),
+            }
+        }
+        entries
     }
 
     /// `value` when nothing was wrong; `None` stands for a field whose issue is noted.

@@ -1,5 +1,6 @@
 //! Requests and answers on the wire of the Node matchmaker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_crds::settings::RoomId;
@@ -16,6 +17,14 @@ use crate::store::HostRecord;
 const LONGEST_HOST_ID: usize = 128;
 /// Longest name of a region, in characters.
 const LONGEST_REGION: usize = 64;
+/// Most labels of a host or of a find.
+const MOST_LABELS: usize = 16;
+/// Longest key and longest value of a label, in characters.
+const LONGEST_LABEL: usize = 63;
+/// Most regions whose latency a find can name.
+const MOST_LATENCIES: usize = 64;
+/// Largest latency, ms.
+const LARGEST_LATENCY: f64 = 60_000.0;
 /// Most sessions that one host can offer: its reservations are kept in one record.
 const LARGEST_CAPACITY: u64 = 1000;
 /// Most matches that a host can name: more than it has sessions need not be told apart.
@@ -39,6 +48,10 @@ pub struct HeartbeatRules {
 pub struct FindRequest {
     /// The region to prefer.
     pub region: Option<String>,
+    /// The other regions whose latency the player knows, lowest first.
+    pub nearest: Vec<String>,
+    /// What the host must have.
+    pub labels: BTreeMap<String, String>,
     /// Only this host.
     pub host: Option<HostId>,
 }
@@ -129,6 +142,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
     let region = fields
         .optional_text("region", LONGEST_REGION)
         .filter(|region| !region.is_empty());
+    let labels = fields.texts("labels", MOST_LABELS, LONGEST_LABEL);
     let status = fields
         .word("status", &HostStatus::ALL.map(|status| (status.as_str(), status)))
         .unwrap_or_default();
@@ -148,6 +162,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
         host: HostId::new(host),
         room,
         region: region.unwrap_or(DEFAULT_REGION).to_owned(),
+        labels,
         status,
         capacity: small(capacity),
         available: small(available),
@@ -166,8 +181,17 @@ pub fn find(body: Option<&Value>) -> Result<FindRequest, Vec<Issue>> {
     let given = |text: &&str| !text.is_empty();
     let region = fields.optional_text("region", LONGEST_REGION).filter(given);
     let host = fields.optional_text("hostId", LONGEST_HOST_ID).filter(given);
+    let latencies = fields.numbers("latencies", MOST_LATENCIES, LONGEST_REGION, 0.0..=LARGEST_LATENCY);
+    let labels = fields.texts("labels", MOST_LABELS, LONGEST_LABEL);
+    let mut nearest: Vec<(String, f64)> = latencies
+        .into_iter()
+        .filter(|(name, _)| region != Some(name))
+        .collect();
+    nearest.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     fields.finish(Some(FindRequest {
         region: region.map(str::to_owned),
+        nearest: nearest.into_iter().map(|(name, _)| name).collect(),
+        labels,
         host: host.map(HostId::new),
     }))
 }

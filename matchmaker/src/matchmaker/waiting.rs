@@ -59,6 +59,7 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use berth_crds::settings::RoomId;
@@ -74,6 +75,7 @@ mod tests {
             status: HostStatus::Idle,
             capacity: 2,
             available,
+            labels: BTreeMap::new(),
             serves: None,
             age: Duration::ZERO,
         }

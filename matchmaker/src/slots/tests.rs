@@ -590,7 +590,7 @@ fn a_room_that_was_known_a_moment_ago_is_waited_for() {
     let standing = host.slots.standing(&host.offer, &look);
     assert_eq!(
         (standing.state, standing.free, standing.sessions),
-        (HostState::Unreachable, 0, 1)
+        (HostState::Busy, 0, 1)
     );
     assert_eq!(host.stands(DEADLINE_MS, &playing), BUSY);
 }

@@ -1,8 +1,10 @@
 //! Hosts of one process.
 
+mod classes;
 mod index;
 mod over;
 mod pool;
+mod shelf;
 mod timers;
 mod view;
 

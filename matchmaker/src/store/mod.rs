@@ -5,6 +5,7 @@
 //! it found changed: reservations that were used or are over, hosts that fell silent ([`Event`]).
 
 pub mod memory;
+mod picking;
 pub mod redis;
 
 use std::collections::BTreeMap;
@@ -12,16 +13,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use berth_crds::settings::{PoolSettings, RoomId};
+use berth_crds::settings::{PoolSettings, RoomId, Strategy};
 use berth_dataplane::redis::RedisError;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
-use crate::slots::{Asked, Change, Reservation, Terms};
+use crate::slots::{Change, Reservation, Terms};
+
+pub use picking::{Dice, Request};
 
 /// Most hosts in one page of [`HostStore::page`].
 pub const PAGE: usize = 256;
+/// Most classes of a pool: combinations of a region and labels. Hosts of further ones are found by finds without labels only.
+pub const MOST_CLASSES: usize = 512;
 
 /// The hosts of one pool.
 pub trait HostStore: Send + Sync + 'static {
@@ -72,6 +77,8 @@ pub struct Rules {
     pub players: u32,
     /// Hand out a host only while it sits in its room.
     pub require_host_in_room: bool,
+    /// Which of the hosts that fit is picked.
+    pub strategy: Strategy,
     /// Weight of the asked region against the other ones; 100 means always.
     pub region_weight: u32,
     /// Hand out no host while occupancy is unknown: it was known a moment ago and will be again.
@@ -89,6 +96,7 @@ impl Rules {
             hold: pool.reservation_hold,
             unreachable_grace: pool.unreachable_grace,
             require_host_in_room: pool.require_host_in_room,
+            strategy: pool.strategy,
             region_weight: pool.region_weight,
         }
     }
@@ -105,32 +113,6 @@ impl Rules {
             known_room: self.expect_occupancy,
         }
     }
-}
-
-/// What a player asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Id of the match, if there is one.
-    pub id: MatchId,
-    /// The region to prefer.
-    pub region: Option<String>,
-    /// Only this host.
-    pub host: Option<HostId>,
-    /// Randomness of the choice.
-    pub dice: Dice,
-    /// Digest of the request, if it may be a repetition: then the id is the same each time.
-    pub asked: Option<Asked>,
-}
-
-/// Random numbers for one choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dice {
-    /// Whether the asked region is left for another one.
-    pub stray: u32,
-    /// Which region then.
-    pub region: u32,
-    /// Which host. Redis throws this one itself.
-    pub host: u32,
 }
 
 /// Answer to a heartbeat.
@@ -160,7 +142,7 @@ pub enum Found {
     Granted(Grant),
     /// No host has a free slot.
     NoHosts,
-    /// Hosts have free slots, but not the one that was asked for.
+    /// Hosts have free slots, but none that fits.
     NoneMatching,
     /// The match of this id was granted to another request.
     Conflict,
@@ -251,6 +233,8 @@ pub struct HostRecord {
     pub room: RoomId,
     /// Its region.
     pub region: String,
+    /// What finds can ask for.
+    pub labels: BTreeMap<String, String>,
     /// What it says of itself.
     pub status: HostStatus,
     /// Sessions that it serves at the same time.
@@ -295,6 +279,8 @@ pub enum EventKind {
     EndedByRoomChange,
     /// A reservation was given up.
     Released,
+    /// A heartbeat had labels, but the pool has [`MOST_CLASSES`] other classes: no find that asks for labels gets this host.
+    LabelsIgnored,
 }
 
 /// Why a step failed.
@@ -358,7 +344,7 @@ fn millis(duration: Duration) -> u64 {
 
 impl EventKind {
     /// Every kind, for metrics that show zero before the first event.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HostLost,
         Self::Reservation(Change::Joined),
         Self::Reservation(Change::Left),
@@ -366,6 +352,7 @@ impl EventKind {
         Self::EndedByLoss,
         Self::EndedByRoomChange,
         Self::Released,
+        Self::LabelsIgnored,
     ];
 
     /// The word in scripts, and in answers that tell why a match is over.
@@ -378,6 +365,7 @@ impl EventKind {
             Self::EndedByLoss => "host-lost",
             Self::EndedByRoomChange => "room-changed",
             Self::Released => "released",
+            Self::LabelsIgnored => "labels-ignored",
         }
     }
 

@@ -3,18 +3,21 @@
 mod answers;
 mod epoch;
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use berth_crds::settings::Strategy;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::LUA_ROOMS;
 use berth_dataplane::redis::{FromRedisValue, RedisLink, Script, Value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde_json::json;
 
 use super::{
-    Beaten, Clock, Event, Found, Held, HostRecord, HostStore, PAGE, Released, Request, Rules, Step, Stepping,
-    StoreError, Tick,
+    Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, PAGE, Released, Request,
+    Rules, Step, Stepping, StoreError, Tick,
 };
 use crate::host::{Heartbeat, HostId, MatchId};
 use crate::slots::Terms;
@@ -58,11 +61,16 @@ struct Scripts {
 
 fn scripts() -> &'static Scripts {
     static SCRIPTS: OnceLock<Scripts> = OnceLock::new();
-    let script =
-        |body: &str| Script::new(&[LUA_ROOMS, LUA_SLOTS, include_str!("lua/hosts.lua"), body].join("\n"));
+    let index = include_str!("lua/index.lua");
+    let script = |body: &str| {
+        Script::new(&[LUA_ROOMS, LUA_SLOTS, index, include_str!("lua/hosts.lua"), body].join("\n"))
+    };
     SCRIPTS.get_or_init(|| Scripts {
         heartbeat: script(include_str!("lua/heartbeat.lua")),
-        find: script(include_str!("lua/find.lua")),
+        find: script(concat!(
+            include_str!("lua/pick.lua"),
+            include_str!("lua/find.lua")
+        )),
         look_up: script(include_str!("lua/look_up.lua")),
         release: script(include_str!("lua/release.lua")),
         restore: script(include_str!("lua/restore.lua")),
@@ -103,19 +111,39 @@ impl RedisStore {
     }
 
     async fn find_once(&self, request: &Request, rules: &Rules) -> Result<Step<Option<Found>>, StoreError> {
+        let Dice {
+            stray,
+            region,
+            sample,
+            host,
+        } = request.dice;
+        let (strategy, size) = match rules.strategy {
+            Strategy::Packed => ("packed", 0),
+            Strategy::Spread => ("spread", 0),
+            Strategy::Sample { size } => ("sample", size),
+        };
         let args = [
             request.id.to_string(),
             rules.deadline.as_millis().to_string(),
-            request.region.clone().unwrap_or_default(),
             request.host.as_ref().map(ToString::to_string).unwrap_or_default(),
-            rules.region_weight.to_string(),
-            request.dice.stray.to_string(),
-            request.dice.region.to_string(),
             DRAINED_BY_FIND.to_string(),
             TRIES.to_string(),
+            strategy.to_owned(),
+            size.to_string(),
+            rules.region_weight.to_string(),
+            stray.to_string(),
+            region.to_string(),
+            sample.to_string(),
+            host.to_string(),
+            request.region.clone().unwrap_or_default(),
             answers::asked_text(request.asked),
             self.epoch.known(),
+            request.nearest.len().to_string(),
         ];
+        let args = args
+            .into_iter()
+            .chain(request.nearest.iter().cloned())
+            .chain(flat(&request.labels));
         let (answer, events): (Flat, Flat) = self.call(&scripts().find, "hosts", &terms(rules), args).await?;
         let (value, granted) = answers::found(&answer, request.id)?;
         if let Some(granted) = granted {
@@ -151,6 +179,13 @@ impl RedisStore {
 /// How long nobody is handed out of a store that lost what was granted: by then it is over, or seen in a room.
 fn quiet(rules: &Rules) -> Duration {
     rules.deadline.max(rules.hold)
+}
+
+/// Keys and values, by ascending keys.
+fn flat(labels: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    labels
+        .iter()
+        .flat_map(|(key, value)| [key.clone(), value.clone()])
 }
 
 /// Rules that nobody asks for.
@@ -194,9 +229,16 @@ impl HostStore for RedisStore {
                 heartbeat.available.to_string(),
                 rules.heartbeat_ttl.as_millis().to_string(),
                 (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
+                MOST_CLASSES.to_string(),
+                if heartbeat.labels.is_empty() {
+                    String::new()
+                } else {
+                    json!(heartbeat.labels).to_string()
+                },
                 serves,
                 heartbeat.age.as_millis().to_string(),
             ];
+            let args = args.into_iter().chain(flat(&heartbeat.labels));
             let (answer, events, reservations): (Flat, Flat, Flat) = self
                 .call(&scripts().heartbeat, "hosts", &terms(&rules), args)
                 .await?;

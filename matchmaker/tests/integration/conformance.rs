@@ -4,6 +4,7 @@
 mod index;
 mod life;
 mod matches;
+mod picking;
 mod sessions;
 
 /// Runs an async function `(World)` against both stores.

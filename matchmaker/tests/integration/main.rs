@@ -15,6 +15,7 @@ mod contention;
 mod internal;
 mod lua_slots;
 mod model;
+mod picking;
 mod pools_apart;
 mod program;
 mod redis_loss;

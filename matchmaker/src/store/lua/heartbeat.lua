@@ -1,8 +1,9 @@
 -- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms,
--- matches that the host serves, joined by commas, or '-' if it does not say, age of the heartbeat (ms).
+-- most classes, labels as JSON or nothing, matches that the host serves, joined by commas, or '-' if it does not say, age of the
+-- heartbeat (ms), keys and values of the labels.
 -- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events, reservations as match, text, ...}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
-local id, room, age_ms = ARGV[5], ARGV[6], tonumber(ARGV[14])
+local id, room, age_ms = ARGV[5], ARGV[6], tonumber(ARGV[16])
 local at_us, alive_ms = pool.now_us - age_ms * 1000, pool.now_ms - age_ms + tonumber(ARGV[11])
 local owner = redis.call('HGET', pool.at .. 'rooms', room)
 if owner and owner ~= id and host_refresh(pool, owner) then
@@ -17,6 +18,7 @@ end
 if host and host.at_us > at_us then return {{'renewed'}, pool.events, {}} end
 local answer = host and 'renewed' or 'new'
 host = host or host_new(id)
+local region, labels, class = host.region, host.labels, host.class
 if host.room and host.room ~= room then
   host_end_reservations(pool, host, 'room-changed')
   host_unwatch(pool, host)
@@ -27,6 +29,26 @@ end
 host.room, host.region, host.at_us, host.alive_ms = room, ARGV[7], at_us, alive_ms
 host.capacity, host.available = tonumber(ARGV[9]), tonumber(ARGV[10])
 local key = pool.at .. 'host:' .. id
+-- A host that found no place among the classes looks for one at each heartbeat.
+host.class = class
+if region ~= host.region or (labels or '') ~= ARGV[14] or not class then
+  if class then class_leave(pool.at, class) end
+  host.class = nil
+  if #ARGV > 16 then
+    local flat = {}
+    for i = 17, #ARGV do flat[#flat + 1] = ARGV[i] end
+    host.class = class_join(pool.at, class_text(host.region, flat), tonumber(ARGV[13]))
+    redis.call('HSET', key, 'labels', ARGV[14])
+  elseif labels then
+    redis.call('HDEL', key, 'labels')
+  end
+  if host.class then
+    redis.call('HSET', key, 'class', host.class)
+  elseif class then
+    redis.call('HDEL', key, 'class')
+  end
+end
+if #ARGV > 16 and not host.class then pool_event(pool, 'labels-ignored', id, room) end
 redis.call('HSET', key, 'room', room, 'region', ARGV[7], 'status', ARGV[8], 'capacity', ARGV[9], 'available', ARGV[10],
   'at_us', berth_integer(at_us), 'alive_ms', berth_integer(alive_ms))
 redis.call('PEXPIRE', key, ARGV[12])
@@ -35,9 +57,9 @@ redis.call('ZADD', pool.at .. 'ids', 0, id)
 redis.call('HSET', pool.at .. 'rooms', room, id)
 redis.call('HSET', pool.prefix .. 'watched', room, pool.name)
 if answer == 'new' then host_restore(pool, host) end
-if ARGV[13] ~= '-' then
+if ARGV[15] ~= '-' then
   local names = {}
-  for name in string.gmatch(ARGV[13], '[^,]+') do names[name] = true end
+  for name in string.gmatch(ARGV[15], '[^,]+') do names[name] = true end
   slots_name(host, names, pool.now_us, host_change(pool, host))
 end
 host_settle(pool, host)

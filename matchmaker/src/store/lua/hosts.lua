@@ -1,10 +1,11 @@
--- One pool of hosts: records, the index of free slots, counts. Needs rooms.lua and slots.lua before it.
+-- One pool of hosts: records, counts, timers. Needs rooms.lua, slots.lua and index.lua before it.
 --
 -- Keys, all behind the pool's prefix:
 --   host:ID        hash: the host; fields r:MATCH hold its reservations as
 --                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS|ASKED, where HOLDER is nothing, u (unclear), n (named
---                  by the host), a join number, with a p if it is known to be a player, and a c if it is clear; the field marks is
---                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS
+--                  by the host), or a join number, with a p if it is known to be a player, and a c if it is clear; the field
+--                  marks is SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS; labels is a JSON object, class names the host's class:
+--                  both are absent where there is none
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
 --   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
@@ -15,9 +16,10 @@
 --                  (the same; this and calm by the system's clock, which no test moves)
 --   over:MATCH     string: why a match ended, for a while
 --   touched        set: rooms whose members changed (written by signaling)
---   free           set: ids with a free slot; free:REGION: the same by region
+--   index          sorted set: hosts with a free slot, as index.lua has it
+--   classes        hash: class to its text, as index.lua has it; class:hosts: class to the number of its hosts
 --   counts         hash: hosts by state, capacity, free slots
---   region:hosts, region:free, region:slots   hashes: per region its hosts, its hosts with a free slot, its free slots
+--   region:hosts, region:slots   hashes: per region its hosts, its free slots
 
 -- Epoch: a store that came back empty has another one than before, or none. Reservations may be lost, so nobody is handed out
 -- until they would be over: the pool is *quiet*. Those who granted them write them back.
@@ -97,7 +99,7 @@ end
 -- What the index, the counts and the timers know of a host.
 local function host_trace(host)
   return {
-    region = host.region, state = host.state, free = host.free, capacity = host.capacity,
+    region = host.region, class = host.class, state = host.state, free = host.free, capacity = host.capacity,
     due = host.due, marks = host_marks(host),
   }
 end
@@ -130,6 +132,7 @@ local function host_load(pool, id)
   slots_sort(reservations)
   local host = {
     id = id, room = record.room, region = record.region, status = record.status,
+    labels = record.labels, class = record.class,
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
     alive_ms = tonumber(record.alive_ms), reservations = reservations,
     state = record.state, free = tonumber(record.free), due = tonumber(record.due),
@@ -141,6 +144,16 @@ local function host_load(pool, id)
   end
   host.was = host_trace(host)
   return host
+end
+
+-- Whether a host has all these labels, which are {key, value, ...}.
+local function host_has(host, labels)
+  if #labels == 0 then return true end
+  local own = host.labels and cjson.decode(host.labels) or {}
+  for i = 1, #labels, 2 do
+    if own[labels[i]] ~= labels[i + 1] then return false end
+  end
+  return true
 end
 
 local function by_join(a, b) return a.join < b.join end
@@ -172,18 +185,7 @@ local function host_count(pool, id, was, is)
   pool_add(counts, 'free', is.free - was.free)
   pool_move(at .. 'region:hosts', was.region, 1, is.region, 1)
   pool_move(at .. 'region:slots', was.region, was.free, is.region, is.free)
-  local from = was.free > 0 and was.region or nil
-  local to = is.free > 0 and is.region or nil
-  if from == to then return end
-  pool_move(at .. 'region:free', from, 1, to, 1)
-  if from then
-    redis.call('SREM', at .. 'free', id)
-    redis.call('SREM', at .. 'free:' .. from, id)
-  end
-  if to then
-    redis.call('SADD', at .. 'free', id)
-    redis.call('SADD', at .. 'free:' .. to, id)
-  end
+  index_move(at .. 'index', id, was, is)
 end
 
 local function host_store_reservation(pool, host, reservation)
@@ -228,7 +230,7 @@ local function host_save(pool, host)
       'marks', is.marks, 'due', is.due and berth_integer(is.due) or '')
   end
   if not was or was.state ~= is.state or was.free ~= is.free or was.region ~= is.region
-    or was.capacity ~= is.capacity then
+    or was.class ~= is.class or was.capacity ~= is.capacity then
     host_count(pool, host.id, was, is)
   end
   host.was = is
@@ -300,6 +302,7 @@ local function host_lose(pool, id)
   if not host then return end
   host_end_reservations(pool, host, 'host-lost')
   host_count(pool, id, host.was, nil)
+  if host.class then class_leave(pool.at, host.class) end
   host_unwatch(pool, host)
   redis.call('DEL', pool.at .. 'host:' .. id)
   pool_event(pool, 'lost', id, host.room)

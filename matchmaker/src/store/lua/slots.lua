@@ -314,7 +314,7 @@ local function slots_standing(host, room, terms, now_us)
       if one.joined_us > host.at_us then news = news + 1 end
     end
   end
-  local unreachable, capacity = terms.known_room, host.capacity
+  local unreachable, capacity = false, host.capacity
   if room then
     capacity = math.min(capacity, terms.players)
     local hosts = slots_hosts(host, room)

@@ -6,12 +6,9 @@ local at, keep_ms = pool.at, ARGV[6]
 local created = pool_watch(pool, ARGV[7], ARGV[8], tonumber(ARGV[9]), keep_ms)
 local more = pool_drain(pool, ARGV[5])
 -- A pool that nobody looks after any more vanishes from Redis by itself.
-local names = {'hosts', 'ids', 'due', 'rooms', 'matches', 'touched', 'free', 'counts',
-  'region:hosts', 'region:free', 'region:slots'}
+local names = {'hosts', 'ids', 'due', 'rooms', 'matches', 'touched', 'index', 'classes', 'class:hosts', 'counts',
+  'region:hosts', 'region:slots'}
 for _, name in ipairs(names) do redis.call('PEXPIRE', at .. name, keep_ms) end
-for _, region in ipairs(redis.call('HKEYS', at .. 'region:free')) do
-  redis.call('PEXPIRE', at .. 'free:' .. region, keep_ms)
-end
 redis.call('PEXPIRE', pool.prefix .. 'watched', keep_ms)
 return {
   {

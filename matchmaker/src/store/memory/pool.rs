@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::RoomState;
 
-use super::index::FreeHosts;
+use super::classes::{Class, Classes, has};
+use super::index::{Entry, FreeHosts};
 use super::over::Over;
 use super::timers::Timers;
 use super::view::View;
@@ -30,6 +32,7 @@ pub(super) struct Pool {
     matches: HashMap<MatchId, HostId>,
     over: Over,
     free: FreeHosts,
+    classes: Classes,
     /// When hosts fall silent.
     silent: Timers,
     /// When something about a host changes by time alone.
@@ -40,6 +43,9 @@ pub(super) struct Pool {
 struct Host {
     room: RoomId,
     region: String,
+    labels: BTreeMap<String, String>,
+    /// None if it has no labels, or if the pool has too many classes.
+    class: Option<Arc<Class>>,
     status: HostStatus,
     offer: Offer,
     alive_ms: u64,
@@ -69,6 +75,7 @@ impl Pool {
         let mut slots = Slots::default();
         if let Some(host) = before {
             self.forget(&beat.host, &host);
+            self.classes.leave(host.class.as_ref());
             if moves_in {
                 let kind = EventKind::EndedByRoomChange;
                 self.end_reservations(view, &beat.host, &host.room, &host.slots, kind);
@@ -82,6 +89,10 @@ impl Pool {
             available: beat.available,
             at_us: view.now_us.saturating_sub(micros(beat.age)),
         };
+        let class = self.classes.join(&beat.region, &beat.labels);
+        if class.is_none() && !beat.labels.is_empty() {
+            view.tell(EventKind::LabelsIgnored, &beat.host, &beat.room, None);
+        }
         let mut host = Host {
             standing: slots.standing(&offer, &view.look(&beat.host, None)),
             due_ms: None,
@@ -91,6 +102,8 @@ impl Pool {
                 .saturating_sub(millis(beat.age)),
             room: beat.room,
             region: beat.region,
+            labels: beat.labels,
+            class,
             status: beat.status,
             offer,
             slots,
@@ -130,24 +143,34 @@ impl Pool {
         if view.rules.terms().known_room && !view.known {
             return Found::NoHosts;
         }
-        if let Some(host) = &request.host {
-            if let Some(grant) = self.grant(view, host, request, clock_us) {
-                return Found::Granted(grant);
-            }
-            return if self.free.is_empty() {
-                Found::NoHosts
-            } else {
-                Found::NoneMatching
-            };
+        let granted = match &request.host {
+            Some(host) if !self.has_labels(host, request) => None,
+            Some(host) => self.grant(view, host, request, clock_us),
+            None => self.grant_any(view, request, clock_us),
+        };
+        match granted {
+            Some(grant) => Found::Granted(grant),
+            None if self.free.is_empty() => Found::NoHosts,
+            None => Found::NoneMatching,
         }
+    }
+
+    fn grant_any(&mut self, view: &mut View<'_>, request: &Request, clock_us: u64) -> Option<Grant> {
         // A host that turns out to be taken leaves the index, so this ends.
-        let weight = view.rules.region_weight;
-        while let Some(host) = self.free.draw(request.region.as_deref(), weight, request.dice) {
+        while let Some(host) = self.free.draw(request, view.rules) {
             if let Some(grant) = self.grant(view, &host, request, clock_us) {
-                return Found::Granted(grant);
+                return Some(grant);
             }
         }
-        Found::NoHosts
+        None
+    }
+
+    fn has_labels(&self, host: &HostId, request: &Request) -> bool {
+        request.labels.is_empty()
+            || self
+                .hosts
+                .get(host)
+                .is_some_and(|host| has(&host.labels, &request.labels))
     }
 
     pub(super) fn look_up(&mut self, view: &mut View<'_>, id: MatchId) -> Held {
@@ -173,12 +196,13 @@ impl Pool {
             return self.over.get(id).map_or(Released::Unknown, Released::Over);
         };
         self.change(&name, |pool, host| {
-            let room = pool.settle(view, &name, host);
+            pool.settle(view, &name, host);
             let released = host.slots.release(id);
             if released {
                 pool.ended(view, &name, &host.room, id, EventKind::Released);
+                // Somebody who could have come for it may be the host after all.
+                pool.settle(view, &name, host);
             }
-            host.stand(view, &name, room.as_ref());
             released
         })
         .map_or(Released::Unknown, |released| {
@@ -212,6 +236,7 @@ impl Pool {
             host: name.clone(),
             room: host.room.clone(),
             region: host.region.clone(),
+            labels: host.labels.clone(),
             status: host.status,
             capacity: host.offer.capacity,
             offered: host.offer.available,
@@ -347,6 +372,7 @@ impl Pool {
             return;
         };
         self.forget(name, &host);
+        self.classes.leave(host.class.as_ref());
         self.due.set(name, None);
         self.end_reservations(view, name, &host.room, &host.slots, EventKind::EndedByLoss);
         self.unclaim(view, &host.room);
@@ -373,7 +399,7 @@ impl Pool {
 
     /// Takes a host out of index and counts.
     fn forget(&mut self, name: &HostId, host: &Host) {
-        self.free.remove(name, &host.region);
+        self.free.remove(host.entry(name));
         let (state, capacity, free) = tally(host);
         let less = |number: &mut u64, by: u64| *number = number.saturating_sub(by);
         less(self.counts.hosts.entry(state).or_default(), 1);
@@ -397,9 +423,7 @@ impl Pool {
         let region = self.counts.regions.entry(host.region.clone()).or_default();
         region.hosts += 1;
         region.available_slots += free;
-        if host.standing.free > 0 {
-            self.free.insert(&name, &host.region);
-        }
+        self.free.insert(host.entry(&name));
         self.due.set(&name, host.due_ms);
         self.hosts.insert(name, host);
     }
@@ -412,6 +436,15 @@ impl Host {
             host: name.clone(),
             room: self.room.clone(),
             region: self.region.clone(),
+        }
+    }
+
+    fn entry<'a>(&'a self, name: &'a HostId) -> Entry<'a> {
+        Entry {
+            host: name,
+            region: &self.region,
+            class: self.class.as_ref(),
+            free: self.standing.free,
         }
     }
 

@@ -178,6 +178,10 @@ fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
         host: HostId::new(host),
         room: stored_room(text("room")?).ok()?,
         region: text("region")?.to_owned(),
+        labels: match text("labels") {
+            None => BTreeMap::new(),
+            Some(labels) => serde_json::from_str(labels).ok()?,
+        },
         status: HostStatus::from_name(text("status")?)?,
         capacity: small("capacity")?,
         offered: small("available")?,

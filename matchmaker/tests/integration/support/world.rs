@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use berth_crds::settings::{ObjectName, RoomId};
+use berth_crds::settings::{ObjectName, RoomId, Strategy};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{
@@ -17,13 +17,14 @@ use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{
-    Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, RegionCounts,
-    Registered, Released, Request, Rules,
+    Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, Registered,
+    Released, Request, Rules,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::LONG;
+use super::exact::{assert_index, counted};
 
 /// Which store is tested.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct World {
     /// Who sits where, as signaling knows it.
     seated: Mutex<Vec<(RoomId, Seat)>>,
     events: Vec<Event>,
+    /// Where the store is, if it is on Redis.
+    link: Option<RedisLink>,
 }
 
 /// Connects to a server and waits until it answers.
@@ -103,12 +106,20 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         host: host(name),
         room: room(&format!("room-{name}")),
         region: region.to_owned(),
+        labels: BTreeMap::new(),
         status: HostStatus::Idle,
         capacity: 1,
         available: 1,
         serves: None,
         age: Duration::ZERO,
     }
+}
+
+pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    labels
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 pub(crate) fn rules() -> Rules {
@@ -119,6 +130,7 @@ pub(crate) fn rules() -> Rules {
         unreachable_grace: Duration::ZERO,
         players: 63,
         require_host_in_room: true,
+        strategy: Strategy::Spread,
         region_weight: 100,
         expect_occupancy: false,
     }
@@ -129,11 +141,14 @@ pub(crate) fn anywhere() -> Request {
     let dice = Dice {
         stray: rand::random(),
         region: rand::random(),
+        sample: rand::random(),
         host: rand::random(),
     };
     Request {
         id: MatchId(Uuid::new_v4()),
         region: None,
+        nearest: Vec::new(),
+        labels: BTreeMap::new(),
         host: None,
         dice,
         asked: None,
@@ -176,7 +191,9 @@ impl World {
     pub(crate) async fn over(link: &RedisLink) -> Self {
         let clock = Clock::default();
         let store = replica(link, &clock);
-        Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await
+        let mut world = Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await;
+        world.link = Some(link.clone());
+        world
     }
 
     async fn of(store: Arc<dyn HostStore>, seats: Seats, clock: Clock) -> Self {
@@ -191,6 +208,7 @@ impl World {
             seated: Mutex::default(),
             instance: Instance::new("signaling", 1),
             events: Vec::new(),
+            link: None,
         };
         world.signaling_lives().await;
         world
@@ -384,11 +402,14 @@ impl World {
         step.value
     }
 
-    /// Looks after everything that is due, and gives the counts, which must agree with the hosts.
+    /// Looks after everything that is due, and gives the counts, which must agree with the hosts, as must the index.
     pub(crate) async fn counts(&mut self) -> Counts {
         let counts = self.look().await;
         let hosts = self.hosts().await;
         assert_eq!(counts, counted(&hosts, &counts));
+        if let Some(link) = &self.link {
+            assert_index(link, &hosts).await;
+        }
         counts
     }
 
@@ -438,25 +459,5 @@ impl World {
             .drain(..)
             .map(|event| (event.kind, event.host.to_string()))
             .collect()
-    }
-}
-
-/// What the counts of these hosts are.
-fn counted(hosts: &[HostRecord], said: &Counts) -> Counts {
-    let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
-    let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
-    for record in hosts {
-        *by_state.get_mut(record.state.as_str()).unwrap() += 1;
-        let region = regions.entry(record.region.clone()).or_default();
-        region.hosts += 1;
-        region.available_slots += u64::from(record.free);
-    }
-    Counts {
-        hosts: by_state,
-        capacity: hosts.iter().map(|record| u64::from(record.capacity)).sum(),
-        free: hosts.iter().map(|record| u64::from(record.free)).sum(),
-        regions,
-        occupancy_known: said.occupancy_known,
-        quiet: said.quiet,
     }
 }
