@@ -1,5 +1,7 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
+mod hosts;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,14 +19,12 @@ use serde_json::Value;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, MatchAnswer};
+use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, MatchAnswer, Received};
 use crate::api::{Issue, Refusal};
 use crate::events;
-use crate::host::{HostId, MatchId};
+use crate::host::MatchId;
 use crate::metrics::MatchmakerMetrics;
-use crate::store::{
-    Counts, Dice, Found, Grant, HostRecord, HostStore, Registered, Request, Rules, Step, StoreError,
-};
+use crate::store::{Counts, Dice, Found, Grant, HostStore, Registered, Request, Rules, Step, StoreError};
 
 /// Shortest validity of a player's match token: a page may need a moment to connect and may connect again.
 const PLAYER_TOKEN_TTL: Duration = Duration::from_mins(2);
@@ -33,8 +33,6 @@ const HOST_TOKEN_HEARTBEATS: u32 = 3;
 /// How long occupancy may be unknown before hosts are handed out without it. Redis or the only signaling server may be
 /// starting again; sessions go on meanwhile, and nobody could join a room anyway.
 const OCCUPANCY_GRACE: Duration = Duration::from_secs(30);
-/// Most hosts in the public lists.
-const MOST_LISTED: usize = 10_000;
 /// Most steps in a row that look after what is due.
 const MOST_TICKS: u32 = 64;
 
@@ -139,7 +137,8 @@ impl Matchmaker {
             room_id_max_length: view.cluster.rooms.id_max_length,
             default_capacity: view.pool.default_capacity,
         };
-        let heartbeat = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
+        let Received { heartbeat, dropped } = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
+        self.note_dropped(&heartbeat.host, &dropped);
         let (host, room, region) = (
             heartbeat.host.clone(),
             heartbeat.room.clone(),
@@ -180,6 +179,9 @@ impl Matchmaker {
     pub async fn find(&self, body: Option<&Value>) -> Result<MatchAnswer, Refusal> {
         let FindRequest { region, host } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
+        if view.pool.drain {
+            return Err(Refusal::Draining);
+        }
         let id = MatchId(Uuid::new_v4());
         let dice = Dice {
             stray: rand::random(),
@@ -207,38 +209,22 @@ impl Matchmaker {
         }
     }
 
-    /// Hosts that are alive, at most 10,000.
-    pub async fn hosts(&self) -> Result<Vec<HostRecord>, Refusal> {
-        // A list of a moment ago would show hosts that have fallen silent.
-        self.counts().await?;
-        let mut hosts = Vec::new();
-        let mut after = None;
-        while hosts.len() < MOST_LISTED {
-            let page = self.page(after).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.host.clone());
-            hosts.extend(page.into_iter().filter(|host| host.ttl_ms > 0));
-        }
-        hosts.truncate(MOST_LISTED);
-        Ok(hosts)
-    }
-
-    /// One page of hosts in the order of their ids.
-    pub async fn page(&self, after: Option<HostId>) -> Result<Vec<HostRecord>, Refusal> {
-        let page = self.store.page(after).await;
-        page.map_err(|error| unavailable_or("list of hosts", &error, Refusal::Internal))
-    }
-
     /// Looks after everything that is due, and counts the pool.
     pub async fn counts(&self) -> Result<Arc<Counts>, Refusal> {
         let mut left = MOST_TICKS;
         loop {
-            let rules = self.rules(&self.settings.load());
-            let tick = self.take(self.store.tick(rules).await);
+            let view = self.settings.get();
+            let tick = self.take(self.store.tick(self.rules(&view)).await);
             let tick = tick.map_err(|error| unavailable_or("tick", &error, Refusal::Internal))?;
             left -= 1;
             if !tick.more || left == 0 {
-                let counts = Arc::new(tick.counts);
+                // The store does not know of it, so that all hosts are back at once when it ends.
+                let counts = if view.pool.drain {
+                    tick.counts.draining()
+                } else {
+                    tick.counts
+                };
+                let counts = Arc::new(counts);
                 self.occupancy.lock().see(counts.occupancy_known);
                 self.metrics.show(Arc::clone(&counts));
                 return Ok(counts);

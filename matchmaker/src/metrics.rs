@@ -41,7 +41,9 @@ pub struct MatchmakerMetrics {
     find_seconds: Histogram,
     heartbeats: Family<Labels, Counter>,
     reservations: Family<Labels, Counter>,
+    dropped: Family<Labels, Counter>,
     hosts_lost: Counter,
+    hosts_left: Counter,
     counts: Arc<ArcSwap<Counts>>,
     totals: Arc<Totals>,
 }
@@ -62,15 +64,17 @@ pub struct FindTimer<'a> {
 
 impl MatchmakerMetrics {
     /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_heartbeats_total`,
-    /// `berth_reservations_total`, `berth_hosts_lost_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
-    /// `berth_region_free_slots` and `berth_occupancy_known`.
+    /// `berth_heartbeat_fields_dropped_total`, `berth_reservations_total`, `berth_hosts_lost_total`, `berth_hosts_left_total`,
+    /// `berth_hosts`, `berth_slots`, `berth_region_hosts`, `berth_region_free_slots` and `berth_occupancy_known`.
     pub fn register(metrics: &Metrics) -> Self {
         let this = Self {
             finds: Family::default(),
             find_seconds: Histogram::new(FIND_BUCKETS),
             heartbeats: Family::default(),
             reservations: Family::default(),
+            dropped: Family::default(),
             hosts_lost: Counter::default(),
+            hosts_left: Counter::default(),
             counts: Arc::default(),
             totals: Arc::default(),
         };
@@ -78,6 +82,7 @@ impl MatchmakerMetrics {
             "granted",
             "no_hosts",
             "none_matching",
+            "draining",
             "rate_limited",
             "invalid",
             "unavailable",
@@ -93,6 +98,7 @@ impl MatchmakerMetrics {
             "error",
         ];
         start_at_zero(&this.heartbeats, "result", heartbeats);
+        start_at_zero(&this.dropped, "field", ["publicIp", "gameInfo"]);
         start_at_zero(
             &this.reservations,
             "outcome",
@@ -111,6 +117,11 @@ impl MatchmakerMetrics {
                 this.heartbeats.clone(),
             );
             registry.register(
+                "berth_heartbeat_fields_dropped",
+                "Fields of accepted heartbeats that did not fit and were left out",
+                this.dropped.clone(),
+            );
+            registry.register(
                 "berth_reservations",
                 "Granted slots and what became of them",
                 this.reservations.clone(),
@@ -120,6 +131,7 @@ impl MatchmakerMetrics {
                 "Hosts whose heartbeats ceased",
                 this.hosts_lost.clone(),
             );
+            registry.register("berth_hosts_left", "Hosts that left", this.hosts_left.clone());
             registry.register_collector(Box::new(PoolCollector(Arc::clone(&this.counts))));
         });
         this
@@ -151,11 +163,17 @@ impl MatchmakerMetrics {
         self.heartbeats.get_or_create(&[("result", result)]).inc();
     }
 
+    /// Counts a field of a heartbeat that was left out.
+    pub(crate) fn dropped(&self, field: &'static str) {
+        self.dropped.get_or_create(&[("field", field)]).inc();
+    }
+
     /// Counts what the store found changed.
     pub(crate) fn event(&self, kind: EventKind) {
-        match outcome(kind) {
-            Some(outcome) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
-            None => self.hosts_lost.inc(),
+        match (kind, outcome(kind)) {
+            (_, Some(outcome)) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
+            (EventKind::HostLeft, None) => self.hosts_left.inc(),
+            (_, None) => self.hosts_lost.inc(),
         };
     }
 
@@ -188,6 +206,7 @@ impl FindTimer<'_> {
             None => "granted",
             Some(Refusal::NoHosts) => "no_hosts",
             Some(Refusal::NoneMatching) => "none_matching",
+            Some(Refusal::Draining) => "draining",
             Some(Refusal::TooManyFinds { .. }) => "rate_limited",
             Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::TooSlow | Refusal::Unreadable) => {
                 "invalid"
@@ -226,11 +245,12 @@ fn start_at_zero(
 /// What became of a reservation; `None` for what happens to hosts.
 fn outcome(kind: EventKind) -> Option<&'static str> {
     match kind {
-        EventKind::HostLost => None,
+        EventKind::HostLost | EventKind::HostLeft => None,
         EventKind::Reservation(Change::Joined) => Some("joined"),
         EventKind::Reservation(Change::Left) => Some("left"),
         EventKind::Reservation(Change::Expired) => Some("expired"),
         EventKind::EndedByLoss => Some("host_lost"),
+        EventKind::EndedByLeave => Some("host_left"),
         EventKind::EndedByRoomChange => Some("room_changed"),
     }
 }

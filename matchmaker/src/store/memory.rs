@@ -1,5 +1,6 @@
 //! Hosts of one process.
 
+mod hosts;
 mod index;
 mod pool;
 mod timers;
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use super::{
     Clock, Found, HostRecord, HostStore, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
 };
-use crate::host::{Heartbeat, HostId, MatchId};
+use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use pool::Pool;
 use view::View;
 
@@ -62,6 +63,18 @@ impl HostStore for MemoryStore {
 
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
         self.step(&rules, |pool, view| pool.release(view, id))
+    }
+
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.set_status(view, &host, status))
+    }
+
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.leave(view, &host))
+    }
+
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.drain_host(view, &host, drain))
     }
 
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {

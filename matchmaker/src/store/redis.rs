@@ -2,6 +2,7 @@
 
 mod answers;
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::{
-    Clock, Found, HostRecord, HostStore, PAGE, Registered, Request, Rules, Step, Stepping, StoreError, Tick,
+    Clock, Found, HostRecord, HostStore, MOST_DRAINED, PAGE, Registered, Request, Rules, Step, Stepping,
+    StoreError, Tick,
 };
-use crate::host::{Heartbeat, HostId, MatchId};
+use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use crate::slots::Terms;
 use answers::Flat;
 
@@ -44,6 +46,9 @@ struct Scripts {
     heartbeat: Script,
     find: Script,
     release: Script,
+    status: Script,
+    leave: Script,
+    drain: Script,
     tick: Script,
     page: Script,
 }
@@ -56,6 +61,9 @@ fn scripts() -> &'static Scripts {
         heartbeat: script(include_str!("lua/heartbeat.lua")),
         find: script(include_str!("lua/find.lua")),
         release: script(include_str!("lua/release.lua")),
+        status: script(include_str!("lua/status.lua")),
+        leave: script(include_str!("lua/leave.lua")),
+        drain: script(include_str!("lua/drain.lua")),
         tick: script(include_str!("lua/tick.lua")),
         page: script(include_str!("lua/page.lua")),
     })
@@ -89,6 +97,21 @@ impl RedisStore {
         let args: Vec<String> = common.into_iter().chain(args).collect();
         let keys = [format!("{}{key}", self.keys.pool(&self.pool))];
         Ok(self.link.script(script, &keys, &args).await?)
+    }
+
+    /// Calls a script that answers yes or no.
+    async fn ask(
+        &self,
+        script: &Script,
+        key: &str,
+        rules: &Rules,
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<Step<bool>, StoreError> {
+        let (answer, events): (Flat, Flat) = self.call(script, key, &terms(rules), args).await?;
+        Ok(Step {
+            value: answers::flag(&answer)?,
+            events: answers::events(&events)?,
+        })
     }
 
     async fn find_once(&self, request: &Request, rules: &Rules) -> Result<Step<Option<Found>>, StoreError> {
@@ -128,9 +151,20 @@ fn terms(rules: &Rules) -> String {
     format!("{hold_ms}|{grace_ms}|{doubt_ms}|{host} {room}")
 }
 
+/// Tells whether a text is another one; empty for none. Where two versions of this program differ, a text is written once more.
+fn digest(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    format!("{:x}", hasher.finish())
+}
+
 impl HostStore for RedisStore {
     fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Registered> {
         async move {
+            let info = heartbeat.info.to_text();
             let args = [
                 heartbeat.host.to_string(),
                 heartbeat.room.to_string(),
@@ -140,6 +174,8 @@ impl HostStore for RedisStore {
                 heartbeat.available.to_string(),
                 rules.heartbeat_ttl.as_millis().to_string(),
                 (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
+                digest(&info),
+                info,
             ];
             let (answer, events): (Flat, Flat) = self
                 .call(&scripts().heartbeat, "hosts", &terms(&rules), args)
@@ -172,13 +208,33 @@ impl HostStore for RedisStore {
 
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, bool> {
         async move {
-            let (answer, events): (Flat, Flat) = self
-                .call(&scripts().release, "matches", &terms(&rules), [id.to_string()])
-                .await?;
-            Ok(Step {
-                value: answers::released(&answer)?,
-                events: answers::events(&events)?,
-            })
+            self.ask(&scripts().release, "matches", &rules, [id.to_string()])
+                .await
+        }
+        .boxed()
+    }
+
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let args = [host.to_string(), status.as_str().to_owned()];
+            self.ask(&scripts().status, "hosts", &rules, args).await
+        }
+        .boxed()
+    }
+
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            self.ask(&scripts().leave, "hosts", &rules, [host.to_string()])
+                .await
+        }
+        .boxed()
+    }
+
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let word = if drain { "1" } else { "0" };
+            let args = [host.to_string(), word.to_owned(), MOST_DRAINED.to_string()];
+            self.ask(&scripts().drain, "drained", &rules, args).await
         }
         .boxed()
     }

@@ -3,4 +3,5 @@
 mod common;
 mod find;
 mod heartbeat;
+mod hosts;
 mod lists;

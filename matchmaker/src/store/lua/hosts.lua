@@ -4,7 +4,10 @@
 --   host:ID        hash: the host; fields r:MATCH hold its reservations as
 --                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS, where HOLDER is nothing, u (unclear), n (named by the
 --                  host), a join number, or one with a p (known to be a player); the field marks is
---                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS
+--                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS; drain is there while the host is taken out of service, info is a
+--                  digest of what info:ID holds
+--   info:ID        string: what the host tells of itself, JSON; only if it tells anything
+--   drained        sorted set: ids that were taken out of service, scored by when (Unix ms); they stay while the host is gone
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
 --   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
@@ -69,7 +72,7 @@ end
 
 -- A host of which nothing is known but its name.
 local function host_new(id)
-  local host = {id = id, reservations = {}}
+  local host = {id = id, reservations = {}, drain = false, info = ''}
   for _, name in ipairs(MARKS) do host[name] = 0 end
   return host
 end
@@ -107,6 +110,7 @@ local function host_load(pool, id)
     id = id, room = record.room, region = record.region, status = record.status,
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
     alive_ms = tonumber(record.alive_ms), reservations = reservations,
+    drain = record.drain ~= nil, info = record.info or '',
     state = record.state, free = tonumber(record.free), due = tonumber(record.due),
   }
   local place = 0
@@ -205,6 +209,10 @@ end
 -- Finds out where a host stands, right after its slots were settled.
 local function host_stand(pool, host, room)
   host.state, host.free = slots_standing(host, room, pool.terms, pool.now_us)
+  if host.drain or host.status == 'draining' then
+    host.free = 0
+    if host.state ~= 'unreachable' then host.state = 'draining' end
+  end
   host.due = slots_due_ms(host, room, pool.terms, pool.now_us)
 end
 
@@ -240,18 +248,22 @@ local function host_end_reservations(pool, host, kind)
   host.reservations = {}
 end
 
--- Forgets a host and all that belongs to it.
-local function host_lose(pool, id)
+-- Forgets a host and all that belongs to it. `ended` is told of its reservations, `gone` of itself.
+local function host_end(pool, id, ended, gone)
   local host = host_load(pool, id)
   redis.call('ZREM', pool.at .. 'hosts', id)
   redis.call('ZREM', pool.at .. 'ids', id)
   redis.call('ZREM', pool.at .. 'due', id)
   if not host then return end
-  host_end_reservations(pool, host, 'host-lost')
+  host_end_reservations(pool, host, ended)
   host_count(pool, id, host.was, nil)
   host_unwatch(pool, host)
-  redis.call('DEL', pool.at .. 'host:' .. id)
-  pool_event(pool, 'lost', id, host.room)
+  redis.call('DEL', pool.at .. 'host:' .. id, pool.at .. 'info:' .. id)
+  pool_event(pool, gone, id, host.room)
+end
+
+local function host_lose(pool, id)
+  host_end(pool, id, 'host-lost', 'lost')
 end
 
 -- The host as it is now, and its room; nil when it is not alive.

@@ -4,7 +4,7 @@ local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local at, keep_ms = pool.at, ARGV[6]
 local more = pool_drain(pool, ARGV[5])
 -- A pool that nobody looks after any more vanishes from Redis by itself.
-local names = {'hosts', 'ids', 'due', 'rooms', 'matches', 'touched', 'free', 'counts',
+local names = {'hosts', 'ids', 'due', 'drained', 'rooms', 'matches', 'touched', 'free', 'counts',
   'region:hosts', 'region:free', 'region:slots'}
 for _, name in ipairs(names) do redis.call('PEXPIRE', at .. name, keep_ms) end
 for _, region in ipairs(redis.call('HKEYS', at .. 'region:free')) do

@@ -1,7 +1,6 @@
 //! The steps of the store on one pool. No clock of its own and no randomness.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::RoomState;
@@ -11,7 +10,7 @@ use super::timers::Timers;
 use super::view::View;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Change, Holder, Offer, Reservation, Slots, Standing};
-use crate::store::{Counts, EventKind, Found, Grant, HostRecord, PAGE, Registered, Request, Tick, millis};
+use crate::store::{Counts, EventKind, Found, Grant, Registered, Request, Tick, millis};
 
 /// Most rooms, silent hosts and deadlines that one step looks after.
 const DRAINED: usize = 256;
@@ -19,7 +18,9 @@ const DRAINED: usize = 256;
 /// The hosts of a pool.
 #[derive(Default)]
 pub(super) struct Pool {
-    hosts: BTreeMap<HostId, Host>,
+    pub(super) hosts: BTreeMap<HostId, Host>,
+    /// Hosts that were taken out of service, and when.
+    pub(super) drained: Timers,
     /// Which host claims a room.
     rooms: HashMap<RoomId, HostId>,
     matches: HashMap<MatchId, HostId>,
@@ -31,15 +32,19 @@ pub(super) struct Pool {
     counts: Counts,
 }
 
-struct Host {
-    room: RoomId,
-    region: String,
-    status: HostStatus,
-    offer: Offer,
-    alive_ms: u64,
-    slots: Slots,
-    standing: Standing,
+pub(super) struct Host {
+    pub(super) room: RoomId,
+    pub(super) region: String,
+    pub(super) status: HostStatus,
+    pub(super) offer: Offer,
+    pub(super) alive_ms: u64,
+    pub(super) slots: Slots,
+    pub(super) standing: Standing,
     due_ms: Option<u64>,
+    /// It was taken out of service.
+    pub(super) drained: bool,
+    /// What it tells of itself.
+    pub(super) info: String,
 }
 
 impl Pool {
@@ -56,6 +61,10 @@ impl Pool {
             Registered::New
         };
         let before = self.hosts.remove(&beat.host);
+        let drained = match &before {
+            Some(host) => host.drained,
+            None => self.drained.contains(&beat.host),
+        };
         let moves_in = before.as_ref().is_none_or(|host| host.room != beat.room);
         let mut slots = Slots::default();
         if let Some(host) = before {
@@ -82,6 +91,8 @@ impl Pool {
             status: beat.status,
             offer,
             slots,
+            drained,
+            info: beat.info.to_text(),
         };
         if moves_in {
             self.rooms.insert(host.room.clone(), beat.host.clone());
@@ -148,28 +159,6 @@ impl Pool {
         Tick { more, counts }
     }
 
-    pub(super) fn page(&self, after: Option<&HostId>, now_ms: u64) -> Vec<HostRecord> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let record = |(name, host): (&HostId, &Host)| HostRecord {
-            host: name.clone(),
-            room: host.room.clone(),
-            region: host.region.clone(),
-            status: host.status,
-            capacity: host.offer.capacity,
-            offered: host.offer.available,
-            state: host.standing.state,
-            free: host.standing.free,
-            heartbeat_ms: host.offer.at_us / 1000,
-            ttl_ms: host.alive_ms.saturating_sub(now_ms),
-            reservations: host.slots.reservations().to_vec(),
-        };
-        self.hosts
-            .range((from, Bound::Unbounded))
-            .take(PAGE)
-            .map(record)
-            .collect()
-    }
-
     /// Looks after rooms that changed, silent hosts and deadlines; answers whether there may be more.
     fn drain(&mut self, view: &mut View<'_>) -> bool {
         let touched = view.rooms.take_touched(view.name, DRAINED);
@@ -232,7 +221,7 @@ impl Pool {
     }
 
     /// Whether a host is alive; a silent one is lost.
-    fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
+    pub(super) fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
         match self.hosts.get(name) {
             Some(host) if host.alive_ms > view.now_ms => true,
             Some(_) => {
@@ -244,7 +233,11 @@ impl Pool {
     }
 
     /// Takes a host out of index and counts, changes it and puts it back.
-    fn change<T>(&mut self, name: &HostId, change: impl FnOnce(&mut Self, &mut Host) -> T) -> Option<T> {
+    pub(super) fn change<T>(
+        &mut self,
+        name: &HostId,
+        change: impl FnOnce(&mut Self, &mut Host) -> T,
+    ) -> Option<T> {
         let mut host = self.hosts.remove(name)?;
         self.forget(name, &host);
         let result = change(self, &mut host);
@@ -253,7 +246,12 @@ impl Pool {
     }
 
     /// Brings a host that was taken out up to date; gives its room.
-    fn settle(&mut self, view: &mut View<'_>, name: &HostId, host: &mut Host) -> Option<RoomState> {
+    pub(super) fn settle(
+        &mut self,
+        view: &mut View<'_>,
+        name: &HostId,
+        host: &mut Host,
+    ) -> Option<RoomState> {
         let room = view.room(&host.room);
         for (id, change) in host.slots.settle(&view.look(name, room.as_ref())) {
             if change != Change::Joined {
@@ -266,15 +264,20 @@ impl Pool {
     }
 
     fn lose(&mut self, view: &mut View<'_>, name: &HostId) {
+        self.end(view, name, EventKind::EndedByLoss, EventKind::HostLost);
+    }
+
+    /// Ends a host: `ended` is told of its reservations, `gone` of itself.
+    pub(super) fn end(&mut self, view: &mut View<'_>, name: &HostId, ended: EventKind, gone: EventKind) {
         self.silent.set(name, None);
         let Some(host) = self.hosts.remove(name) else {
             return;
         };
         self.forget(name, &host);
         self.due.set(name, None);
-        self.end_reservations(view, name, &host.room, &host.slots, EventKind::EndedByLoss);
+        self.end_reservations(view, name, &host.room, &host.slots, ended);
         self.unclaim(view, &host.room);
-        view.tell(EventKind::HostLost, name, &host.room, None);
+        view.tell(gone, name, &host.room, None);
     }
 
     fn end_reservations(
@@ -335,6 +338,10 @@ impl Host {
     fn stand(&mut self, view: &View<'_>, name: &HostId, room: Option<&RoomState>) {
         let look = view.look(name, room);
         self.standing = self.slots.standing(&self.offer, &look);
+        if self.drained || self.status == HostStatus::Draining {
+            self.standing.state = self.standing.state.draining();
+            self.standing.free = 0;
+        }
         self.due_ms = self.slots.due_ms(&look);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_matchmaker::host::{Heartbeat, HostState, HostStatus};
+use berth_matchmaker::host::{Heartbeat, HostInfo, HostState, HostStatus};
 use berth_matchmaker::store::{EventKind, Found, Registered};
 
 use super::both_stores;
@@ -36,6 +36,7 @@ async fn record_says_what_the_host_said(mut world: World) {
         status: HostStatus::Busy,
         capacity: 7,
         available: 3,
+        info: HostInfo::default(),
     };
     world.beat(heartbeat).await;
     let record = world.host(strange).await;

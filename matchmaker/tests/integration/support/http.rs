@@ -41,6 +41,13 @@ pub(crate) fn post(path: &str) -> Request {
     }
 }
 
+pub(crate) fn delete(path: &str) -> Request {
+    Request {
+        method: "DELETE",
+        ..get(path)
+    }
+}
+
 pub(crate) fn options(path: &str) -> Request {
     Request {
         method: "OPTIONS",

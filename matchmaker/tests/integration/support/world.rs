@@ -12,12 +12,12 @@ use berth_dataplane::occupancy::{
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
-use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
+use berth_matchmaker::host::{Heartbeat, HostId, HostInfo, HostState, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{
     Clock, Counts, Dice, Event, EventKind, Found, Grant, HostRecord, HostStore, RegionCounts, Registered,
-    Request, Rules,
+    Request, Rules, Step,
 };
 use uuid::Uuid;
 
@@ -95,6 +95,7 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         status: HostStatus::Idle,
         capacity: 1,
         available: 1,
+        info: HostInfo::default(),
     }
 }
 
@@ -250,14 +251,12 @@ impl World {
 
     pub(crate) async fn beat(&mut self, heartbeat: Heartbeat) -> Registered {
         let step = self.store.heartbeat(heartbeat, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        self.took(step)
     }
 
     pub(crate) async fn find(&mut self, request: Request) -> Found {
         let step = self.store.find(request, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        self.took(step)
     }
 
     /// A find that must be granted.
@@ -270,6 +269,28 @@ impl World {
 
     pub(crate) async fn release(&mut self, id: MatchId) -> bool {
         let step = self.store.release(id, self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    /// A host says something between heartbeats.
+    pub(crate) async fn says_status(&mut self, name: &str, status: HostStatus) -> bool {
+        let step = self.store.set_status(host(name), status, self.rules).await;
+        self.took(step.unwrap())
+    }
+
+    /// A host leaves for good.
+    pub(crate) async fn host_leaves(&mut self, name: &str) -> bool {
+        let step = self.store.leave(host(name), self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    /// Somebody takes a host out of service, or puts it back.
+    pub(crate) async fn drain(&mut self, name: &str, drain: bool) -> bool {
+        let step = self.store.drain(host(name), drain, self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    fn took<T>(&mut self, step: Step<T>) -> T {
         self.events.extend(step.events);
         step.value
     }
@@ -333,7 +354,7 @@ impl World {
 
 /// What the counts of these hosts are.
 fn counted(hosts: &[HostRecord], occupancy_known: bool) -> Counts {
-    let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
+    let mut by_state = BTreeMap::from(HostState::ALL.map(|state| (state.as_str(), 0)));
     let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
     for record in hosts {
         *by_state.get_mut(record.state.as_str()).unwrap() += 1;
