@@ -262,6 +262,21 @@ async fn what_hosts_tell_of_themselves() {
 }
 
 #[tokio::test]
+async fn the_documented_heartbeat_is_kept_whole() {
+    let page = include_str!("../../../../docs/hosts.md");
+    let (_, rest) = page.split_once("```json heartbeat\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let body: Value = serde_json::from_str(text).unwrap();
+    let served = Served::new().await;
+    served.join(body["roomId"].as_str().unwrap()).await;
+    assert_eq!(served.heartbeat(&body).await.status, 200);
+    let hosts = get("/api/hosts").send(served.public).await.json();
+    for (name, value) in body.as_object().unwrap() {
+        assert_eq!(&hosts[0][name], value, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn hosts_get_a_match_token_where_there_is_a_key() {
     let served = Served::new().await;
     served.secrets.put(
