@@ -125,7 +125,7 @@ async fn hosts_are_found_by_what_they_are() {
 
 #[tokio::test]
 async fn a_long_list_is_walked_in_parts() {
-    let served = Served::new().await;
+    let served = Served::patient().await;
     for number in 0..600 {
         let name = format!("h{number:03}");
         let region = if number % 100 == 99 { "rare" } else { "eu" };

@@ -84,6 +84,13 @@ impl Served {
         Self::with(view(None)).await
     }
 
+    /// The same for tests with so many hosts that the first one could fall silent meanwhile.
+    pub(crate) async fn patient() -> Self {
+        let mut view = view(None);
+        view.pool.heartbeat_ttl = Duration::from_mins(10);
+        Self::with(view).await
+    }
+
     pub(crate) async fn with(view: MatchmakerView) -> Self {
         let rooms = MemoryRooms::default();
         Self::start(view, Store::Memory(rooms.clone()), Seats::Memory(rooms)).await

@@ -137,7 +137,7 @@ async fn pages_are_linked() {
 
 #[tokio::test]
 async fn a_page_of_much_info_ends_early() {
-    let served = Served::new().await;
+    let served = Served::patient().await;
     // 4,096 bytes each: 1,024 of them are 4 MiB.
     let game = json!({"x": "y".repeat(4088)});
     for number in 0..1100 {
