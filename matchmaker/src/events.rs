@@ -18,13 +18,16 @@ pub(crate) fn log(event: &Event) {
     static LEFT: Throttle = Throttle::new(LOG_INTERVAL);
     static EXPIRED: Throttle = Throttle::new(LOG_INTERVAL);
     static ENDED: Throttle = Throttle::new(LOG_INTERVAL);
+    static GONE: Throttle = Throttle::new(LOG_INTERVAL);
     let (throttle, what) = match event.kind {
         EventKind::HostLost => (&LOST, "host lost: no heartbeat"),
+        EventKind::HostLeft => (&GONE, "host left"),
         EventKind::Reservation(Change::Joined) => (&JOINED, "player joined"),
         EventKind::Reservation(Change::Left) => (&LEFT, "player left"),
         EventKind::Reservation(Change::Expired) => (&EXPIRED, "reservation expired: the player did not come"),
         EventKind::EndedByLoss => (&ENDED, "match ended: its host is lost"),
         EventKind::Released => (&ENDED, "match given up"),
+        EventKind::EndedByLeave => (&ENDED, "match ended: its host left"),
         EventKind::EndedByRoomChange => (&ENDED, "match ended: its host went to another room"),
         EventKind::LabelsIgnored => return labels_ignored(event),
     };

@@ -1,6 +1,7 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
 mod again;
+mod hosts;
 mod occupancy;
 mod waiting;
 
@@ -25,18 +26,15 @@ use tokio::sync::Semaphore;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer};
+use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer, Received};
 use crate::api::{Issue, Refusal};
 use crate::events;
-use crate::host::{HostId, MatchId};
+use crate::host::MatchId;
 use crate::idempotency::Repeatable;
 use crate::metrics::MatchmakerMetrics;
+use crate::store::{Counts, Dice, Found, Grant, HostStore, Registered, Request, Rules, Step, StoreError};
 use occupancy::Occupancy;
 use waiting::Waiting;
-
-use crate::store::{
-    Counts, Dice, Found, Grant, HostRecord, HostStore, Registered, Request, Rules, Step, StoreError,
-};
 
 /// Shortest validity of a player's match token: a page may need a moment to connect and may connect again.
 const PLAYER_TOKEN_TTL: Duration = Duration::from_mins(2);
@@ -46,8 +44,6 @@ const HOST_TOKEN_HEARTBEATS: u32 = 3;
 const WRITTEN_AT_ONCE: usize = 64;
 /// Most unanswered finds that are given back at a time.
 const UNANSWERED: usize = 256;
-/// Most hosts in the public lists.
-const MOST_LISTED: usize = 10_000;
 /// Most steps in a row that look after what is due.
 const MOST_TICKS: u32 = 64;
 
@@ -163,7 +159,8 @@ impl Matchmaker {
             room_id_max_length: view.cluster.rooms.id_max_length,
             default_capacity: view.pool.default_capacity,
         };
-        let heartbeat = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
+        let Received { heartbeat, dropped } = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
+        self.note_dropped(&heartbeat.host, &dropped);
         let (host, room, region) = (
             heartbeat.host.clone(),
             heartbeat.room.clone(),
@@ -283,6 +280,9 @@ impl Matchmaker {
             host,
         } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
+        if view.pool.drain {
+            return Err(Refusal::Draining);
+        }
         let repeatable = key.map(|key| Repeatable::new(&view.pool.name.to_string(), key.to_str().ok(), body));
         let repeatable = repeatable
             .transpose()
@@ -328,39 +328,23 @@ impl Matchmaker {
         }
     }
 
-    /// Hosts that are alive, at most 10,000.
-    pub async fn hosts(&self) -> Result<Vec<HostRecord>, Refusal> {
-        // A list of a moment ago would show hosts that have fallen silent.
-        self.counts().await?;
-        let mut hosts = Vec::new();
-        let mut after = None;
-        while hosts.len() < MOST_LISTED {
-            let page = self.page(after).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.host.clone());
-            hosts.extend(page.into_iter().filter(|host| host.ttl_ms > 0));
-        }
-        hosts.truncate(MOST_LISTED);
-        Ok(hosts)
-    }
-
-    /// One page of hosts in the order of their ids.
-    pub async fn page(&self, after: Option<HostId>) -> Result<Vec<HostRecord>, Refusal> {
-        let page = self.store.page(after).await;
-        page.map_err(|error| unavailable_or("list of hosts", &error, Refusal::Internal))
-    }
-
     /// Looks after everything that is due, and counts the pool.
     pub async fn counts(&self) -> Result<Arc<Counts>, Refusal> {
         let (mut left, mut is_new) = (MOST_TICKS, false);
         loop {
-            let rules = self.rules(&self.settings.load());
-            let tick = self.take(self.store.tick(rules).await);
+            let view = self.settings.get();
+            let tick = self.take(self.store.tick(self.rules(&view)).await);
             let tick = tick.map_err(|error| unavailable_or("tick", &error, Refusal::Internal))?;
             left -= 1;
             is_new |= tick.is_new;
             if !tick.more || left == 0 {
-                let counts = Arc::new(tick.counts);
+                // The store does not know of it, so that all hosts are back at once when it ends.
+                let counts = if view.pool.drain {
+                    tick.counts.draining()
+                } else {
+                    tick.counts
+                };
+                let counts = Arc::new(counts);
                 self.occupancy
                     .lock()
                     .see(counts.occupancy_known, is_new, Instant::now());

@@ -21,6 +21,8 @@ pub struct Issue {
 /// Reads the fields of a JSON object and collects what is wrong with them.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
+    /// Path of the object with a dot behind it; empty for the body itself.
+    at: String,
     issues: Vec<Issue>,
 }
 
@@ -79,6 +81,24 @@ impl Issue {
             code: "taken",
         }
     }
+
+    /// A host that is not alive.
+    pub(super) fn unknown_host() -> Self {
+        Self {
+            path: "hostId".to_owned(),
+            message: "No host of this id is alive".to_owned(),
+            code: "unknown",
+        }
+    }
+
+    /// A field with a value that is none of those allowed.
+    pub(crate) fn value(path: &str, message: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            message: message.into(),
+            code: "invalid_value",
+        }
+    }
 }
 
 impl<'a> Fields<'a> {
@@ -87,6 +107,7 @@ impl<'a> Fields<'a> {
         match body {
             Some(Value::Object(object)) => Ok(Self {
                 object,
+                at: String::new(),
                 issues: Vec::new(),
             }),
             other => Err(vec![Issue::type_of("", "object", other)]),
@@ -94,12 +115,56 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes an issue.
-    pub(super) fn refuse(&mut self, path: &str, code: &'static str, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, name: &str, code: &'static str, message: impl Into<String>) {
         self.issues.push(Issue {
-            path: path.to_owned(),
+            path: format!("{}{name}", self.at),
             message: message.into(),
             code,
         });
+    }
+
+    /// Notes an issue with the object itself.
+    pub(super) fn refuse_all(&mut self, code: &'static str, message: impl Into<String>) {
+        self.issues.push(Issue {
+            path: self.at.trim_end_matches('.').to_owned(),
+            message: message.into(),
+            code,
+        });
+    }
+
+    fn refuse_type(&mut self, name: &str, expected: &str, found: Option<&Value>) {
+        self.issues
+            .push(Issue::type_of(&format!("{}{name}", self.at), expected, found));
+    }
+
+    /// A field as it came.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a Value> {
+        self.object.get(name)
+    }
+
+    /// Names of all fields.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'a String> + use<'a> {
+        self.object.keys()
+    }
+
+    /// Reads the fields of an object; may be absent.
+    pub(super) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        match self.object.get(name)? {
+            Value::Object(object) => {
+                let mut inner = Self {
+                    object,
+                    at: format!("{}{name}.", self.at),
+                    issues: Vec::new(),
+                };
+                let value = read(&mut inner);
+                self.issues.append(&mut inner.issues);
+                Some(value)
+            }
+            other => {
+                self.refuse_type(name, "object", Some(other));
+                None
+            }
+        }
     }
 
     /// A text that must be there, of 1 to `longest` characters.
@@ -116,7 +181,7 @@ impl<'a> Fields<'a> {
             }
             return Some(text);
         }
-        self.issues.push(Issue::type_of(name, "string", None));
+        self.refuse_type(name, "string", None);
         None
     }
 
@@ -125,12 +190,12 @@ impl<'a> Fields<'a> {
         match self.object.get(name)? {
             Value::String(text) if text.chars().count() <= longest => Some(text),
             Value::String(_) => {
-                let issue = Issue::too_big(name, &format!("string to have <={longest} characters"));
-                self.issues.push(issue);
+                let message = format!("Too big: expected string to have <={longest} characters");
+                self.refuse(name, "too_big", message);
                 None
             }
             other => {
-                self.issues.push(Issue::type_of(name, "string", Some(other)));
+                self.refuse_type(name, "string", Some(other));
                 None
             }
         }
@@ -162,6 +227,14 @@ impl<'a> Fields<'a> {
         Some(ids)
     }
 
+    /// One of several words that must be there.
+    pub(super) fn required_word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        if !self.object.contains_key(name) {
+            self.refuse_type(name, "string", None);
+        }
+        self.word(name, words)
+    }
+
     /// One of several words; may be absent.
     pub(super) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
         let value = self.object.get(name)?;
@@ -174,11 +247,19 @@ impl<'a> Fields<'a> {
         found.map(|(_, meaning)| *meaning)
     }
 
+    /// A whole number of at least `least` that must be there.
+    pub(super) fn required_integer(&mut self, name: &str, least: u64) -> Option<u64> {
+        if !self.object.contains_key(name) {
+            self.refuse_type(name, "number", None);
+        }
+        self.integer(name, least)
+    }
+
     /// A whole number of at least `least`; may be absent.
     pub(super) fn integer(&mut self, name: &str, least: u64) -> Option<u64> {
         let value = self.object.get(name)?;
         let Some(number) = value.as_f64() else {
-            self.issues.push(Issue::type_of(name, "number", Some(value)));
+            self.refuse_type(name, "number", Some(value));
             return None;
         };
         if number.fract() != 0.0 {
@@ -275,6 +356,21 @@ impl<'a> Fields<'a> {
             }
         }
         entries
+    }
+
+    /// A number from `-most` to `most`; may be absent.
+    pub(super) fn degrees(&mut self, name: &str, most: f64) -> Option<f64> {
+        let value = self.object.get(name)?;
+        let Some(number) = value.as_f64() else {
+            self.refuse_type(name, "number", Some(value));
+            return None;
+        };
+        if number.abs() > most {
+            let message = format!("Out of range: expected number from -{most} to {most}");
+            self.refuse(name, "out_of_range", message);
+            return None;
+        }
+        Some(number)
     }
 
     /// `value` when nothing was wrong; `None` stands for a field whose issue is noted.

@@ -1,5 +1,8 @@
 //! Requests and answers on the wire of the Node matchmaker.
 
+mod info;
+pub mod list;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::issue::{Fields, Issue};
-use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
+use crate::host::{Heartbeat, HostId, HostInfo, HostStatus, MatchId};
 use crate::slots::Reservation;
 use crate::store::HostRecord;
 
@@ -41,6 +44,24 @@ pub struct HeartbeatRules {
     pub room_id_max_length: usize,
     /// Capacity of a host that does not name one.
     pub default_capacity: u32,
+}
+
+/// A heartbeat as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// What it says.
+    pub heartbeat: Heartbeat,
+    /// Fields that were left out, because they cannot be kept and the Node matchmaker would take the heartbeat.
+    pub dropped: Vec<&'static str>,
+}
+
+/// What a host says of itself between heartbeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It goes on like this.
+    Status(HostStatus),
+    /// It leaves.
+    Offline,
 }
 
 /// What a player asks for.
@@ -117,6 +138,8 @@ pub struct ListedHost {
     available_slots: u32,
     /// Unix ms.
     last_heartbeat: u64,
+    #[serde(flatten)]
+    info: HostInfo,
 }
 
 /// How long a host counts as alive.
@@ -128,7 +151,7 @@ pub struct HostTtl {
 }
 
 /// Reads the body of a heartbeat; `None` is an absent body. Fields that are not known are dropped.
-pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbeat, Vec<Issue>> {
+pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Received, Vec<Issue>> {
     let mut fields = Fields::of(body)?;
     let host = fields.text("hostId", LONGEST_HOST_ID);
     let room = fields.text("roomId", usize::MAX);
@@ -157,6 +180,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
     let usual = if status == HostStatus::Idle { capacity } else { 0 };
     let available = fields.integer("availableSlots", 0).unwrap_or(usual).min(capacity);
     let serves = fields.ids("reservations", MOST_RESERVATIONS);
+    let (info, dropped) = info::read(&mut fields);
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let heartbeat = host.zip(room).map(|(host, room)| Heartbeat {
         host: HostId::new(host),
@@ -168,8 +192,21 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
         available: small(available),
         serves: serves.map(|ids| ids.into_iter().map(MatchId).collect()),
         age: Duration::ZERO,
+        info,
     });
-    fields.finish(heartbeat)
+    fields.finish(heartbeat.map(|heartbeat| Received { heartbeat, dropped }))
+}
+
+/// Reads what a host says of itself between heartbeats.
+pub fn status(body: Option<&Value>) -> Result<(HostId, Word), Vec<Issue>> {
+    let mut fields = Fields::of(body)?;
+    let host = fields.text("hostId", LONGEST_HOST_ID).map(HostId::new);
+    let mut words = HostStatus::ALL
+        .map(|status| (status.as_str(), Word::Status(status)))
+        .to_vec();
+    words.push(("offline", Word::Offline));
+    let word = fields.required_word("status", &words);
+    fields.finish(host.zip(word))
 }
 
 /// Reads the body of a find; `None` is an absent body, which asks for any host.
@@ -225,6 +262,7 @@ impl From<HostRecord> for ListedHost {
             capacity: record.capacity,
             available_slots: record.free,
             last_heartbeat: record.heartbeat_ms,
+            info: HostInfo::from_text(&record.info),
         }
     }
 }

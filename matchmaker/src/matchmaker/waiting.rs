@@ -65,7 +65,7 @@ mod tests {
     use berth_crds::settings::RoomId;
 
     use super::*;
-    use crate::host::HostStatus;
+    use crate::host::{HostInfo, HostStatus};
 
     fn heartbeat(name: &str, available: u32) -> Heartbeat {
         Heartbeat {
@@ -76,6 +76,7 @@ mod tests {
             capacity: 2,
             available,
             labels: BTreeMap::new(),
+            info: HostInfo::default(),
             serves: None,
             age: Duration::ZERO,
         }

@@ -28,6 +28,9 @@ pub const PAGE: usize = 256;
 /// Most classes of a pool: combinations of a region and labels. Hosts of further ones are found by finds without labels only.
 pub const MOST_CLASSES: usize = 512;
 
+/// Most hosts that are remembered as taken out of service while they are gone.
+pub const MOST_DRAINED: usize = 10_000;
+
 /// The hosts of one pool.
 pub trait HostStore: Send + Sync + 'static {
     /// Registers a host or renews it.
@@ -41,6 +44,17 @@ pub trait HostStore: Send + Sync + 'static {
 
     /// Gives a match up. Giving one up twice is harmless.
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released>;
+
+    /// Takes over what a host says of itself between heartbeats; answers whether it is alive. Its life is not prolonged.
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool>;
+
+    /// Forgets a host that leaves, and ends its reservations; answers whether it was alive.
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool>;
+
+    /// Takes a host out of service, or puts it back; answers whether there was something to do it to: a host that is alive,
+    /// or, to put it back, one that was taken out. It outlives heartbeats, and a host that is gone for a while; the
+    /// newest [`MOST_DRAINED`] hosts that were taken out are remembered while they are gone.
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool>;
 
     /// Looks after what is due: hosts that fell silent, deadlines, rooms that changed. Bounded: `more` asks for
     /// another call at once.
@@ -251,6 +265,10 @@ pub struct HostRecord {
     pub ttl_ms: u64,
     /// Its granted slots.
     pub reservations: Vec<Reservation>,
+    /// It was taken out of service.
+    pub drained: bool,
+    /// What it tells of itself, as [`HostInfo::to_text`](crate::host::HostInfo::to_text) writes it.
+    pub info: String,
 }
 
 /// Something that happened to a host or a reservation.
@@ -273,8 +291,12 @@ pub enum EventKind {
     HostLost,
     /// A reservation was used or is over.
     Reservation(Change),
+    /// A host left.
+    HostLeft,
     /// A reservation ended because its host was lost.
     EndedByLoss,
+    /// A reservation ended because its host left.
+    EndedByLeave,
     /// A reservation ended because its host went to another room.
     EndedByRoomChange,
     /// A reservation was given up.
@@ -342,14 +364,44 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+impl Counts {
+    /// The same pool while it is drained: nothing is free.
+    #[must_use]
+    pub fn draining(mut self) -> Self {
+        for state in HostState::ALL {
+            let hosts = self.hosts.insert(state.as_str(), 0).unwrap_or_default();
+            *self.hosts.entry(state.draining().as_str()).or_default() += hosts;
+        }
+        self.free = 0;
+        for region in self.regions.values_mut() {
+            region.available_slots = 0;
+        }
+        self
+    }
+}
+
+impl HostRecord {
+    /// The same host while its pool is drained.
+    #[must_use]
+    pub fn draining(self) -> Self {
+        Self {
+            state: self.state.draining(),
+            free: 0,
+            ..self
+        }
+    }
+}
+
 impl EventKind {
     /// Every kind, for metrics that show zero before the first event.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::HostLost,
         Self::Reservation(Change::Joined),
         Self::Reservation(Change::Left),
         Self::Reservation(Change::Expired),
+        Self::HostLeft,
         Self::EndedByLoss,
+        Self::EndedByLeave,
         Self::EndedByRoomChange,
         Self::Released,
         Self::LabelsIgnored,
@@ -362,7 +414,9 @@ impl EventKind {
             Self::Reservation(Change::Joined) => "joined",
             Self::Reservation(Change::Left) => "left",
             Self::Reservation(Change::Expired) => "expired",
+            Self::HostLeft => "gone",
             Self::EndedByLoss => "host-lost",
+            Self::EndedByLeave => "host-left",
             Self::EndedByRoomChange => "room-changed",
             Self::Released => "released",
             Self::LabelsIgnored => "labels-ignored",

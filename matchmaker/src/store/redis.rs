@@ -4,6 +4,7 @@ mod answers;
 mod epoch;
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -16,10 +17,10 @@ use futures::future::BoxFuture;
 use serde_json::json;
 
 use super::{
-    Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, PAGE, Released, Request,
-    Rules, Step, Stepping, StoreError, Tick,
+    Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, PAGE,
+    Released, Request, Rules, Step, Stepping, StoreError, Tick,
 };
-use crate::host::{Heartbeat, HostId, MatchId};
+use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use crate::slots::Terms;
 use answers::Flat;
 use epoch::{Epoch, Granted};
@@ -55,6 +56,9 @@ struct Scripts {
     look_up: Script,
     release: Script,
     restore: Script,
+    status: Script,
+    leave: Script,
+    drain: Script,
     tick: Script,
     page: Script,
 }
@@ -74,6 +78,9 @@ fn scripts() -> &'static Scripts {
         look_up: script(include_str!("lua/look_up.lua")),
         release: script(include_str!("lua/release.lua")),
         restore: script(include_str!("lua/restore.lua")),
+        status: script(include_str!("lua/status.lua")),
+        leave: script(include_str!("lua/leave.lua")),
+        drain: script(include_str!("lua/drain.lua")),
         tick: script(include_str!("lua/tick.lua")),
         page: script(include_str!("lua/page.lua")),
     })
@@ -108,6 +115,21 @@ impl RedisStore {
         let args: Vec<String> = common.into_iter().chain(args).collect();
         let keys = [format!("{}{key}", self.keys.pool(&self.pool))];
         Ok(self.link.script(script, &keys, &args).await?)
+    }
+
+    /// Calls a script that answers yes or no.
+    async fn ask(
+        &self,
+        script: &Script,
+        key: &str,
+        rules: &Rules,
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<Step<bool>, StoreError> {
+        let (answer, events): (Flat, Flat) = self.call(script, key, &terms(rules), args).await?;
+        Ok(Step {
+            value: answers::flag(&answer)?,
+            events: answers::events(&events)?,
+        })
     }
 
     async fn find_once(&self, request: &Request, rules: &Rules) -> Result<Step<Option<Found>>, StoreError> {
@@ -207,6 +229,16 @@ fn terms(rules: &Rules) -> String {
     format!("{hold_ms}|{grace_ms}|{doubt_ms}|{players}|{ttl_ms}|{host} {room}")
 }
 
+/// Tells whether a text is another one; empty for none. Where two versions of this program differ, a text is written once more.
+fn digest(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    format!("{:x}", hasher.finish())
+}
+
 impl HostStore for RedisStore {
     fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Beaten> {
         async move {
@@ -220,6 +252,7 @@ impl HostStore for RedisStore {
                         .join(",")
                 },
             );
+            let info = heartbeat.info.to_text();
             let args = [
                 heartbeat.host.to_string(),
                 heartbeat.room.to_string(),
@@ -237,6 +270,8 @@ impl HostStore for RedisStore {
                 },
                 serves,
                 heartbeat.age.as_millis().to_string(),
+                digest(&info),
+                info,
             ];
             let args = args.into_iter().chain(flat(&heartbeat.labels));
             let (answer, events, reservations): (Flat, Flat, Flat) = self
@@ -294,6 +329,31 @@ impl HostStore for RedisStore {
                 value: answers::released(&answer)?,
                 events: answers::events(&events)?,
             })
+        }
+        .boxed()
+    }
+
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let args = [host.to_string(), status.as_str().to_owned()];
+            self.ask(&scripts().status, "hosts", &rules, args).await
+        }
+        .boxed()
+    }
+
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            self.ask(&scripts().leave, "hosts", &rules, [host.to_string()])
+                .await
+        }
+        .boxed()
+    }
+
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let word = if drain { "1" } else { "0" };
+            let args = [host.to_string(), word.to_owned(), MOST_DRAINED.to_string()];
+            self.ask(&scripts().drain, "drained", &rules, args).await
         }
         .boxed()
     }

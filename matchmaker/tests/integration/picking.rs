@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 use crate::support::world::{Kind, World, anywhere, constant, host, room};
 
 const HOSTS: usize = 8;
-const CASES: u32 = 600;
-const CASES_ON_REDIS: u32 = 80;
+const CASES: u32 = 200;
+const CASES_ON_REDIS: u32 = 30;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]

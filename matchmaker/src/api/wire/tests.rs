@@ -17,12 +17,12 @@ fn issues(body: &Value) -> Vec<(String, &'static str, String)> {
 }
 
 fn read(body: &Value) -> Heartbeat {
-    heartbeat(Some(body), RULES).unwrap()
+    heartbeat(Some(body), RULES).unwrap().heartbeat
 }
 
 #[test]
 fn shortest_heartbeat_gets_its_defaults() {
-    let read = read(&json!({"hostId": "h", "roomId": "r", "gameInfo": {"name": "x"}, "publicIp": 7}));
+    let read = read(&json!({"hostId": "h", "roomId": "r", "unknown": {"name": "x"}, "publicIp": null}));
     let expected = Heartbeat {
         host: HostId::new("h"),
         room: RoomId::parse("r", 64).unwrap(),
@@ -33,6 +33,7 @@ fn shortest_heartbeat_gets_its_defaults() {
         available: 3,
         serves: None,
         age: Duration::ZERO,
+        info: HostInfo::default(),
     };
     assert_eq!(read, expected);
 }
@@ -48,6 +49,7 @@ fn slots_are_what_the_host_says() {
         (json!({"availableSlots": 1e300}), 3, 3),
         (json!({"status": "busy"}), 3, 0),
         (json!({"status": "allocated", "availableSlots": 1}), 3, 1),
+        (json!({"status": "draining"}), 3, 0),
         (json!({"status": "idle", "region": ""}), 3, 3),
     ] {
         let mut whole = json!({"hostId": "h", "roomId": "r"});
@@ -77,7 +79,7 @@ fn every_wrong_field_is_named() {
         (
             "status",
             "invalid_value",
-            r#"Invalid option: expected one of "idle"|"busy"|"allocated""#.to_owned(),
+            r#"Invalid option: expected one of "idle"|"busy"|"allocated"|"draining""#.to_owned(),
         ),
         (
             "capacity",
@@ -309,7 +311,10 @@ fn wrong_labels_and_latencies_are_named() {
         if name == "labels" {
             assert_eq!(heartbeat(Some(&body), RULES).unwrap_err(), [expected], "{body}");
         } else {
-            assert_eq!(heartbeat(Some(&body), RULES).map(|read| read.capacity), Ok(3));
+            assert_eq!(
+                heartbeat(Some(&body), RULES).map(|read| read.heartbeat.capacity),
+                Ok(3)
+            );
         }
     }
     let issues = find(Some(
@@ -336,15 +341,22 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     /// Whatever is sent: a heartbeat and a find within their bounds, or issues.
     #[test]
-    fn total(values in prop::collection::vec(prop::option::of(any_json()), 8)) {
+    fn total(values in prop::collection::vec(prop::option::of(any_json()), 14)) {
         let names = [
-            "hostId", "roomId", "region", "status", "capacity", "availableSlots", "labels", "latencies",
+            "hostId", "roomId", "region", "status", "capacity", "availableSlots", "labels", "latencies", "reservations",
+            "publicIp", "gameInfo", "fqdn", "ports", "location",
         ];
         let fields = names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
         let body = Value::Object(fields.collect());
         match heartbeat(Some(&body), RULES) {
-            Ok(read) => prop_assert!(read.available <= read.capacity && (1..=1000).contains(&read.capacity)),
-            Err(issues) => prop_assert!(!issues.is_empty()),
+            Ok(Received { heartbeat: read, dropped }) => {
+                prop_assert!(read.available <= read.capacity && (1..=1000).contains(&read.capacity));
+                prop_assert!(read.info.public_ip.is_none() || !dropped.contains(&"publicIp"));
+            }
+            Err(issues) => {
+                prop_assert!(!issues.is_empty());
+                prop_assert!(issues.iter().all(|issue| !["publicIp", "gameInfo"].contains(&&*issue.path)));
+            }
         }
         match find(Some(&body)) {
             Ok(read) => prop_assert!(read.nearest.len() <= 64 && read.labels.len() <= 16),

@@ -5,7 +5,10 @@
 --                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS|ASKED, where HOLDER is nothing, u (unclear), n (named
 --                  by the host), or a join number, with a p if it is known to be a player, and a c if it is clear; the field
 --                  marks is SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS; labels is a JSON object, class names the host's class:
---                  both are absent where there is none
+--                  both are absent where there is none; drain is there while the host is taken out of service, info is a
+--                  digest of what info:ID holds
+--   info:ID        string: what the host tells of itself, JSON; only if it tells anything
+--   drained        sorted set: ids that were taken out of service, scored by when (Unix ms); they stay while the host is gone
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
 --   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
@@ -91,7 +94,7 @@ end
 
 -- A host of which nothing is known but its name.
 local function host_new(id)
-  local host = {id = id, reservations = {}}
+  local host = {id = id, reservations = {}, drain = false, info = ''}
   for _, name in ipairs(MARKS) do host[name] = 0 end
   return host
 end
@@ -135,6 +138,7 @@ local function host_load(pool, id)
     labels = record.labels, class = record.class,
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
     alive_ms = tonumber(record.alive_ms), reservations = reservations,
+    drain = record.drain ~= nil, info = record.info or '',
     state = record.state, free = tonumber(record.free), due = tonumber(record.due),
   }
   local place = 0
@@ -239,6 +243,10 @@ end
 -- Finds out where a host stands, right after its slots were settled. One whose life is over is here only because of the calm.
 local function host_stand(pool, host, room)
   host.state, host.free = slots_standing(host, room, pool.terms, pool.now_us)
+  if host.drain or host.status == 'draining' then
+    host.free = 0
+    if host.state ~= 'unreachable' then host.state = 'draining' end
+  end
   if host.alive_ms <= pool.now_ms then host.state, host.free = 'unreachable', 0 end
   host.due = slots_due_ms(host, room, pool.terms, pool.now_us)
 end
@@ -293,19 +301,23 @@ local function host_restore(pool, host)
   redis.call('DEL', key)
 end
 
--- Forgets a host and all that belongs to it.
-local function host_lose(pool, id)
+-- Forgets a host and all that belongs to it. `ended` is told of its reservations, `gone` of itself.
+local function host_end(pool, id, ended, gone)
   local host = host_load(pool, id)
   redis.call('ZREM', pool.at .. 'hosts', id)
   redis.call('ZREM', pool.at .. 'ids', id)
   redis.call('ZREM', pool.at .. 'due', id)
   if not host then return end
-  host_end_reservations(pool, host, 'host-lost')
+  host_end_reservations(pool, host, ended)
   host_count(pool, id, host.was, nil)
   if host.class then class_leave(pool.at, host.class) end
   host_unwatch(pool, host)
-  redis.call('DEL', pool.at .. 'host:' .. id)
-  pool_event(pool, 'lost', id, host.room)
+  redis.call('DEL', pool.at .. 'host:' .. id, pool.at .. 'info:' .. id)
+  pool_event(pool, gone, id, host.room)
+end
+
+local function host_lose(pool, id)
+  host_end(pool, id, 'host-lost', 'lost')
 end
 
 -- The host as it is now, and its room; nil when it is lost.

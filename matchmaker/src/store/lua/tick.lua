@@ -6,7 +6,7 @@ local at, keep_ms = pool.at, ARGV[6]
 local created = pool_watch(pool, ARGV[7], ARGV[8], tonumber(ARGV[9]), keep_ms)
 local more = pool_drain(pool, ARGV[5])
 -- A pool that nobody looks after any more vanishes from Redis by itself.
-local names = {'hosts', 'ids', 'due', 'rooms', 'matches', 'touched', 'index', 'classes', 'class:hosts', 'counts',
+local names = {'hosts', 'ids', 'due', 'drained', 'rooms', 'matches', 'touched', 'index', 'classes', 'class:hosts', 'counts',
   'region:hosts', 'region:slots'}
 for _, name in ipairs(names) do redis.call('PEXPIRE', at .. name, keep_ms) end
 redis.call('PEXPIRE', pool.prefix .. 'watched', keep_ms)

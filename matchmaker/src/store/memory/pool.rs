@@ -1,7 +1,6 @@
 //! The steps of the store on one pool. No clock of its own and no randomness.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,7 @@ use super::view::View;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Change, Changes, Holder, Offer, Reservation, Slots, Standing};
 use crate::store::{
-    Beaten, Counts, EventKind, Found, Grant, Held, HostRecord, PAGE, Registered, Released, Request, Tick,
-    millis,
+    Beaten, Counts, EventKind, Found, Grant, Held, Registered, Released, Request, Tick, millis,
 };
 
 /// Most rooms, silent hosts and deadlines that one step looks after.
@@ -26,7 +24,9 @@ const DRAINED: usize = 256;
 /// The hosts of a pool.
 #[derive(Default)]
 pub(super) struct Pool {
-    hosts: BTreeMap<HostId, Host>,
+    pub(super) hosts: BTreeMap<HostId, Host>,
+    /// Hosts that were taken out of service, and when.
+    pub(super) drained: Timers,
     /// Which host claims a room.
     rooms: HashMap<RoomId, HostId>,
     matches: HashMap<MatchId, HostId>,
@@ -40,18 +40,22 @@ pub(super) struct Pool {
     counts: Counts,
 }
 
-struct Host {
-    room: RoomId,
-    region: String,
-    labels: BTreeMap<String, String>,
+pub(super) struct Host {
+    pub(super) room: RoomId,
+    pub(super) region: String,
+    pub(super) labels: BTreeMap<String, String>,
     /// None if it has no labels, or if the pool has too many classes.
     class: Option<Arc<Class>>,
-    status: HostStatus,
-    offer: Offer,
-    alive_ms: u64,
-    slots: Slots,
-    standing: Standing,
+    pub(super) status: HostStatus,
+    pub(super) offer: Offer,
+    pub(super) alive_ms: u64,
+    pub(super) slots: Slots,
+    pub(super) standing: Standing,
     due_ms: Option<u64>,
+    /// It was taken out of service.
+    pub(super) drained: bool,
+    /// What it tells of itself.
+    pub(super) info: String,
 }
 
 impl Pool {
@@ -71,6 +75,10 @@ impl Pool {
             Registered::New
         };
         let before = self.hosts.remove(&beat.host);
+        let drained = match &before {
+            Some(host) => host.drained,
+            None => self.drained.contains(&beat.host),
+        };
         let moves_in = before.as_ref().is_none_or(|host| host.room != beat.room);
         let mut slots = Slots::default();
         if let Some(host) = before {
@@ -107,6 +115,8 @@ impl Pool {
             status: beat.status,
             offer,
             slots,
+            drained,
+            info: beat.info.to_text(),
         };
         if moves_in {
             self.rooms.insert(host.room.clone(), beat.host.clone());
@@ -230,29 +240,6 @@ impl Pool {
         }
     }
 
-    pub(super) fn page(&self, after: Option<&HostId>, now_ms: u64) -> Vec<HostRecord> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let record = |(name, host): (&HostId, &Host)| HostRecord {
-            host: name.clone(),
-            room: host.room.clone(),
-            region: host.region.clone(),
-            labels: host.labels.clone(),
-            status: host.status,
-            capacity: host.offer.capacity,
-            offered: host.offer.available,
-            state: host.standing.state,
-            free: host.standing.free,
-            heartbeat_ms: host.offer.at_us / 1000,
-            ttl_ms: host.alive_ms.saturating_sub(now_ms),
-            reservations: host.slots.reservations().to_vec(),
-        };
-        self.hosts
-            .range((from, Bound::Unbounded))
-            .take(PAGE)
-            .map(record)
-            .collect()
-    }
-
     /// Looks after rooms that changed, silent hosts and deadlines; answers whether there may be more.
     fn drain(&mut self, view: &mut View<'_>) -> bool {
         let touched = view.rooms.take_touched(view.name, DRAINED);
@@ -318,7 +305,7 @@ impl Pool {
     }
 
     /// Whether a host is alive; a silent one is lost.
-    fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
+    pub(super) fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
         match self.hosts.get(name) {
             Some(host) if host.alive_ms > view.now_ms => true,
             Some(_) => {
@@ -330,7 +317,11 @@ impl Pool {
     }
 
     /// Takes a host out of index and counts, changes it and puts it back.
-    fn change<T>(&mut self, name: &HostId, change: impl FnOnce(&mut Self, &mut Host) -> T) -> Option<T> {
+    pub(super) fn change<T>(
+        &mut self,
+        name: &HostId,
+        change: impl FnOnce(&mut Self, &mut Host) -> T,
+    ) -> Option<T> {
         let mut host = self.hosts.remove(name)?;
         self.forget(name, &host);
         let result = change(self, &mut host);
@@ -339,7 +330,12 @@ impl Pool {
     }
 
     /// Brings a host that was taken out up to date; gives its room.
-    fn settle(&mut self, view: &mut View<'_>, name: &HostId, host: &mut Host) -> Option<RoomState> {
+    pub(super) fn settle(
+        &mut self,
+        view: &mut View<'_>,
+        name: &HostId,
+        host: &mut Host,
+    ) -> Option<RoomState> {
         let room = view.room(&host.room);
         let changes = host.slots.settle(&view.look(name, room.as_ref()));
         self.changed(view, name, &host.room, changes);
@@ -367,6 +363,11 @@ impl Pool {
     }
 
     fn lose(&mut self, view: &mut View<'_>, name: &HostId) {
+        self.end(view, name, EventKind::EndedByLoss, EventKind::HostLost);
+    }
+
+    /// Ends a host: `ended` is told of its reservations, `gone` of itself.
+    pub(super) fn end(&mut self, view: &mut View<'_>, name: &HostId, ended: EventKind, gone: EventKind) {
         self.silent.set(name, None);
         let Some(host) = self.hosts.remove(name) else {
             return;
@@ -374,9 +375,9 @@ impl Pool {
         self.forget(name, &host);
         self.classes.leave(host.class.as_ref());
         self.due.set(name, None);
-        self.end_reservations(view, name, &host.room, &host.slots, EventKind::EndedByLoss);
+        self.end_reservations(view, name, &host.room, &host.slots, ended);
         self.unclaim(view, &host.room);
-        view.tell(EventKind::HostLost, name, &host.room, None);
+        view.tell(gone, name, &host.room, None);
     }
 
     fn end_reservations(
@@ -452,6 +453,10 @@ impl Host {
     fn stand(&mut self, view: &View<'_>, name: &HostId, room: Option<&RoomState>) {
         let look = view.look(name, room);
         self.standing = self.slots.standing(&self.offer, &look);
+        if self.drained || self.status == HostStatus::Draining {
+            self.standing.state = self.standing.state.draining();
+            self.standing.free = 0;
+        }
         self.due_ms = self.slots.due_ms(&look);
     }
 }

@@ -77,6 +77,14 @@ pub(super) fn released(answer: &[String]) -> Answer<Released> {
     }
 }
 
+/// Yes or no.
+pub(super) fn flag(answer: &[String]) -> Answer<bool> {
+    match answer {
+        [word] if word == "1" || word == "0" => Ok(word == "1"),
+        _ => Err(StoreError::Answer("neither yes nor no")),
+    }
+}
+
 fn grant(host: &str, room: &str, region: &str) -> Answer<Grant> {
     Ok(Grant {
         host: HostId::new(host),
@@ -155,7 +163,7 @@ pub(super) fn page(answer: Vec<Value>) -> Answer<Vec<HostRecord>> {
         .filter_map(|value| {
             let fields = Flat::from_redis_value(value)
                 .ok()
-                .filter(|fields| fields.len() > 1);
+                .filter(|fields| fields.len() > 2);
             // A record that Redis evicted is an id without fields.
             fields.map(|fields| record(&fields, now_ms).map_or_else(malformed("a malformed host"), Ok))
         })
@@ -163,7 +171,9 @@ pub(super) fn page(answer: Vec<Value>) -> Answer<Vec<HostRecord>> {
 }
 
 fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
-    let (host, rest) = answer.split_first()?;
+    let [host, info, rest @ ..] = answer else {
+        return None;
+    };
     let fields: HashMap<&str, &str> = pairs(rest).collect();
     let text = |name: &str| fields.get(name).copied();
     let number = |name: &str| text(name)?.parse::<u64>().ok();
@@ -190,6 +200,8 @@ fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
         heartbeat_ms: number("at_us")? / 1000,
         ttl_ms: number("alive_ms")?.saturating_sub(now_ms),
         reservations,
+        drained: fields.contains_key("drain"),
+        info: info.clone(),
     })
 }
 

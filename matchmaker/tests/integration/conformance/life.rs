@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_matchmaker::host::{Heartbeat, HostState, HostStatus};
+use berth_matchmaker::host::{Heartbeat, HostInfo, HostState, HostStatus};
 use berth_matchmaker::store::{EventKind, Found, Registered};
 
 use super::both_stores;
@@ -39,6 +39,7 @@ async fn record_says_what_the_host_said(mut world: World) {
         available: 3,
         serves: None,
         age: Duration::ZERO,
+        info: HostInfo::default(),
     };
     world.beat(heartbeat).await;
     let record = world.host(strange).await;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_dataplane::redis::{RedisLink, cmd};
+use berth_matchmaker::host::HostState;
 use berth_matchmaker::store::{Counts, HostRecord, MOST_CLASSES, RegionCounts};
 
 use super::world::keys;
@@ -51,7 +52,7 @@ pub(super) async fn assert_index(link: &RedisLink, hosts: &[HostRecord]) {
 
 /// What the counts of these hosts are.
 pub(super) fn counted(hosts: &[HostRecord], said: &Counts) -> Counts {
-    let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
+    let mut by_state = BTreeMap::from(HostState::ALL.map(|state| (state.as_str(), 0)));
     let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
     for record in hosts {
         *by_state.get_mut(record.state.as_str()).unwrap() += 1;

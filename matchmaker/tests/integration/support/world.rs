@@ -13,12 +13,12 @@ use berth_dataplane::occupancy::{
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
-use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
+use berth_matchmaker::host::{Heartbeat, HostId, HostInfo, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{
     Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, Registered,
-    Released, Request, Rules,
+    Released, Request, Rules, Step,
 };
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -112,6 +112,7 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         available: 1,
         serves: None,
         age: Duration::ZERO,
+        info: HostInfo::default(),
     }
 }
 
@@ -367,20 +368,17 @@ impl World {
     /// A heartbeat, and what it tells the host.
     pub(crate) async fn beaten(&mut self, heartbeat: Heartbeat) -> Beaten {
         let step = self.store().heartbeat(heartbeat, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        self.took(step)
     }
 
     pub(crate) async fn look_up(&mut self, id: MatchId) -> Held {
         let step = self.store().look_up(id, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        self.took(step)
     }
 
     pub(crate) async fn find(&mut self, request: Request) -> Found {
         let step = self.store().find(request, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        self.took(step)
     }
 
     /// A find that must be granted.
@@ -398,6 +396,28 @@ impl World {
 
     pub(crate) async fn released(&mut self, id: MatchId) -> Released {
         let step = self.store().release(id, self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    /// A host says something between heartbeats.
+    pub(crate) async fn says_status(&mut self, name: &str, status: HostStatus) -> bool {
+        let step = self.store().set_status(host(name), status, self.rules).await;
+        self.took(step.unwrap())
+    }
+
+    /// A host leaves for good.
+    pub(crate) async fn host_leaves(&mut self, name: &str) -> bool {
+        let step = self.store().leave(host(name), self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    /// Somebody takes a host out of service, or puts it back.
+    pub(crate) async fn drain(&mut self, name: &str, drain: bool) -> bool {
+        let step = self.store().drain(host(name), drain, self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    fn took<T>(&mut self, step: Step<T>) -> T {
         self.events.extend(step.events);
         step.value
     }

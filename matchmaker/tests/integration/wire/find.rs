@@ -322,3 +322,70 @@ async fn finds_of_one_client_are_limited() {
     ];
     assert_eq!(answers.map(|answer| answer.status), [404, 404, 404, 429]);
 }
+
+#[tokio::test]
+async fn a_drained_pool_hands_nobody_out() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    served.seated_host("b").await;
+    served.join("away").await;
+    served
+        .heartbeat(&json!({"hostId": "away", "roomId": "nobody-there"}))
+        .await;
+    let found = served.find(&json!({"hostId": "a"})).await;
+    assert_eq!(found.status, 200);
+    let drain = |drain: bool| {
+        let mut view = (*served.settings.get()).clone();
+        view.pool.drain = drain;
+        served.settings.replace(view);
+    };
+    drain(true);
+    for body in [json!({}), json!({"hostId": "b"})] {
+        let answer = served.find(&body).await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (404, json!({"found": false, "message": "Pool is draining"}))
+        );
+    }
+    assert_eq!(served.find(&json!({"region": 1})).await.status, 400);
+    served.seated_host("c").await;
+    let counts = served.ask("/counts").await.json();
+    assert_eq!(
+        counts["hosts"],
+        json!({"total": 4, "idle": 0, "busy": 0, "allocated": 0, "draining": 3, "unreachable": 1})
+    );
+    assert_eq!(
+        (&counts["slots"], &counts["regions"]["local"]),
+        (
+            &json!({"total": 4, "available": 0}),
+            &json!({"hosts": 4, "availableSlots": 0})
+        )
+    );
+    let hosts = served.ask("/hosts?state=draining").await.json()["hosts"].clone();
+    let names: Vec<_> = hosts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|host| &host["hostId"])
+        .collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(served.ask("/statusz").await.json()["pool"]["drain"], true);
+    let listed = crate::support::http::get("/api/hosts").send(served.public).await;
+    assert_eq!(listed.json(), json!([]));
+    let metrics = served.ask("/metrics").await.body;
+    for line in [
+        "berth_finds_total{result=\"draining\"} 2",
+        "berth_hosts{state=\"draining\"} 3",
+        "berth_hosts{state=\"idle\"} 0",
+        "berth_slots{kind=\"free\"} 0",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line} missing in\n{metrics}"
+        );
+    }
+    // The end of it needs no heartbeat.
+    drain(false);
+    assert_eq!(served.find(&json!({"hostId": "b"})).await.status, 200);
+    assert_eq!(served.ask("/counts").await.json()["hosts"]["idle"], 1);
+}
