@@ -55,7 +55,7 @@ pub async fn run_with(options: PlayOptions, events: Sink, shutdown: Cancellation
     let mut report = Report::default();
     let ended = match HttpClient::new(options.matchmaker.clone()) {
         Ok(client) => {
-            let ended = attempt(&options, &client, &events, &mut report, &shutdown).await;
+            let ended = Box::pin(attempt(&options, &client, &events, &mut report, &shutdown)).await;
             if let Some(id) = &report.match_id {
                 give_up(&client, id).await;
             }
