@@ -19,15 +19,32 @@ fn every_heartbeat_is_accepted_and_is_one_script_call() {
     let plan = Plan {
         rounds: 1,
         hosts: 40,
+        pools: vec![5, 40],
         interval: Duration::from_millis(400),
         duration: Duration::from_millis(200),
         connections: 3,
     };
     let program = served_by(Path::new(env!("CARGO_BIN_EXE_berth-bench")));
     let tables = run(&plan, &program, &Cores::shared()).unwrap();
-    let [paced, flood] = &tables[..] else {
+    let [finds, paced, flood] = &tables[..] else {
         panic!("{} tables", tables.len())
     };
+    assert_eq!(finds.rows.len(), 4);
+    for row in &finds.rows {
+        let cell = |name| finds.cell(&row.label, name).unwrap().median();
+        assert!(
+            cell("p50 µs") > 0.0 && cell("finds/s, each given up again") > 0.0,
+            "{}",
+            row.label
+        );
+        let scripts = cell("scripts / find");
+        let expected = if row.label.starts_with("Redis") {
+            1.0..2.0
+        } else {
+            0.0..0.1
+        };
+        assert!(expected.contains(&scripts), "{}: {scripts}", row.label);
+    }
     for row in &paced.rows {
         let cell = |name| paced.cell(&row.label, name).unwrap().median();
         assert!(cell("CPU s / 10,000") > 0.0, "{}", row.label);

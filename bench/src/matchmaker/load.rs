@@ -28,7 +28,7 @@ pub(super) struct Paced {
 }
 
 /// A connection that is used again and again.
-struct Kept {
+pub(super) struct Kept {
     address: SocketAddr,
     stream: BufReader<TcpStream>,
 }
@@ -98,7 +98,7 @@ impl Hosts {
 }
 
 impl Kept {
-    fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -123,8 +123,33 @@ impl Kept {
         Ok(self.stream.get_mut().write_all(request.as_bytes())?)
     }
 
+    /// Asks something as a client, and gives status and body of the answer.
+    pub(super) fn ask(&mut self, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let (head, body) = self.read()?;
+        let status = head.split(' ').nth(1).context("no status")?;
+        Ok((status.parse()?, body))
+    }
+
     /// Reads an answer, which must say that all is well.
     fn hear(&mut self) -> anyhow::Result<()> {
+        let (head, body) = self.read()?;
+        let accepted = head.starts_with("HTTP/1.1 200 ") && body.starts_with(br#"{"success":true"#);
+        ensure!(
+            accepted,
+            "a heartbeat was refused: {head}{}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(())
+    }
+
+    /// Head and body of an answer.
+    fn read(&mut self) -> anyhow::Result<(String, Vec<u8>)> {
         let mut head = String::new();
         let mut length = 0;
         loop {
@@ -143,12 +168,6 @@ impl Kept {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        let accepted = head.starts_with("HTTP/1.1 200 ") && body.starts_with(br#"{"success":true"#);
-        ensure!(
-            accepted,
-            "a heartbeat was refused: {head}{}",
-            String::from_utf8_lossy(&body)
-        );
-        Ok(())
+        Ok((head, body))
     }
 }

@@ -5,7 +5,9 @@
 //! | `server` | the matchmaker under test, and rooms in which its hosts sit |
 //! | `load` | hosts that send heartbeats |
 //! | `heartbeats` | what heartbeats cost |
+//! | `finds` | what finds cost, by the size of the pool |
 
+mod finds;
 mod heartbeats;
 mod load;
 mod server;
@@ -21,8 +23,10 @@ use crate::report::Table;
 pub struct Plan {
     /// Times that everything is measured.
     pub rounds: usize,
-    /// Hosts of the pool.
+    /// Hosts of the pool whose heartbeats are measured.
     pub hosts: usize,
+    /// Hosts of the pools in which finds are measured.
+    pub pools: Vec<usize>,
     /// Time between two heartbeats of a host.
     pub interval: Duration,
     /// Each measurement of the highest rate.
@@ -37,6 +41,7 @@ impl Plan {
         Self {
             rounds: 3,
             hosts: 10_000,
+            pools: vec![100, 1000, 10_000, 100_000],
             interval: Duration::from_secs(20),
             duration: Duration::from_secs(4),
             connections: 16,
@@ -48,6 +53,7 @@ impl Plan {
         Self {
             rounds: 1,
             hosts: 1000,
+            pools: vec![100, 1000],
             interval: Duration::from_secs(2),
             duration: Duration::from_millis(700),
             ..Self::full()
@@ -57,7 +63,8 @@ impl Plan {
     /// In words.
     pub fn describe(&self) -> String {
         format!(
-            "{} hosts with a heartbeat each {:.1} s, {} rounds, median [least–most]",
+            "finds in pools of up to {} hosts; {} hosts with a heartbeat each {:.1} s; {} rounds, median [least–most]",
+            self.pools.iter().max().copied().unwrap_or_default(),
             self.hosts,
             self.interval.as_secs_f64(),
             self.rounds,
@@ -73,5 +80,7 @@ pub fn served_by(bench: &Path) -> Program {
 /// Measures what the plan wants. `program` is the matchmaker. An error is a server that did wrong or a machine that cannot do it,
 /// never one that is slow.
 pub fn run(plan: &Plan, program: &Program, cores: &Cores) -> anyhow::Result<Vec<Table>> {
-    heartbeats::measure(plan, program, cores)
+    let mut tables = finds::measure(plan, program, cores)?;
+    tables.extend(heartbeats::measure(plan, program, cores)?);
+    Ok(tables)
 }
