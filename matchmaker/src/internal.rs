@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::wire::list::{Filter, Part};
-use crate::api::{NamedHost, Parameters, Refusal, bearer};
+use crate::api::{Named, Parameters, Refusal, bearer};
 use crate::host::{HostId, HostInfo, HostState, HostStatus};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::largest_regions;
@@ -89,7 +89,7 @@ async fn hosts(State(matchmaker): State<Late>, Query(query): Parameters) -> Resu
 
 async fn drain(
     State(matchmaker): State<Late>,
-    name: NamedHost,
+    name: Named,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     set_drain(&matchmaker, name, &headers, true).await
@@ -97,7 +97,7 @@ async fn drain(
 
 async fn undrain(
     State(matchmaker): State<Late>,
-    name: NamedHost,
+    name: Named,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     set_drain(&matchmaker, name, &headers, false).await
@@ -105,7 +105,7 @@ async fn undrain(
 
 async fn set_drain(
     matchmaker: &Late,
-    name: NamedHost,
+    name: Named,
     headers: &HeaderMap,
     drain: bool,
 ) -> Result<Json<Value>, Refusal> {

@@ -154,7 +154,7 @@ impl Matchmaker {
     /// Registers or renews a host.
     pub async fn heartbeat(&self, body: Option<&Value>) -> Result<HeartbeatAnswer, Refusal> {
         static KEPT: Throttle = Throttle::new(Duration::from_secs(10));
-        let view = self.settings.get();
+        let (view, said) = (self.settings.get(), Instant::now());
         let rules = HeartbeatRules {
             room_id_max_length: view.cluster.rooms.id_max_length,
             default_capacity: view.pool.default_capacity,
@@ -171,7 +171,7 @@ impl Matchmaker {
             Ok(beaten) => beaten,
             Err(error) if error.is_outage() => {
                 // No host vanishes because the store is away.
-                if !self.waiting.keep(heartbeat, Instant::now()) {
+                if !self.waiting.keep(heartbeat, said) {
                     return Err(failed("heartbeat", &error, Refusal::Unavailable));
                 }
                 if let Some(suppressed) = KEPT.pass() {
@@ -280,14 +280,15 @@ impl Matchmaker {
             host,
         } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
-        if view.pool.drain {
-            return Err(Refusal::Draining);
-        }
         let repeatable = key.map(|key| Repeatable::new(&view.pool.name.to_string(), key.to_str().ok(), body));
         let repeatable = repeatable
             .transpose()
             .map_err(|issue| Refusal::Invalid(vec![issue]))?;
         let id = repeatable.map_or_else(|| MatchId(Uuid::new_v4()), |repeatable| repeatable.id);
+        // What was granted before the drain is given again.
+        if view.pool.drain && (repeatable.is_none() || !self.is_live(&view, id).await?) {
+            return Err(Refusal::Draining);
+        }
         // Before there is a slot: none is held while a provider is waited for, and none is lost if nobody waits any more.
         let ice_servers = self.ice_servers(&view, id).await?;
         let dice = Dice {
@@ -330,13 +331,14 @@ impl Matchmaker {
 
     /// Looks after everything that is due, and counts the pool.
     pub async fn counts(&self) -> Result<Arc<Counts>, Refusal> {
-        let (mut left, mut is_new) = (MOST_TICKS, false);
+        let (mut left, mut is_new, mut known_ago) = (MOST_TICKS, false, None);
         loop {
             let view = self.settings.get();
             let tick = self.take(self.store.tick(self.rules(&view)).await);
             let tick = tick.map_err(|error| unavailable_or("tick", &error, Refusal::Internal))?;
             left -= 1;
             is_new |= tick.is_new;
+            known_ago = known_ago.or(tick.known_ago);
             if !tick.more || left == 0 {
                 // The store does not know of it, so that all hosts are back at once when it ends.
                 let counts = if view.pool.drain {
@@ -347,7 +349,7 @@ impl Matchmaker {
                 let counts = Arc::new(counts);
                 self.occupancy
                     .lock()
-                    .see(counts.occupancy_known, is_new, Instant::now());
+                    .see(counts.occupancy_known, is_new, known_ago, Instant::now());
                 self.tell_of_loss(counts.quiet);
                 self.metrics.show(Arc::clone(&counts));
                 return Ok(counts);

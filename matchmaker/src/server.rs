@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::api;
+use crate::api::{self, Refusal};
 use crate::internal::{self, Late};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::MatchmakerMetrics;
@@ -183,10 +183,11 @@ async fn look_after(matchmaker: &Matchmaker, link: Option<&RedisLink>, shutdown:
         }
         matchmaker.tend_ice();
         // A failure was logged where it happened.
-        let Ok(counts) = matchmaker.counts().await else {
-            continue;
-        };
-        matchmaker.write_back().await;
+        let counts = matchmaker.counts().await;
+        if counts != Err(Refusal::Unavailable) {
+            matchmaker.write_back().await;
+        }
+        let Ok(counts) = counts else { continue };
         if counts.occupancy_known {
             if unknown >= UNKNOWN_TICKS {
                 info!("a signaling server keeps the rooms again: their members count");

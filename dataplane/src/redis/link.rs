@@ -259,6 +259,12 @@ impl RedisLink {
         }
     }
 
+    /// How often something happened after which a server may have lost what it had confirmed before: a connection was lost, or another
+    /// server became the master.
+    pub fn interruptions(&self) -> u64 {
+        self.shared.news.interruptions()
+    }
+
     /// The link's metrics. The handles are shared, so a service may register them under further names.
     pub fn metrics(&self) -> &RedisMetrics {
         &self.shared.metrics

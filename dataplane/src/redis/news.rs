@@ -12,6 +12,7 @@ use super::metrics::RedisMetrics;
 /// News of one link.
 pub(super) struct News {
     reconnects: AtomicU64,
+    master_changes: AtomicU64,
     metrics: RedisMetrics,
     /// Counts the servers that turned out to be replicas: no connection to them is worth keeping, though they answer.
     demotions: watch::Sender<u64>,
@@ -25,6 +26,7 @@ impl News {
     pub(super) fn new(metrics: RedisMetrics) -> Self {
         Self {
             reconnects: AtomicU64::new(0),
+            master_changes: AtomicU64::new(0),
             metrics,
             demotions: watch::Sender::new(0),
             master: Mutex::new(None),
@@ -56,6 +58,7 @@ impl News {
         if let Some(before) = before
             && before != *address
         {
+            self.master_changes.fetch_add(1, Ordering::Relaxed);
             self.metrics.master_changes.inc();
             info!(from = %before, to = %address, "another redis server is the master now");
         }
@@ -73,6 +76,10 @@ impl News {
 
     pub(super) fn reconnects(&self) -> u64 {
         self.reconnects.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn interruptions(&self) -> u64 {
+        self.reconnects() + self.master_changes.load(Ordering::Relaxed)
     }
 
     pub(super) fn master(&self) -> Option<RedisAddress> {

@@ -24,8 +24,8 @@ use crate::store::HostRecord;
 type Matchmaking = State<Arc<Matchmaker>>;
 /// Parameters of a query, whatever they are.
 pub(crate) type Parameters = Query<Vec<(String, String)>>;
-/// A host in a path. What cannot be read is the name of none.
-pub(crate) type NamedHost = Result<Path<String>, PathRejection>;
+/// A host or a match in a path. What cannot be read is the name of none.
+pub(crate) type Named = Result<Path<String>, PathRejection>;
 
 /// `POST /api/host/heartbeat`
 pub(super) async fn heartbeat(
@@ -63,12 +63,12 @@ pub(super) async fn find(
 pub(super) async fn resume(
     State(matchmaker): Matchmaking,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
+    id: Named,
     request: Request,
 ) -> Result<Json<MatchAnswer>, Refusal> {
     let answer = async {
         matchmaker.admit_find(peer.ip(), request.headers())?;
-        let id = match_id(&id)?;
+        let id = match_id(id)?;
         let Body(body) = Body::from_request(request, &()).await?;
         matchmaker.resume(id, body.as_ref()).await
     }
@@ -81,17 +81,18 @@ pub(super) async fn resume(
 pub(super) async fn give_up(
     State(matchmaker): Matchmaking,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
+    id: Named,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     matchmaker.admit_find(peer.ip(), &headers)?;
-    matchmaker.give_up(match_id(&id)?).await?;
+    matchmaker.give_up(match_id(id)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The match of a path.
-fn match_id(text: &str) -> Result<MatchId, Refusal> {
-    Uuid::try_parse(text)
+fn match_id(name: Named) -> Result<MatchId, Refusal> {
+    let Path(text) = name.map_err(|_| Refusal::UnknownMatch)?;
+    Uuid::try_parse(&text)
         .map(MatchId)
         .map_err(|_| Refusal::UnknownMatch)
 }
@@ -107,7 +108,7 @@ pub(super) async fn status(
 }
 
 /// `DELETE /api/host/{id}`
-pub(super) async fn leave(State(matchmaker): Matchmaking, name: NamedHost) -> Result<StatusCode, Refusal> {
+pub(super) async fn leave(State(matchmaker): Matchmaking, name: Named) -> Result<StatusCode, Refusal> {
     let Path(name) = name.map_err(|_| Refusal::UnknownHost)?;
     matchmaker.leave(HostId::new(name)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -21,7 +21,7 @@ use berth_dataplane::http::metrics_router;
 use berth_dataplane::telemetry::Metrics;
 
 pub use answer::Refusal;
-pub(crate) use calls::{NamedHost, Parameters};
+pub(crate) use calls::{Named, Parameters};
 pub use issue::Issue;
 
 use crate::matchmaker::Matchmaker;

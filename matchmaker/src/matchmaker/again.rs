@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_dataplane::match_token::match_key;
-use berth_dataplane::secrets::RotatingSecret;
+use berth_dataplane::secrets::{RotatingSecret, Secret};
 use berth_dataplane::settings::MatchmakerView;
 use serde_json::Value;
 use tracing::debug;
@@ -59,13 +59,24 @@ impl Matchmaker {
         resume_token::issue(&self.resume_secret(view), &view.pool.name.to_string(), id)
     }
 
-    /// What resume tokens are made of: the match key, or without one the secret of the hosts.
+    /// What resume tokens are made of: the match key, or without one what only those know who share the store. Nothing that somebody
+    /// may have chosen: a token and its match let everybody guess at leisure.
     fn resume_secret(&self, view: &MatchmakerView) -> RotatingSecret {
         let key = match_key(&self.secrets, &view.cluster.name.name);
-        if key.is_empty() {
-            return self.secrets.rotating(&view.pool.host_secret);
+        if !key.is_empty() {
+            return key;
         }
-        key
+        RotatingSecret {
+            current: Secret::new(self.store.secret()).ok(),
+            previous: None,
+        }
+    }
+
+    /// Whether a match is not over.
+    pub(super) async fn is_live(&self, view: &MatchmakerView, id: MatchId) -> Result<bool, Refusal> {
+        let held = self.take(self.store.look_up(id, self.rules(view)).await);
+        let held = held.map_err(|error| unavailable_or("find", &error, Refusal::Internal))?;
+        Ok(matches!(held, Held::Live(_)))
     }
 
     /// A find was not answered, and nobody will ask for its match: if a slot was granted, it is given back rather than kept until

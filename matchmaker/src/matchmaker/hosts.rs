@@ -40,6 +40,8 @@ impl Matchmaker {
         let rules = self.rules(&self.settings.load());
         let known = self.take(self.store.set_status(host.clone(), status, rules).await);
         let known = known.map_err(|error| unavailable_or("status of a host", &error, Refusal::Internal))?;
+        // What it said before must not be written back over it.
+        self.waiting.forget(&host);
         if known && status == HostStatus::Draining {
             static DRAINS: Throttle = Throttle::new(Duration::from_secs(1));
             if let Some(suppressed) = DRAINS.pass() {
@@ -52,8 +54,9 @@ impl Matchmaker {
     /// Forgets a host that leaves, and ends its reservations.
     pub async fn leave(&self, host: HostId) -> Result<(), Refusal> {
         let rules = self.rules(&self.settings.load());
-        let known = self.take(self.store.leave(host, rules).await);
+        let known = self.take(self.store.leave(host.clone(), rules).await);
         let known = known.map_err(|error| unavailable_or("leave of a host", &error, Refusal::Internal))?;
+        self.waiting.forget(&host);
         known.then_some(()).ok_or(Refusal::UnknownHost)
     }
 

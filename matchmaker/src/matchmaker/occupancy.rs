@@ -23,13 +23,17 @@ pub(super) enum Occupancy {
 }
 
 impl Occupancy {
-    /// What the store said. While it is away it says nothing, so the time of its absence does not count. `is_new`: the store was
-    /// empty.
-    pub(super) fn see(&mut self, known: bool, is_new: bool, now: Instant) {
+    /// What the store said: whether occupancy is known, whether the store was empty (`is_new`), and how long ago it was known before. While
+    /// the store is away it says nothing, so the time of its absence does not count.
+    pub(super) fn see(&mut self, known: bool, is_new: bool, known_ago: Option<Duration>, now: Instant) {
         *self = match (*self, known) {
             (_, true) => Self::Known,
             (Self::Known, false) => Self::LostAt(now),
             (Self::Never, false) if is_new => Self::Empty(now),
+            // Other processes saw it known, before this one began.
+            (Self::Never, false) => known_ago
+                .and_then(|ago| now.checked_sub(ago))
+                .map_or(Self::Never, Self::LostAt),
             (before, false) => before,
         };
     }
@@ -54,18 +58,30 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut occupancy = Occupancy::default();
-        occupancy.see(false, false, at(0));
+        occupancy.see(false, false, None, at(0));
         assert!(
             !occupancy.is_expected(at(0)),
             "a store that others use, without a signaling server"
         );
-        occupancy.see(false, true, at(0));
-        occupancy.see(false, false, at(1));
+        occupancy.see(false, true, None, at(0));
+        occupancy.see(false, false, None, at(1));
         assert!(occupancy.is_expected(at(8)) && !occupancy.is_expected(at(9)));
-        occupancy.see(true, false, at(20));
+        occupancy.see(true, false, None, at(20));
         assert!(occupancy.is_expected(at(500)));
-        occupancy.see(false, false, at(500));
-        occupancy.see(false, true, at(510));
+        occupancy.see(false, false, None, at(500));
+        occupancy.see(false, true, None, at(510));
         assert!(occupancy.is_expected(at(529)) && !occupancy.is_expected(at(530)));
+    }
+
+    #[test]
+    fn a_process_that_begins_knows_what_others_saw() {
+        let begin = Instant::now() + GRACE;
+        let mut occupancy = Occupancy::default();
+        occupancy.see(false, false, Some(Duration::from_secs(10)), begin);
+        assert!(occupancy.is_expected(begin + Duration::from_secs(19)));
+        assert!(!occupancy.is_expected(begin + Duration::from_secs(20)));
+        let mut long_ago = Occupancy::default();
+        long_ago.see(false, false, Some(GRACE), begin);
+        assert!(!long_ago.is_expected(begin));
     }
 }

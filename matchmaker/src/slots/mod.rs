@@ -215,18 +215,25 @@ impl Slots {
     }
 
     /// Takes over what a heartbeat says of the matches that the host serves: one that it names is used, and one that it names
-    /// no more is over, unless the room shows the player. `now_us`: when the heartbeat came.
-    pub fn name(&mut self, names: &[MatchId], now_us: u64) -> Changes {
+    /// no more is over, unless the room shows the player. `None`: it says nothing of them, which ends what it named once, but not before
+    /// its deadline. `now_us`: when the heartbeat came.
+    pub fn name(&mut self, served: Option<&[MatchId]>, now_us: u64) -> Changes {
+        let at_ms = now_us / 1000;
         let mut changes = Changes::new();
         for one in &mut self.reservations {
-            match (one.holder, names.contains(&one.id)) {
+            let is_named = served.is_some_and(|served| served.contains(&one.id));
+            match (one.holder, is_named) {
                 (Holder::Nobody | Holder::Unclear, true) => {
                     one.holder = Holder::Named;
                     one.joined_us = now_us;
                     changes.push((one.id, Change::Joined));
                 }
                 (Holder::Named, true) => one.left_ms = 0,
-                (Holder::Named, false) if one.left_ms == 0 => one.left_ms = (now_us / 1000).max(1),
+                (Holder::Named, false)
+                    if one.left_ms == 0 && (served.is_some() || one.deadline_ms <= at_ms) =>
+                {
+                    one.left_ms = at_ms.max(1);
+                }
                 _ => {}
             }
         }

@@ -533,7 +533,7 @@ fn a_host_may_name_its_matches() {
     host.grant(2, 10);
     let alone = room(10, &[unknown(10)]);
     assert_eq!(
-        host.slots.name(&[id(1), id(9)], NOW_MS * 1000),
+        host.slots.name(Some(&[id(1), id(9)]), NOW_MS * 1000),
         [(id(1), Change::Joined)]
     );
     assert_eq!(
@@ -541,15 +541,22 @@ fn a_host_may_name_its_matches() {
         idle(1),
         "the other one is over, this one is not"
     );
-    assert_eq!(host.slots.name(&[id(1)], DEADLINE_MS * 1000), []);
-    host.slots.name(&[], DEADLINE_MS * 1000);
+    assert_eq!(host.slots.name(Some(&[id(1)]), DEADLINE_MS * 1000), []);
+    host.slots.name(Some(&[]), DEADLINE_MS * 1000);
     assert_eq!(host.stands(DEADLINE_MS + 4999, &alone), idle(1));
     assert_eq!(host.at(DEADLINE_MS + 5000, &alone), [(id(1), Change::Left)]);
+    // Who says nothing of its matches any more ends them at their deadlines.
+    host.grant(4, 10);
+    host.slots.name(Some(&[id(4)]), NOW_MS * 1000);
+    host.slots.name(None, (DEADLINE_MS - 1) * 1000);
+    assert!(host.slots.reservations()[0].is_used());
+    host.slots.name(None, DEADLINE_MS * 1000);
+    assert_eq!(host.at(DEADLINE_MS + 5000, &alone), [(id(4), Change::Left)]);
     // What the room shows counts more.
     host.grant(3, 10);
     let playing = room(11, &[unknown(10), player(11)]);
     host.at(NOW_MS, &playing);
-    host.slots.name(&[], NOW_MS * 1000);
+    host.slots.name(Some(&[]), NOW_MS * 1000);
     assert_eq!(host.stands(DEADLINE_MS, &playing), idle(1));
     assert_eq!(host.holders(), [(id(3), Some(11))]);
 }

@@ -13,6 +13,7 @@ use berth_dataplane::occupancy::MemoryRooms;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::{
     Beaten, Clock, Found, Held, HostRecord, HostStore, Released, Request, Rules, Step, Stepping, StoreError,
@@ -27,6 +28,7 @@ pub struct MemoryStore {
     rooms: MemoryRooms,
     clock: Clock,
     name: String,
+    secret: String,
     pool: Mutex<Pool>,
 }
 
@@ -37,6 +39,7 @@ impl MemoryStore {
             rooms,
             clock,
             name: pool.into(),
+            secret: Uuid::new_v4().to_string(),
             pool: Mutex::default(),
         }
     }
@@ -87,6 +90,10 @@ impl HostStore for MemoryStore {
 
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {
         self.step(&rules, Pool::tick)
+    }
+
+    fn secret(&self) -> String {
+        self.secret.clone()
     }
 
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {

@@ -60,6 +60,10 @@ pub trait HostStore: Send + Sync + 'static {
     /// another call at once.
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick>;
 
+    /// A text that only those know who share the store, and that it keeps as long as its matches; empty before it was asked for
+    /// anything.
+    fn secret(&self) -> String;
+
     /// Hosts in the order of their ids, from the first one after `after`, at most [`PAGE`].
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>>;
 }
@@ -207,6 +211,8 @@ pub struct Tick {
     pub more: bool,
     /// The store was empty: it is new, or it lost everything while nobody was there.
     pub is_new: bool,
+    /// How long ago occupancy was known before this step, if it ever was.
+    pub known_ago: Option<Duration>,
     /// The pool after this step.
     pub counts: Counts,
 }

@@ -6,7 +6,7 @@ mod epoch;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_crds::settings::Strategy;
 use berth_dataplane::keys::Keys;
@@ -15,6 +15,7 @@ use berth_dataplane::redis::{FromRedisValue, RedisLink, Script, Value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::json;
+use tracing::debug;
 
 use super::{
     Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, PAGE,
@@ -291,6 +292,11 @@ impl HostStore for RedisStore {
     fn find(&self, request: Request, rules: Rules) -> Stepping<'_, Found> {
         async move {
             let mut events = Vec::new();
+            if !self.epoch.may_grant(self.link.interruptions(), Instant::now()) {
+                // Somebody may have been granted a slot that the store does not know of any more.
+                let value = Found::NoHosts;
+                return Ok(Step { value, events });
+            }
             for _ in 0..CALLS {
                 let step = self.find_once(&request, &rules).await?;
                 events.extend(step.events);
@@ -372,12 +378,24 @@ impl HostStore for RedisStore {
             let value = answers::tick(&answer, &counts, &hosts, &slots)?;
             let mut events = answers::events(&events)?;
             let epoch = answer.get(2).map(String::as_str).unwrap_or_default();
-            let outages = self.link.health().reconnects;
-            let lost = self.epoch.see(epoch, outages, self.clock.now_us() / 1000);
-            events.extend(self.restore(&lost, &rules).await?);
+            self.epoch.may_grant(self.link.interruptions(), Instant::now());
+            let owed = self.epoch.owed(epoch, self.clock.now_us() / 1000);
+            // What fails here is owed until the next tick; what this one found must not be lost by it.
+            match self.restore(&owed, &rules).await {
+                Ok(more) => {
+                    self.epoch.paid();
+                    events.extend(more);
+                }
+                Err(error) => debug!(%error, "grants are not written back yet"),
+            }
             Ok(Step { value, events })
         }
         .boxed()
+    }
+
+    fn secret(&self) -> String {
+        // Random, and known to who may read the store.
+        self.epoch.known()
     }
 
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {

@@ -28,11 +28,12 @@ for _, step in ipairs(input.steps) do
   if room == cjson.null then room = nil end
   local changes = {}
   local function change(reservation, what) changes[#changes + 1] = reservation.id .. ' ' .. what end
+  local names = nil
   if step.names ~= cjson.null then
-    local names = {}
+    names = {}
     for _, id in ipairs(step.names) do names[id] = true end
-    slots_name(host, names, step.now_us, change)
   end
+  slots_name(host, names, step.now_us, change)
   slots_settle(host, room, step.terms, step.now_us, change)
   if step.release ~= cjson.null then slots_release(host, step.release) end
   local left = {}
@@ -222,9 +223,7 @@ fn rust(history: &History) -> Vec<String> {
             terms: step.terms,
         };
         let mut changes = Vec::new();
-        if let Some(names) = &step.names {
-            changes.extend(slots.name(names, step.now_us));
-        }
+        changes.extend(slots.name(step.names.as_deref(), step.now_us));
         changes.extend(slots.settle(&look));
         let changes: Vec<String> = changes
             .iter()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_dataplane::testing::RedisServer;
-use berth_matchmaker::host::{HostState, MatchId};
+use berth_matchmaker::host::{HostState, HostStatus, MatchId};
 use berth_matchmaker::store::{EventKind, Found, Held, Registered, Released};
 use futures::future::join_all;
 use serde_json::json;
@@ -153,6 +153,7 @@ async fn a_fresh_matchmaker_finds_out_from_the_others() {
 #[tokio::test]
 async fn silent_hosts_are_not_lost_after_a_gap() {
     let mut world = World::new(Kind::Redis).await;
+    world.rules.deadline = Duration::from_mins(2);
     for name in ["a", "b"] {
         world.seated_host(name, "us").await;
     }
@@ -170,8 +171,11 @@ async fn silent_hosts_are_not_lost_after_a_gap() {
     world.advance(Duration::ZERO).await;
     let kinds: Vec<EventKind> = world.events().into_iter().map(|(kind, _)| kind).collect();
     assert!(!kinds.contains(&EventKind::HostLost), "{kinds:?}");
-    // The first heartbeat makes one whole again.
+    // Its own word keeps one too.
     let other = if granted.host == host("a") { "b" } else { "a" };
+    assert!(world.says_status(granted.host.as_str(), HostStatus::Idle).await);
+    assert!(matches!(world.look_up(request.id).await, Held::Live(_)));
+    // The first heartbeat makes one whole again.
     assert_eq!(world.beat(constant(other, "us")).await, Registered::Renewed);
     assert_eq!(world.host(other).await.state, HostState::Idle);
     assert_eq!(world.granted(anywhere()).await.host, host(other));

@@ -73,11 +73,12 @@ redis.call('ZADD', pool.at .. 'ids', 0, id)
 redis.call('HSET', pool.at .. 'rooms', room, id)
 redis.call('HSET', pool.prefix .. 'watched', room, pool.name)
 if answer == 'new' then host_restore(pool, host) end
+local names = nil
 if ARGV[15] ~= '-' then
-  local names = {}
+  names = {}
   for name in string.gmatch(ARGV[15], '[^,]+') do names[name] = true end
-  slots_name(host, names, pool.now_us, host_change(pool, host))
 end
+slots_name(host, names, pool.now_us, host_change(pool, host))
 host_settle(pool, host)
 host_save(pool, host)
 local reservations = {}

@@ -15,8 +15,8 @@
 --   rooms          hash: room to the id that claims it
 --   matches        hash: match to the id of its host
 --   kept:HOST      hash: reservations of a host that a store which lost everything does not know yet, as ROOM|TEXT
---   state          hash: epoch, quiet and calm, see below (until when, Unix ms); seen, when the pool was last looked after
---                  (the same; this and calm by the system's clock, which no test moves)
+--   state          hash: epoch, quiet and calm, see below (until when, Unix ms); seen and known, when the pool was last looked
+--                  after and when occupancy was last known (these and calm by the system's clock, which no test moves)
 --   over:MATCH     string: why a match ended, for a while
 --   touched        set: rooms whose members changed (written by signaling)
 --   index          sorted set: hosts with a free slot, as index.lua has it
@@ -247,8 +247,12 @@ local function host_stand(pool, host, room)
     host.free = 0
     if host.state ~= 'unreachable' then host.state = 'draining' end
   end
-  if host.alive_ms <= pool.now_ms then host.state, host.free = 'unreachable', 0 end
+  if host.alive_ms <= pool.now_ms then
+    host.state, host.free = 'unreachable', 0
+  end
   host.due = slots_due_ms(host, room, pool.terms, pool.now_us)
+  -- Otherwise the timer of silent hosts looks after it.
+  if pool.calm and host.alive_ms > pool.now_ms then host.due = math.min(host.due or host.alive_ms, host.alive_ms) end
 end
 
 -- Tells what became of a host's reservations.
@@ -353,7 +357,8 @@ local function pool_watch(pool, known, new, quiet_ms, keep_ms)
     state.quiet = math.max(state.quiet or 0, pool.now_ms + quiet_ms)
     pool.quiet = true
   end
-  redis.call('HSET', at, 'epoch', state.epoch, 'seen', berth_integer(pool.system_ms),
+  if pool.known then state.known = pool.system_ms end
+  redis.call('HSET', at, 'known', berth_integer(state.known or 0), 'epoch', state.epoch, 'seen', berth_integer(pool.system_ms),
     'quiet', berth_integer(state.quiet or 0), 'calm', berth_integer(state.calm or 0))
   redis.call('PEXPIRE', at, keep_ms)
   return created

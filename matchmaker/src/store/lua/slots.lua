@@ -225,17 +225,19 @@ local function slots_attribute(host, room, terms, now_us, change)
   end
 end
 
--- Takes over what a heartbeat says of the matches that the host serves: a set of their ids.
+-- Takes over what a heartbeat says of the matches that the host serves: a set of their ids, or nil.
 local function slots_name(host, names, now_us, change)
+  local now_ms = math.floor(now_us / 1000)
   for _, one in ipairs(host.reservations) do
-    if names[one.id] and not slots_has_come(one) then
+    local named = names and names[one.id]
+    if named and not slots_has_come(one) then
       one.holder, one.joined_us = 'named', now_us
       change(one, 'joined')
     elseif one.holder == 'named' then
-      if names[one.id] then
+      if named then
         one.left_ms = 0
-      elseif one.left_ms == 0 then
-        one.left_ms = math.max(math.floor(now_us / 1000), 1)
+      elseif one.left_ms == 0 and (names or one.deadline_ms <= now_ms) then
+        one.left_ms = math.max(now_ms, 1)
       end
     end
   end

@@ -2,7 +2,7 @@
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local id, status = ARGV[5], ARGV[6]
 local host = host_load(pool, id)
-if not host or host.alive_ms <= pool.now_ms then
+if not host or host.alive_ms <= pool.now_ms and not pool.calm then
   host_lose(pool, id)
   return {{'0'}, pool.events}
 end

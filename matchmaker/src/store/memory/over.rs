@@ -13,7 +13,8 @@ const MOST: usize = 100_000;
 /// Matches that ended not long ago.
 #[derive(Debug, Default)]
 pub(super) struct Over {
-    why: HashMap<MatchId, EventKind>,
+    /// And until when that is known, Unix ms.
+    why: HashMap<MatchId, (EventKind, u64)>,
     /// In the order of their ends.
     until_ms: VecDeque<(u64, MatchId)>,
 }
@@ -27,12 +28,14 @@ impl Over {
                 self.why.remove(&id);
             }
         }
-        self.why.insert(id, why);
-        self.until_ms.push_back((now_ms.saturating_add(KEEP_MS), id));
+        let until_ms = now_ms.saturating_add(KEEP_MS);
+        self.why.insert(id, (why, until_ms));
+        self.until_ms.push_back((until_ms, id));
     }
 
     /// Why a match ended, if that is known.
-    pub(super) fn get(&self, id: MatchId) -> Option<EventKind> {
-        self.why.get(&id).copied()
+    pub(super) fn get(&self, id: MatchId, now_ms: u64) -> Option<EventKind> {
+        let (why, until_ms) = self.why.get(&id)?;
+        (*until_ms > now_ms).then_some(*why)
     }
 }

@@ -123,10 +123,8 @@ impl Pool {
             view.rooms.watch(&host.room, view.name);
         }
         self.silent.set(&beat.host, Some(host.alive_ms));
-        if let Some(names) = &beat.serves {
-            let changes = host.slots.name(names, view.now_us);
-            self.changed(view, &beat.host, &host.room, changes);
-        }
+        let changes = host.slots.name(beat.serves.as_deref(), view.now_us);
+        self.changed(view, &beat.host, &host.room, changes);
         self.settle(view, &beat.host, &mut host);
         let reservations = host.slots.reservations().to_vec();
         self.keep(beat.host, host);
@@ -145,7 +143,7 @@ impl Pool {
                 Some((_, grant)) => return Found::Granted(grant),
                 None => {}
             }
-            if let Some(why) = self.over.get(request.id) {
+            if let Some(why) = self.over.get(request.id, view.now_ms) {
                 return Found::Over(why);
             }
         }
@@ -186,7 +184,7 @@ impl Pool {
     pub(super) fn look_up(&mut self, view: &mut View<'_>, id: MatchId) -> Held {
         match self.live(view, id) {
             Some((_, grant)) => Held::Live(grant),
-            None => self.over.get(id).map_or(Held::Unknown, Held::Over),
+            None => self.over.get(id, view.now_ms).map_or(Held::Unknown, Held::Over),
         }
     }
 
@@ -203,7 +201,10 @@ impl Pool {
         let live = self.live(view, id).is_some();
         let name = self.matches.get(&id).filter(|_| live).cloned();
         let Some(name) = name else {
-            return self.over.get(id).map_or(Released::Unknown, Released::Over);
+            return self
+                .over
+                .get(id, view.now_ms)
+                .map_or(Released::Unknown, Released::Over);
         };
         self.change(&name, |pool, host| {
             pool.settle(view, &name, host);
@@ -236,6 +237,7 @@ impl Pool {
         Tick {
             more,
             is_new: false,
+            known_ago: None,
             counts,
         }
     }

@@ -1,6 +1,7 @@
 //! What the scripts answer, read into the types of the store.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::redis::{FromRedisValue, Value};
@@ -126,7 +127,7 @@ pub(super) fn events(answer: &[String]) -> Answer<Vec<Event>> {
 }
 
 pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots: &[String]) -> Answer<Tick> {
-    let [more, known, _, created, quiet] = answer else {
+    let [more, known, _, created, quiet, known_ms] = answer else {
         return Err(StoreError::Answer("a malformed tick"));
     };
     let counts = numbers(counts)?;
@@ -151,6 +152,7 @@ pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots
     Ok(Tick {
         more: more == "1",
         is_new: created == "1",
+        known_ago: known_ms.parse().ok().map(Duration::from_millis),
         counts,
     })
 }
@@ -238,7 +240,11 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
 }
 
 fn numbers(answer: &[String]) -> Answer<HashMap<&str, u64>> {
-    let number = |(name, value): (_, &str)| Some((name, value.parse().ok()?));
+    // What Redis evicted may count below nothing.
+    let number = |(name, value): (_, &str)| {
+        let value: i64 = value.parse().ok()?;
+        Some((name, u64::try_from(value).unwrap_or_default()))
+    };
     pairs(answer)
         .map(|pair| number(pair).map_or_else(malformed("a count that is no number"), Ok))
         .collect()

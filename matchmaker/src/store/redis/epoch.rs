@@ -1,6 +1,7 @@
 //! Which life of the store this process knows, and what it granted lately: to be written back to a store that lost it.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -9,6 +10,9 @@ use crate::host::MatchId;
 
 /// Most grants that are kept; the earliest are forgotten first, which are the next ones to be over anyway.
 const MOST: usize = 100_000;
+/// How long nobody is handed out after the way to the store was interrupted: by then the other replicas, too, have written
+/// back what they granted.
+const HOLD: Duration = Duration::from_millis(2500);
 
 /// What this process knows of the store.
 #[derive(Default)]
@@ -20,8 +24,13 @@ struct State {
     known: String,
     /// Granted by this process and perhaps not used yet, in the order of grants.
     granted: VecDeque<Granted>,
-    /// Link outages so far: a store that came back may have lost the latest grants without having lost its epoch.
-    outages: u64,
+    /// All of them must be written back.
+    owes: bool,
+    /// How often the way to the store was interrupted so far: a server that came back, or took over, may have lost the latest
+    /// grants without having lost its epoch.
+    interruptions: u64,
+    /// When that was noticed last.
+    interrupted_at: Option<Instant>,
 }
 
 /// A grant as it was stored.
@@ -61,19 +70,36 @@ impl Epoch {
         self.0.lock().granted.retain(|granted| granted.id != id);
     }
 
-    /// What the store says of its epoch at `now_ms` by its own clock. Gives the grants that must be written back: all that wait,
-    /// if it is another one, or if the way to the store was interrupted since.
-    pub(super) fn see(&self, epoch: &str, outages: u64, now_ms: u64) -> Vec<Granted> {
+    /// Notes how often the way to the store was interrupted so far. Whether somebody may be handed out at `now`.
+    pub(super) fn may_grant(&self, interruptions: u64, now: Instant) -> bool {
+        let mut state = self.0.lock();
+        if state.interruptions != interruptions {
+            state.interruptions = interruptions;
+            state.interrupted_at = Some(now);
+            state.owes = true;
+        }
+        state
+            .interrupted_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= HOLD)
+    }
+
+    /// Notes what the store says of its epoch at `now_ms` by its own clock. Gives the grants that must be written back: all that
+    /// wait, if it is another one, or if the way to the store was interrupted since. Until [`Epoch::paid`] they are owed.
+    pub(super) fn owed(&self, epoch: &str, now_ms: u64) -> Vec<Granted> {
         let mut state = self.0.lock();
         state.granted.retain(|granted| granted.deadline_ms > now_ms);
-        let is_other = !state.known.is_empty() && state.known != epoch;
-        let was_away = std::mem::replace(&mut state.outages, outages) != outages;
+        state.owes |= !state.known.is_empty() && state.known != epoch;
         epoch.clone_into(&mut state.known);
-        if is_other || was_away {
+        if state.owes {
             state.granted.iter().cloned().collect()
         } else {
             Vec::new()
         }
+    }
+
+    /// What was owed is written back.
+    pub(super) fn paid(&self) {
+        self.0.lock().owes = false;
     }
 }
 
@@ -92,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_written_back_once_after_a_loss() {
+    fn what_waits_is_owed_after_a_loss_until_it_is_written_back() {
         let epoch = Epoch::default();
         assert_eq!(
-            epoch.see("one", 0, 0),
+            epoch.owed("one", 0),
             [],
             "a store that is met first has lost nothing of ours"
         );
@@ -103,14 +129,23 @@ mod tests {
             epoch.granted(granted(number, deadline_ms));
         }
         epoch.released(granted(2, 0).id);
-        assert_eq!(epoch.see("one", 0, 5), []);
-        assert_eq!(epoch.see("two", 0, 10), [granted(3, 30)]);
-        assert_eq!(
-            (epoch.see("two", 0, 10), epoch.known()),
-            (vec![], "two".to_owned())
-        );
-        assert_eq!(epoch.see("two", 1, 10), [granted(3, 30)], "the link was away");
-        assert_eq!(epoch.see("two", 1, 30), []);
+        assert_eq!(epoch.owed("one", 5), []);
+        assert_eq!(epoch.owed("two", 10), [granted(3, 30)]);
+        assert_eq!(epoch.owed("two", 10), [granted(3, 30)], "that failed");
+        epoch.paid();
+        assert_eq!((epoch.owed("two", 10), epoch.known()), (vec![], "two".to_owned()));
+    }
+
+    #[test]
+    fn nobody_is_handed_out_right_after_an_interruption() {
+        let (epoch, begin) = (Epoch::default(), Instant::now());
+        assert!(epoch.may_grant(0, begin));
+        epoch.granted(granted(1, 10));
+        assert!(!epoch.may_grant(1, begin));
+        assert_eq!(epoch.owed("one", 0), [granted(1, 10)]);
+        epoch.paid();
+        assert!(!epoch.may_grant(1, begin + HOLD / 2) && epoch.may_grant(1, begin + HOLD));
+        assert_eq!(epoch.owed("one", 0), []);
     }
 
     #[test]
@@ -119,7 +154,7 @@ mod tests {
         for number in 0..=MOST as u128 {
             epoch.granted(granted(number, 10));
         }
-        epoch.see("one", 0, 0);
-        assert_eq!(epoch.see("two", 0, 0).len(), MOST);
+        epoch.owed("one", 0);
+        assert_eq!(epoch.owed("two", 0).len(), MOST);
     }
 }

@@ -60,6 +60,19 @@ async fn finds_with_one_key_are_one_match() {
             .status,
         200
     );
+    // A drain refuses what is new.
+    let mut view = (*served.settings.get()).clone();
+    view.pool.drain = true;
+    served.settings.replace(view.clone());
+    assert_eq!(find_with(&served, KEY, &in_eu).await.json(), finds[0].json());
+    assert_eq!(
+        find_with(&served, "a-third-key-of-a-third-player", &in_eu)
+            .await
+            .status,
+        404
+    );
+    view.pool.drain = false;
+    served.settings.replace(view);
     // What is given up is not granted again to the same request.
     assert_eq!(give_up(&served, id(&finds[0].json())).await.status, 204);
     let over = find_with(&served, KEY, &in_eu).await;
