@@ -18,6 +18,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use berth_e2e::{process, workspace};
@@ -33,6 +34,10 @@ mod running;
 
 /// The suite whose blocks find the programs in PATH.
 const PROGRAMS: &str = "programs";
+
+/// Longest time of a block: it may have to compile everything first, or it finds everything built.
+const LIMIT: Duration = Duration::from_mins(30);
+const LIMIT_PROGRAMS: Duration = Duration::from_mins(2);
 
 /// The suites that blocks may name: who runs them.
 const SUITES: [(&str, &str); 3] = [
@@ -85,6 +90,7 @@ pub(crate) fn run_programs() -> Result<()> {
 /// Runs the blocks of a suite, file by file, with these variables in the environment.
 pub(crate) fn run_suite(suite: &str, environment: &[(&str, OsString)]) -> Result<()> {
     known(suite)?;
+    let limit = if suite == PROGRAMS { LIMIT_PROGRAMS } else { LIMIT };
     let mut count = 0;
     for (file, blocks) in all_blocks()? {
         // Dropped, and so ended, with the file, whatever happens.
@@ -104,7 +110,8 @@ pub(crate) fn run_suite(suite: &str, environment: &[(&str, OsString)]) -> Result
             count += 1;
             let place = format!("{file}:{}", block.line);
             println!("-- {place}\n{}", block.commands);
-            let mut running = Running::start(&block.commands, environment).with_context(|| place.clone())?;
+            let mut running =
+                Running::start(&block.commands, environment, limit).with_context(|| place.clone())?;
             if let Some(text) = until {
                 running.wait_for(text).with_context(|| place.clone())?;
             }
