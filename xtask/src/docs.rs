@@ -10,26 +10,39 @@
 //! sh test=none needs a laptop    not run, for the reason that follows
 //! ```
 //!
+//! Blocks of the suite `programs` find Berth's programs in PATH, as after an installation.
+//!
 //! In a `console` block the lines that start with `$ ` are the commands. Blocks of one file run in order, in
 //! the folder of the workspace.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use berth_e2e::workspace;
+use berth_e2e::{process, workspace};
 
 use block::{Block, Mark};
 use running::Running;
 
 use crate::files;
+use crate::packages::cargo;
 
 mod block;
 mod running;
 
+/// The suite whose blocks find the programs in PATH.
+const PROGRAMS: &str = "programs";
+
+/// Longest time of a block: it may have to compile everything first, or it finds everything built.
+const LIMIT: Duration = Duration::from_mins(30);
+const LIMIT_PROGRAMS: Duration = Duration::from_mins(2);
+
 /// The suites that blocks may name: who runs them.
-const SUITES: [(&str, &str); 2] = [
+const SUITES: [(&str, &str); 3] = [
     ("local", "cargo xtask test"),
+    (PROGRAMS, "cargo xtask test, with the programs in PATH"),
     (
         "story",
         "cargo xtask test, in a fresh cluster with the image in it",
@@ -38,13 +51,14 @@ const SUITES: [(&str, &str); 2] = [
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Run the blocks of this suite (local, story); without it only their marks are checked
+    /// Run the blocks of this suite (local, programs, story); without it only their marks are checked
     suite: Option<String>,
 }
 
 /// Runs a suite, or checks the marks.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.suite {
+        Some(suite) if suite == PROGRAMS => run_programs(),
         Some(suite) => run_suite(suite, &[]),
         None => check_marks(),
     }
@@ -58,9 +72,25 @@ pub(crate) fn check_marks() -> Result<()> {
     Ok(())
 }
 
+/// Runs the blocks of the suite `programs`, with the programs as the other tests build them.
+pub(crate) fn run_programs() -> Result<()> {
+    process::run(cargo().args([
+        "build",
+        "--locked",
+        "--bins",
+        "--package=berth",
+        "--package=berth-signaling",
+        "--package=berth-matchmaker",
+    ]))?;
+    let mut path = vec![workspace::target().join("debug")];
+    path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    run_suite(PROGRAMS, &[("PATH", env::join_paths(path)?)])
+}
+
 /// Runs the blocks of a suite, file by file, with these variables in the environment.
 pub(crate) fn run_suite(suite: &str, environment: &[(&str, OsString)]) -> Result<()> {
     known(suite)?;
+    let limit = if suite == PROGRAMS { LIMIT_PROGRAMS } else { LIMIT };
     let mut count = 0;
     for (file, blocks) in all_blocks()? {
         // Dropped, and so ended, with the file, whatever happens.
@@ -80,7 +110,8 @@ pub(crate) fn run_suite(suite: &str, environment: &[(&str, OsString)]) -> Result
             count += 1;
             let place = format!("{file}:{}", block.line);
             println!("-- {place}\n{}", block.commands);
-            let mut running = Running::start(&block.commands, environment).with_context(|| place.clone())?;
+            let mut running =
+                Running::start(&block.commands, environment, limit).with_context(|| place.clone())?;
             if let Some(text) = until {
                 running.wait_for(text).with_context(|| place.clone())?;
             }
@@ -131,6 +162,6 @@ fn known(suite: &str) -> Result<()> {
         .collect();
     bail!(
         "no suite `{suite}` runs command blocks; there are {}",
-        list.join(" and ")
+        list.join(", ")
     )
 }

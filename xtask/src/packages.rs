@@ -13,7 +13,7 @@ use berth_e2e::process;
 type Package = (&'static str, &'static str);
 
 /// For everything that needs no cluster.
-pub(crate) const TESTS: [Package; 8] = [
+pub(crate) const TESTS: [Package; 10] = [
     ("git", "git"),
     ("redis-server", "redis-server"),
     ("coturn", "turnserver"),
@@ -22,6 +22,8 @@ pub(crate) const TESTS: [Package; 8] = [
     ("procps", "kill"),
     ("shellcheck", "shellcheck"),
     ("libc6-dev", "/usr/include/unistd.h"),
+    ("curl", "curl"),
+    ("python3", "python3"),
 ];
 
 /// For a node without Docker and the images in it.

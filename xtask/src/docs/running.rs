@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use berth_e2e::{process, workspace};
 
-/// A command may have to compile everything first.
-const LIMIT: Duration = Duration::from_mins(30);
 /// Printed lines that wait to be looked at, while somebody looks for a text.
 const LINES: usize = 1024;
 /// From the interrupt to the end.
@@ -22,11 +20,13 @@ const END_LIMIT: Duration = Duration::from_mins(2);
 pub(super) struct Running {
     shell: Child,
     output: Receiver<String>,
+    limit: Duration,
 }
 
 impl Running {
-    /// Starts the commands; the first that fails ends them. What they print on either output is shown.
-    pub(super) fn start(commands: &str, environment: &[(&str, OsString)]) -> Result<Self> {
+    /// Starts the commands; the first that fails ends them. What they print on either output is shown. `limit`: until they must
+    /// have ended, or have printed what is waited for.
+    pub(super) fn start(commands: &str, environment: &[(&str, OsString)], limit: Duration) -> Result<Self> {
         // A shell cannot trap what was ignored when it was started, as it is for jobs in the background.
         let mut bash = Command::new("env");
         bash.args([
@@ -49,12 +49,12 @@ impl Running {
                 let _ = sender.try_send(line);
             }
         });
-        Ok(Self { shell, output })
+        Ok(Self { shell, output, limit })
     }
 
     /// Waits for its end, which has to be a success.
     pub(super) fn succeed(&mut self) -> Result<()> {
-        let status = self.end(LIMIT)?;
+        let status = self.end(self.limit)?;
         if !status.success() {
             bail!("it failed: {status}");
         }
@@ -63,7 +63,7 @@ impl Running {
 
     /// Waits until it prints `text`.
     pub(super) fn wait_for(&mut self, text: &str) -> Result<()> {
-        let end = Instant::now() + LIMIT;
+        let end = Instant::now() + self.limit;
         loop {
             match self
                 .output
@@ -71,7 +71,9 @@ impl Running {
             {
                 Ok(line) if line.contains(text) => return Ok(()),
                 Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => bail!("`{text}` was not printed in {} s", LIMIT.as_secs()),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("`{text}` was not printed in {} s", self.limit.as_secs())
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     bail!("it ended ({}) and never printed `{text}`", self.end(END_LIMIT)?)
                 }
@@ -139,18 +141,32 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::Running;
+
+    const LIMIT: Duration = Duration::from_mins(1);
 
     #[test]
     fn the_first_failure_ends_a_block() {
-        assert!(Running::start("true\ntrue", &[]).unwrap().succeed().is_ok());
-        assert!(Running::start("false\ntrue", &[]).unwrap().succeed().is_err());
+        assert!(
+            Running::start("true\ntrue", &[], LIMIT)
+                .unwrap()
+                .succeed()
+                .is_ok()
+        );
+        assert!(
+            Running::start("false\ntrue", &[], LIMIT)
+                .unwrap()
+                .succeed()
+                .is_err()
+        );
     }
 
     #[test]
     fn a_server_is_waited_for_and_interrupted() {
         let server = "trap 'exit 0' INT; echo it is $WORD >&2; while true; do sleep 0.1; done";
-        let mut running = Running::start(server, &[("WORD", "up".into())]).unwrap();
+        let mut running = Running::start(server, &[("WORD", "up".into())], LIMIT).unwrap();
         running.wait_for("is up").unwrap();
         running.interrupt().unwrap();
     }
@@ -158,16 +174,23 @@ mod tests {
     #[test]
     fn a_server_that_dies_is_a_failure() {
         assert!(
-            Running::start("echo hello", &[])
+            Running::start("echo hello", &[], LIMIT)
                 .unwrap()
                 .wait_for("is up")
                 .is_err()
         );
         assert!(
-            Running::start("echo is up; exit 3", &[])
+            Running::start("echo is up; exit 3", &[], LIMIT)
                 .unwrap()
                 .interrupt()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn nothing_is_waited_for_without_an_end() {
+        let mut running = Running::start("sleep 600", &[], Duration::from_millis(50)).unwrap();
+        assert!(running.wait_for("is up").is_err());
+        assert!(running.succeed().is_err());
     }
 }
