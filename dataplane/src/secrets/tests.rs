@@ -187,17 +187,90 @@ fn unreadable_secrets_stay_and_deleted_ones_go() {
     std::fs::rename(folder.join("b"), root.path().join("b")).unwrap();
     break_path(&folder.join("b"));
     std::fs::remove_dir_all(folder.join("c")).unwrap();
-    store.shared.rebuild();
+    store.shared.reread();
     assert_eq!(held(&store), [true, false, true, false]);
 
     // All of them, more than once.
     std::fs::rename(&folder, root.path().join("away")).unwrap();
     break_path(&folder);
-    store.shared.rebuild();
-    store.shared.rebuild();
+    store.shared.reread();
+    store.shared.reread();
     assert_eq!(held(&store), [true, false, true, false]);
 
     std::fs::remove_file(&folder).unwrap();
-    store.shared.rebuild();
+    store.shared.reread();
     assert_eq!(held(&store), [false; 4]);
+}
+
+/// A Secret as kubelet mounts it, whose versions follow one another.
+struct Mounted {
+    folder: std::path::PathBuf,
+    version: u32,
+}
+
+impl Mounted {
+    /// Puts `keys` in force in the steps of kubelet: a new folder, the link to it, links of new keys, and the old folder goes.
+    fn update(&mut self, keys: &[(&str, String)]) {
+        let before = format!("..{}", self.version);
+        self.version += 1;
+        let now = format!("..{}", self.version);
+        std::fs::create_dir_all(self.folder.join(&now)).unwrap();
+        for (key, value) in keys {
+            std::fs::write(self.folder.join(&now).join(key), value).unwrap();
+        }
+        symlink(&now, self.folder.join("..data_tmp")).unwrap();
+        std::fs::rename(self.folder.join("..data_tmp"), self.folder.join("..data")).unwrap();
+        for (key, _) in keys {
+            // There already, from the second version on.
+            let _ = symlink(format!("..data/{key}"), self.folder.join(key));
+        }
+        let _ = std::fs::remove_dir_all(self.folder.join(before));
+    }
+}
+
+/// However often a Secret changes while it is read: what is in force is one of its versions, and never a part of one beside a
+/// part of another.
+#[test]
+fn keys_of_a_mounted_secret_are_of_one_version() {
+    const VERSIONS: u32 = 2000;
+    let root = tempfile::tempdir().unwrap();
+    let mut mounted = Mounted {
+        folder: root.path().join("host"),
+        version: 0,
+    };
+    let keys = |number: u32| [("current", number.to_string()), ("previous", (number - 1).to_string())];
+    mounted.update(&keys(1));
+    let store = SecretStore::open(root.path());
+    let writing = std::thread::spawn(move || {
+        for number in 2..=VERSIONS {
+            mounted.update(&keys(number));
+        }
+    });
+    let mut seen = 0;
+    while !writing.is_finished() || seen < VERSIONS {
+        store.shared.reread();
+        let number = |key| text(&store, "host", key).expect("there is always one").parse::<u32>().unwrap();
+        let (current, previous) = (number("current"), number("previous"));
+        assert_eq!(current, previous + 1);
+        assert!(current >= seen, "{current} after {seen}");
+        seen = current;
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn placeholders_count_in_development_alone() {
+    let secret = |text: &str| Some(Secret::new(text).unwrap());
+    let pair = |current: &str, previous: &str| RotatingSecret {
+        current: secret(current),
+        previous: secret(previous),
+    };
+    let known = pair("HELLO-MFS", "own");
+    assert!(known.current.as_ref().unwrap().is_placeholder() && !known.previous.as_ref().unwrap().is_placeholder());
+    assert_eq!(known.clone().counting_in(ClusterEnvironment::Development), known);
+    let counts = known.counting_in(ClusterEnvironment::Production);
+    assert_eq!((counts.current.clone(), counts.previous.clone()), (None, secret("own")));
+    assert!(counts.accepts(b"own") && !counts.accepts(b"HELLO-MFS"));
+    let old = pair("own", "to-change-in-prod").counting_in(ClusterEnvironment::Production);
+    assert_eq!((old.current, old.previous), (secret("own"), None));
 }
