@@ -4,6 +4,7 @@
 //! awaited.
 
 mod files;
+mod placeholders;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use files::read_secret_file;
+pub use placeholders::PlaceholderWarnings;
 
 /// Largest secret, bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -165,7 +167,11 @@ impl RotatingSecret {
     /// Whether `candidate` is one of the two. `false` when there is none.
     pub fn accepts(&self, candidate: &[u8]) -> bool {
         let candidate = sha256(candidate);
-        let is = |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.has_digest(&candidate));
+        let is = |secret: &Option<Secret>| {
+            secret
+                .as_ref()
+                .is_some_and(|secret| secret.has_digest(&candidate))
+        };
         // Both are compared, whichever fits.
         is(&self.current) | is(&self.previous)
     }

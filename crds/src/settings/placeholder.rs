@@ -39,7 +39,12 @@ mod tests {
             assert!(is_placeholder(known.as_bytes()), "{known}");
         }
         assert!(is_placeholder(b"  hello-mfs\n"));
-        for good in ["", "HELLO-MFS2", "hello mfs", "XGFyrm0cJVpS2mNY1dYl4K0m2p0PqJw0Vv2Jm9y0m5o="] {
+        for good in [
+            "",
+            "HELLO-MFS2",
+            "hello mfs",
+            "XGFyrm0cJVpS2mNY1dYl4K0m2p0PqJw0Vv2Jm9y0m5o=",
+        ] {
             assert!(!is_placeholder(good.as_bytes()), "{good}");
         }
     }
@@ -47,7 +52,9 @@ mod tests {
     #[test]
     fn the_cure_names_the_place_and_no_value() {
         let cure = placeholder_cure("hosts", "current");
-        assert!(cure.contains("Secret hosts") && cure.contains("key current") && cure.contains("openssl rand"));
+        assert!(
+            cure.contains("Secret hosts") && cure.contains("key current") && cure.contains("openssl rand")
+        );
         assert!(PLACEHOLDERS.iter().all(|known| !cure.contains(known)));
     }
 }

@@ -63,11 +63,7 @@ fn read_at_one_time(folder: &Path, before: Option<&Keys>, most: usize) -> Keys {
 }
 
 /// Reads until two readings agree, with pauses. What is as before, or was not there before, is taken at once.
-fn standing_still(
-    before: Option<&Keys>,
-    mut read: impl FnMut() -> Keys,
-    mut pause: impl FnMut(),
-) -> Keys {
+fn standing_still(before: Option<&Keys>, mut read: impl FnMut() -> Keys, mut pause: impl FnMut()) -> Keys {
     let mut last = read();
     let Some(before) = before else {
         return last;
@@ -197,7 +193,9 @@ mod tests {
             (old.clone(), 2),
             "nothing came of it"
         );
-        let restless: Vec<Keys> = (0..20).map(|number| keys(&[("current", &format!("{number}"))])).collect();
+        let restless: Vec<Keys> = (0..20)
+            .map(|number| keys(&[("current", &format!("{number}"))]))
+            .collect();
         let (kept, readings) = settled(Some(&old), &restless);
         assert_eq!((kept, readings), (old, 8), "it never stood still");
     }

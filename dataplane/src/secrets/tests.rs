@@ -238,7 +238,12 @@ fn keys_of_a_mounted_secret_are_of_one_version() {
         folder: root.path().join("host"),
         version: 0,
     };
-    let keys = |number: u32| [("current", number.to_string()), ("previous", (number - 1).to_string())];
+    let keys = |number: u32| {
+        [
+            ("current", number.to_string()),
+            ("previous", (number - 1).to_string()),
+        ]
+    };
     mounted.update(&keys(1));
     let store = SecretStore::open(root.path());
     let writing = std::thread::spawn(move || {
@@ -249,7 +254,12 @@ fn keys_of_a_mounted_secret_are_of_one_version() {
     let mut seen = 0;
     while !writing.is_finished() || seen < VERSIONS {
         store.shared.reread();
-        let number = |key| text(&store, "host", key).expect("there is always one").parse::<u32>().unwrap();
+        let number = |key| {
+            text(&store, "host", key)
+                .expect("there is always one")
+                .parse::<u32>()
+                .unwrap()
+        };
         let (current, previous) = (number("current"), number("previous"));
         assert_eq!(current, previous + 1);
         assert!(current >= seen, "{current} after {seen}");
@@ -266,10 +276,16 @@ fn placeholders_count_in_development_alone() {
         previous: secret(previous),
     };
     let known = pair("HELLO-MFS", "own");
-    assert!(known.current.as_ref().unwrap().is_placeholder() && !known.previous.as_ref().unwrap().is_placeholder());
+    assert!(
+        known.current.as_ref().unwrap().is_placeholder()
+            && !known.previous.as_ref().unwrap().is_placeholder()
+    );
     assert_eq!(known.clone().counting_in(ClusterEnvironment::Development), known);
     let counts = known.counting_in(ClusterEnvironment::Production);
-    assert_eq!((counts.current.clone(), counts.previous.clone()), (None, secret("own")));
+    assert_eq!(
+        (counts.current.clone(), counts.previous.clone()),
+        (None, secret("own"))
+    );
     assert!(counts.accepts(b"own") && !counts.accepts(b"HELLO-MFS"));
     let old = pair("own", "to-change-in-prod").counting_in(ClusterEnvironment::Production);
     assert_eq!((old.current, old.previous), (secret("own"), None));
