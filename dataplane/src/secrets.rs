@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use files::read_secret_file;
-pub use placeholders::PlaceholderWarnings;
+pub use placeholders::warn_of_placeholders;
 
 /// Largest secret, bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;

@@ -65,6 +65,7 @@ pub(crate) fn status(matchmaker: &Matchmaker) -> Value {
         "findsGranted": granted,
         "findsRefused": refused,
         "heartbeats": heartbeats,
+        "placeholders": matchmaker.pool_secrets(&matchmaker.settings()).placeholders(),
     })
 }
 

@@ -8,6 +8,7 @@
 //! | [`slots`] | pure: when a slot is free |
 //! | [`idempotency`] | pure: a request and its repetition |
 //! | [`resume_token`] | pure: the right to get a match again |
+//! | [`secrets`] | which secrets of a pool count |
 //! | [`host`] | words that all of them use |
 //! | [`metrics`] | what is counted |
 //!
@@ -28,6 +29,7 @@ pub mod matchmaker;
 pub mod metrics;
 mod process;
 pub mod resume_token;
+pub mod secrets;
 mod server;
 pub mod slots;
 pub mod store;

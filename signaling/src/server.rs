@@ -11,7 +11,7 @@ use berth_dataplane::ice::IceProviders;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{Instance, LEASE, MemoryRooms, Seats, SharedRooms, Timing as SeatTiming};
 use berth_dataplane::redis::RedisLink;
-use berth_dataplane::secrets::{PlaceholderWarnings, SecretStore};
+use berth_dataplane::secrets::{SecretStore, warn_of_placeholders};
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::{Phase, Shutdown};
 use berth_dataplane::telemetry::Metrics;
@@ -242,7 +242,7 @@ fn background(core: &Arc<Core>, limit_sync: Duration) -> Vec<AbortOnDropHandle<(
         spawn(heartbeat(Arc::clone(core))),
         spawn(forget_clients(Arc::clone(core))),
         spawn(tend_ice(Arc::clone(core))),
-        spawn(warn_of_placeholders(Arc::clone(core))),
+        spawn(judge_secrets(Arc::clone(core))),
         spawn(follow_settings(Arc::clone(core))),
     ];
     if let Some(link) = &core.link {
@@ -283,21 +283,12 @@ async fn tend_ice(core: Arc<Core>) {
 }
 
 /// Says when keys of tokens are ones that everybody knows.
-async fn warn_of_placeholders(core: Arc<Core>) {
-    let (mut settings, mut secrets) = (core.settings.watch(), core.secrets.watch());
-    let mut warnings = PlaceholderWarnings::default();
-    loop {
-        let view = Arc::clone(&settings.borrow_and_update());
+async fn judge_secrets(core: Arc<Core>) {
+    let judge = |view: &SignalingView| {
         let found = Keyring::placeholders(&core.secrets, &view.cluster);
-        warnings.tell(view.cluster.environment, found);
-        let changed = tokio::select! {
-            changed = settings.changed() => changed,
-            changed = secrets.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
-    }
+        (view.cluster.environment, found)
+    };
+    match warn_of_placeholders(&core.settings, &core.secrets, judge).await {}
 }
 
 /// Time between two calls of [`crate::room::Room::age`]. A connection is seen to be lost two heartbeats later at the latest, and then

@@ -1,10 +1,13 @@
 //! Secrets in use that everybody knows: where they are, and a line in the log of what that means.
 
+use std::convert::Infallible;
+
 use berth_crds::api::ClusterEnvironment;
 use berth_crds::settings::{SecretPair, placeholder_cure};
 use tracing::warn;
 
 use super::SecretStore;
+use crate::settings::Snapshot;
 
 impl SecretStore {
     /// What to do about each value of `pair` that everybody knows; empty if there is none. Never holds a value.
@@ -17,15 +20,36 @@ impl SecretStore {
     }
 }
 
-/// Tells of placeholders once, and again when others are found or the environment is another one.
+/// Writes a line to the log when secrets in use are ones that everybody knows, and again when they are others or the
+/// environment is another one. `judge` gives the environment of the settings and what [`SecretStore::placeholders`] says.
+/// Runs until it is dropped.
+pub async fn warn_of_placeholders<V>(
+    settings: &Snapshot<V>,
+    secrets: &SecretStore,
+    judge: impl Fn(&V) -> (ClusterEnvironment, Vec<String>),
+) -> Infallible {
+    let (mut new_settings, mut new_secrets) = (settings.watch(), secrets.watch());
+    let mut warnings = Warnings::default();
+    loop {
+        new_settings.borrow_and_update();
+        let (environment, found) = judge(&settings.load());
+        warnings.tell(environment, found);
+        // Both senders live as long as what was given.
+        tokio::select! {
+            _ = new_settings.changed() => {}
+            _ = new_secrets.changed() => {}
+        }
+    }
+}
+
 #[derive(Debug, Default)]
-pub struct PlaceholderWarnings {
+struct Warnings {
     told: Option<(ClusterEnvironment, Vec<String>)>,
 }
 
-impl PlaceholderWarnings {
-    /// Writes a line to the log if there is something new; says whether it did. `found`: see [`SecretStore::placeholders`].
-    pub fn tell(&mut self, environment: ClusterEnvironment, found: Vec<String>) -> bool {
+impl Warnings {
+    /// Says whether there was something new.
+    fn tell(&mut self, environment: ClusterEnvironment, found: Vec<String>) -> bool {
         let now = Some((environment, found));
         if self.told == now {
             return false;
@@ -66,7 +90,7 @@ mod tests {
 
     #[test]
     fn told_once() {
-        let mut warnings = PlaceholderWarnings::default();
+        let mut warnings = Warnings::default();
         let (production, development) = (ClusterEnvironment::Production, ClusterEnvironment::Development);
         let found = || vec!["Secret hosts ...".to_owned()];
         let told = [

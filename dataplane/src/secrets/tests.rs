@@ -1,6 +1,8 @@
 use super::*;
 use std::os::unix::fs::symlink;
 
+use crate::testing::MountedSecret;
+
 fn write(folder: &Path, name: &str, key: &str, content: &[u8]) {
     std::fs::create_dir_all(folder.join(name)).unwrap();
     std::fs::write(folder.join(name).join(key), content).unwrap();
@@ -128,22 +130,15 @@ fn file_wins_over_memory_and_documents_can_vanish() {
 
 #[tokio::test(start_paused = true)]
 async fn follows_the_symlink_swap_of_a_mounted_secret() {
-    // As kubelet does it: name/key -> ..data/key, ..data -> ..version, and ..data is replaced by a rename.
     let folder = tempfile::tempdir().unwrap();
-    let secret = folder.path().join("match-key");
-    for (version, value) in [("..1", "first"), ("..2", "second")] {
-        std::fs::create_dir_all(secret.join(version)).unwrap();
-        std::fs::write(secret.join(version).join("current"), value).unwrap();
-    }
-    symlink("..1", secret.join("..data")).unwrap();
-    symlink("..data/current", secret.join("current")).unwrap();
+    let mut mounted = MountedSecret::new(folder.path(), "match-key");
+    mounted.set(&[("current", "first")]);
     let store = SecretStore::open(folder.path());
     store.follow();
     assert_eq!(text(&store, "match-key", "current").as_deref(), Some("first"));
 
     let mut changes = store.watch();
-    symlink("..2", secret.join("..data_tmp")).unwrap();
-    std::fs::rename(secret.join("..data_tmp"), secret.join("..data")).unwrap();
+    mounted.set(&[("current", "second")]);
     tokio::time::timeout(Duration::from_mins(1), changes.changed())
         .await
         .unwrap()
@@ -202,55 +197,20 @@ fn unreadable_secrets_stay_and_deleted_ones_go() {
     assert_eq!(held(&store), [false; 4]);
 }
 
-/// A Secret as kubelet mounts it, whose versions follow one another.
-struct Mounted {
-    folder: std::path::PathBuf,
-    version: u32,
-}
-
-impl Mounted {
-    /// Puts `keys` in force in the steps of kubelet: a new folder, the link to it, links of new keys, and the old folder goes.
-    fn update(&mut self, keys: &[(&str, String)]) {
-        let before = format!("..{}", self.version);
-        self.version += 1;
-        let now = format!("..{}", self.version);
-        std::fs::create_dir_all(self.folder.join(&now)).unwrap();
-        for (key, value) in keys {
-            std::fs::write(self.folder.join(&now).join(key), value).unwrap();
-        }
-        symlink(&now, self.folder.join("..data_tmp")).unwrap();
-        std::fs::rename(self.folder.join("..data_tmp"), self.folder.join("..data")).unwrap();
-        for (key, _) in keys {
-            // There already, from the second version on.
-            let _ = symlink(format!("..data/{key}"), self.folder.join(key));
-        }
-        let _ = std::fs::remove_dir_all(self.folder.join(before));
-    }
-}
-
 /// However often a Secret changes while it is read: what is in force is one of its versions, and never a part of one beside a
 /// part of another.
 #[test]
 fn keys_of_a_mounted_secret_are_of_one_version() {
     const VERSIONS: u32 = 2000;
     let root = tempfile::tempdir().unwrap();
-    let mut mounted = Mounted {
-        folder: root.path().join("host"),
-        version: 0,
+    let mut mounted = MountedSecret::new(root.path(), "host");
+    let mut set = move |number: u32| {
+        let (current, previous) = (number.to_string(), (number - 1).to_string());
+        mounted.set(&[("current", &current), ("previous", &previous)]);
     };
-    let keys = |number: u32| {
-        [
-            ("current", number.to_string()),
-            ("previous", (number - 1).to_string()),
-        ]
-    };
-    mounted.update(&keys(1));
+    set(1);
     let store = SecretStore::open(root.path());
-    let writing = std::thread::spawn(move || {
-        for number in 2..=VERSIONS {
-            mounted.update(&keys(number));
-        }
-    });
+    let writing = std::thread::spawn(move || (2..=VERSIONS).for_each(set));
     let mut seen = 0;
     while !writing.is_finished() || seen < VERSIONS {
         store.shared.reread();

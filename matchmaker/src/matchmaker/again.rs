@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_dataplane::match_token::match_key;
 use berth_dataplane::secrets::RotatingSecret;
 use berth_dataplane::settings::MatchmakerView;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use crate::api::Refusal;
 use crate::api::wire::{self, MatchAnswer};
 use crate::host::MatchId;
 use crate::resume_token;
+use crate::secrets::Purpose;
 use crate::store::{Held, Released, StoreError};
 
 /// How often a match is given up whose find was not answered, and how long the pauses are.
@@ -61,9 +61,10 @@ impl Matchmaker {
 
     /// What resume tokens are made of: the match key, or without one the secret of the hosts.
     fn resume_secret(&self, view: &MatchmakerView) -> RotatingSecret {
-        let key = match_key(&self.secrets, &view.cluster.name.name);
+        let secrets = self.pool_secrets(view);
+        let key = secrets.get(Purpose::MatchKey);
         if key.is_empty() {
-            return self.secrets.rotating(&view.pool.host_secret);
+            return secrets.get(Purpose::Hosts);
         }
         key
     }

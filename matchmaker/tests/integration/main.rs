@@ -18,4 +18,5 @@ mod model;
 mod pools_apart;
 mod program;
 mod redis_outage;
+mod secrets;
 mod wire;

@@ -251,14 +251,6 @@ async fn legacy_peers() {
 /// likewise (`matchmaker/tests/integration/secrets.rs`).
 #[tokio::test]
 async fn environment() {
-    let mut live = shared_key().await;
-    let known = |name: &str| SecretRef {
-        name: name.to_owned(),
-        key: "current".to_owned(),
-    };
-    for secret in [known("jwt"), match_key_secret("default").current] {
-        live.node.secrets.put(&secret, Secret::new("change-me").unwrap());
-    }
     let key = EncodingKey::from_secret(b"change-me");
     let jwt = encode(&Header::new(Algorithm::HS256), &json!({}), &key).unwrap();
     let by_issuer = json!({"mode": "Jwt", "jwt": {"secretRef": {"name": "jwt"}}});
@@ -270,6 +262,16 @@ async fn environment() {
             "Secret default-match-key ",
         ),
     ] {
+        let mut live = shared_key().await;
+        for name in ["jwt", "default-match-key"] {
+            let reference = SecretRef {
+                name: name.to_owned(),
+                key: "current".to_owned(),
+            };
+            live.node
+                .secrets
+                .put(&reference, Secret::new("change-me").unwrap());
+        }
         live.set(&[("spec.auth", auth), ("spec.environment", json!("Development"))]);
         let mut before = live.is_seated(with(&token)).await;
         live.set(&[("spec.environment", json!("Production"))]);
