@@ -2,14 +2,13 @@
 //! forgotten.
 
 /// Every one of them. A secret of this list is refused in `environment: Production`.
-const PLACEHOLDERS: [&str; 6] = [
+const PLACEHOLDERS: [&str; 5] = [
     // Of the Node services: the default and the example of the host secret, and the example of the token secret.
     "to-change-in-prod",
     "HELLO-MFS",
     "your-secret-key",
-    // Of Berth: the documentation, `berth up`, and the example for Docker Compose.
+    // Of Berth: what its documentation had, and the example for Docker Compose.
     "change-me",
-    "berth-local",
     "compose-host-secret",
 ];
 
