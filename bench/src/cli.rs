@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Parser as _;
 
 use crate::process::{Cores, Program};
-use crate::report::Report;
-use crate::signaling::{self, Figure, Plan, Programs, relay};
+use crate::report::{Report, Table};
+use crate::signaling::{Figure, Plan, Programs, relay};
+use crate::{matchmaker, signaling};
 
 /// Command line of `berth-bench`.
 #[derive(Debug, clap::Parser)]
@@ -25,6 +26,8 @@ pub struct Args {
 enum Command {
     /// Figures of the signaling server, beside those of a bare relay.
     Signaling(Figures),
+    /// Figures of the matchmaker.
+    Matchmaker(MatchmakerFigures),
     /// The bare relay alone: rooms by `?roomId=`, in memory, nothing else.
     Relay {
         /// Where it listens; port 0 takes a free one.
@@ -37,31 +40,53 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The matchmaker of this build: `berth-matchmaker` with its options.
+    #[command(hide = true)]
+    ServeMatchmaker {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
+/// What all figures have.
 #[derive(Debug, clap::Args)]
-struct Figures {
-    /// Less of everything: about two minutes, to see that it works. Its figures mean little.
+struct Common {
+    /// Less of everything, to see that it works. Its figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Only these figures.
-    #[arg(long, value_enum, value_name = "FIGURE")]
-    only: Vec<Figure>,
     /// Print JSON with all samples instead of Markdown.
     #[arg(long)]
     json: bool,
-    /// Measure this `berth-signaling` instead of the one that is built in.
-    #[arg(long, value_name = "PATH")]
-    signaling: Option<PathBuf>,
     /// Let servers and load share all cores.
     #[arg(long)]
     unpinned: bool,
     /// Rounds of each figure; every round measures everything that is compared once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Figures {
+    #[command(flatten)]
+    common: Common,
+    /// Only these figures.
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    only: Vec<Figure>,
+    /// Measure this `berth-signaling` instead of the one that is built in.
+    #[arg(long, value_name = "PATH")]
+    signaling: Option<PathBuf>,
     /// Seconds of each measurement.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=120))]
     seconds: Option<u16>,
+}
+
+#[derive(Debug, clap::Args)]
+struct MatchmakerFigures {
+    #[command(flatten)]
+    common: Common,
+    /// Measure this `berth-matchmaker` instead of the one that is built in.
+    #[arg(long, value_name = "PATH")]
+    matchmaker: Option<PathBuf>,
 }
 
 impl Args {
@@ -69,37 +94,36 @@ impl Args {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Signaling(arguments) => arguments.run(),
+            Command::Matchmaker(arguments) => arguments.run(),
             Command::Relay { listen } => relay::run(listen),
             Command::ServeSignaling { arguments } => {
                 berth_dataplane::boot::install_crypto_provider();
                 let name = "berth-signaling".to_owned();
                 Ok(berth_signaling::Args::parse_from(std::iter::once(name).chain(arguments)).run()?)
             }
+            Command::ServeMatchmaker { arguments } => {
+                berth_dataplane::boot::install_crypto_provider();
+                let name = "berth-matchmaker".to_owned();
+                Ok(berth_matchmaker::Args::parse_from(std::iter::once(name).chain(arguments)).run()?)
+            }
         }
     }
 }
 
-impl Figures {
-    fn run(self) -> anyhow::Result<()> {
-        let mut plan = if self.quick { Plan::quick() } else { Plan::full() };
-        plan.figures = self.only;
-        if let Some(rounds) = self.rounds {
-            plan.rounds = usize::from(rounds);
-        }
-        if let Some(seconds) = self.seconds {
-            plan.duration = std::time::Duration::from_secs(u64::from(seconds));
-        }
-        let mut programs = Programs::of(&std::env::current_exe()?);
-        if let Some(path) = self.signaling {
-            programs.signaling = Program::new(path);
-        }
+impl Common {
+    /// Measures and prints. `plan`: how much, in words.
+    fn print(
+        &self,
+        plan: &str,
+        measure: impl FnOnce(&Cores) -> anyhow::Result<Vec<Table>>,
+    ) -> anyhow::Result<()> {
         let cores = if self.unpinned {
             Cores::shared()
         } else {
             Cores::apart()?
         };
-        let mut report = Report::new(&cores, &plan);
-        report.tables = signaling::run(&plan, &programs, &cores)?;
+        let mut report = Report::new(&cores, plan);
+        report.tables = measure(&cores)?;
         println!(
             "{}",
             if self.json {
@@ -109,5 +133,47 @@ impl Figures {
             }
         );
         Ok(())
+    }
+}
+
+impl Figures {
+    fn run(self) -> anyhow::Result<()> {
+        let mut plan = if self.common.quick {
+            Plan::quick()
+        } else {
+            Plan::full()
+        };
+        plan.figures = self.only;
+        if let Some(rounds) = self.common.rounds {
+            plan.rounds = usize::from(rounds);
+        }
+        if let Some(seconds) = self.seconds {
+            plan.duration = std::time::Duration::from_secs(u64::from(seconds));
+        }
+        let mut programs = Programs::of(&std::env::current_exe()?);
+        if let Some(path) = self.signaling {
+            programs.signaling = Program::new(path);
+        }
+        let measure = |cores: &Cores| signaling::run(&plan, &programs, cores);
+        self.common.print(&plan.describe(), measure)
+    }
+}
+
+impl MatchmakerFigures {
+    fn run(self) -> anyhow::Result<()> {
+        let mut plan = if self.common.quick {
+            matchmaker::Plan::quick()
+        } else {
+            matchmaker::Plan::full()
+        };
+        if let Some(rounds) = self.common.rounds {
+            plan.rounds = usize::from(rounds);
+        }
+        let program = match self.matchmaker {
+            Some(path) => Program::new(path),
+            None => matchmaker::served_by(&std::env::current_exe()?),
+        };
+        let measure = |cores: &Cores| matchmaker::run(&plan, &program, cores);
+        self.common.print(&plan.describe(), measure)
     }
 }

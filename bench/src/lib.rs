@@ -9,6 +9,7 @@
 //! | [`process`] | child processes: how they start, end for certain, and what they cost |
 //! | [`report`] | tables of samples, as Markdown and as JSON |
 //! | [`signaling`] | everything about the signaling server: the bare relay, the load, the figures |
+//! | [`matchmaker`] | the same about the matchmaker: what heartbeats cost |
 //!
 //! `docs/benchmarks.md` says how the figures come about and what they were.
 
@@ -18,6 +19,7 @@
 )]
 
 mod cli;
+pub mod matchmaker;
 pub mod process;
 pub mod report;
 pub mod signaling;

@@ -6,7 +6,6 @@ use std::fs;
 use serde::Serialize;
 
 use crate::process::Cores;
-use crate::signaling::Plan;
 
 /// Everything that was measured, and how.
 #[derive(Debug, Serialize)]
@@ -47,11 +46,11 @@ pub struct Row {
 pub struct Samples(pub Vec<f64>);
 
 impl Report {
-    /// A report without tables.
-    pub fn new(cores: &Cores, plan: &Plan) -> Self {
+    /// A report without tables. `plan`: how much is measured, in words.
+    pub fn new(cores: &Cores, plan: &str) -> Self {
         Self {
             machine: machine(),
-            method: format!("{}; {}", cores.describe(), plan.describe()),
+            method: format!("{}; {plan}", cores.describe()),
             tables: Vec::new(),
         }
     }

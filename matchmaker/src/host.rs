@@ -1,10 +1,16 @@
 //! Hosts and matches as the rest of the matchmaker speaks of them.
 
+mod info;
+
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use serde::Serialize;
 use uuid::Uuid;
+
+pub use info::{HostInfo, HostLocation, HostPort, Protocol};
 
 /// Id of a host, unique in its pool: the host's own choice, not empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -51,11 +57,13 @@ pub enum HostStatus {
     Busy,
     /// It is promised to a player.
     Allocated,
+    /// It serves its sessions to the end and wants no new ones.
+    Draining,
 }
 
 impl HostStatus {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Idle, Self::Busy, Self::Allocated];
+    pub const ALL: [Self; 4] = [Self::Idle, Self::Busy, Self::Allocated, Self::Draining];
 
     /// The word on the wire and in the store.
     pub fn as_str(self) -> &'static str {
@@ -63,6 +71,7 @@ impl HostStatus {
             Self::Idle => "idle",
             Self::Busy => "busy",
             Self::Allocated => "allocated",
+            Self::Draining => "draining",
         }
     }
 
@@ -70,10 +79,20 @@ impl HostStatus {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
+
+    /// Slots that a host offers which says this and no number: it had offered `available` of `capacity` before.
+    pub(crate) fn offers(self, available: u32, capacity: u32) -> u32 {
+        match self {
+            Self::Idle if available == 0 => capacity,
+            // What a host offers while it drains is of use when the drain ends.
+            Self::Idle | Self::Draining => available,
+            Self::Busy | Self::Allocated => 0,
+        }
+    }
 }
 
 /// One heartbeat, checked and with its defaults filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Heartbeat {
     /// The host.
     pub host: HostId,
@@ -81,6 +100,8 @@ pub struct Heartbeat {
     pub room: RoomId,
     /// Its region.
     pub region: String,
+    /// What finds can ask for.
+    pub labels: BTreeMap<String, String>,
     /// What it says of itself.
     pub status: HostStatus,
     /// Sessions that it serves at the same time.
@@ -89,6 +110,10 @@ pub struct Heartbeat {
     pub available: u32,
     /// The matches that it serves, if it says so.
     pub serves: Option<Vec<MatchId>>,
+    /// How long ago it was said, when the store could not be told at once.
+    pub age: Duration,
+    /// What else it tells of itself.
+    pub info: HostInfo,
 }
 
 /// What a host is to the matchmaker.
@@ -103,11 +128,19 @@ pub enum HostState {
     Allocated,
     /// It is alive but not in its room, so no player could reach it.
     Unreachable,
+    /// It serves its sessions to the end and gets no new ones.
+    Draining,
 }
 
 impl HostState {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Idle, Self::Busy, Self::Allocated, Self::Unreachable];
+    pub const ALL: [Self; 5] = [
+        Self::Idle,
+        Self::Busy,
+        Self::Allocated,
+        Self::Unreachable,
+        Self::Draining,
+    ];
 
     /// The word in the store, in metrics and in status documents.
     pub fn as_str(self) -> &'static str {
@@ -116,11 +149,20 @@ impl HostState {
             Self::Busy => "busy",
             Self::Allocated => "allocated",
             Self::Unreachable => "unreachable",
+            Self::Draining => "draining",
         }
     }
 
     /// The state with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// The same host while it gets no new sessions. One that nobody could reach stays that.
+    pub(crate) fn draining(self) -> Self {
+        match self {
+            Self::Unreachable => self,
+            _ => Self::Draining,
+        }
     }
 }

@@ -1,17 +1,18 @@
-//! What the internal port tells: counts for the operator, hosts in all states for people.
+//! What the internal port tells and does: counts for the operator, hosts in all states for people, the drain of a host.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::Refusal;
-use crate::host::{HostId, HostState};
+use crate::api::wire::list::{Filter, Part};
+use crate::api::{NamedHost, Parameters, Refusal, bearer};
+use crate::host::{HostId, HostInfo, HostState, HostStatus};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::largest_regions;
 use crate::slots::Reservation;
@@ -37,17 +38,12 @@ struct SlotCounts {
     available: u64,
 }
 
-#[derive(Debug, Deserialize)]
-struct PageQuery {
-    after: Option<String>,
-    limit: Option<usize>,
-}
-
-/// `GET /counts` and `GET /hosts?after=ID&limit=N`.
+/// `GET /counts`, `GET /hosts?state=WORD&region=NAME&room=ID&after=ID&limit=N`, `POST` and `DELETE /hosts/{id}/drain`.
 pub(crate) fn router(matchmaker: Late) -> Router {
     Router::new()
         .route("/counts", get(counts))
         .route("/hosts", get(hosts))
+        .route("/hosts/{id}/drain", post(drain).delete(undrain))
         .with_state(matchmaker)
 }
 
@@ -62,6 +58,9 @@ pub(crate) fn status(matchmaker: &Matchmaker) -> Value {
     json!({
         "counts": answer(matchmaker, &counts),
         "occupancyNote": note,
+        "quiet": counts.quiet,
+        "waitingHeartbeats": matchmaker.waiting_heartbeats(),
+        "drain": matchmaker.settings().pool.drain,
         "findsGranted": granted,
         "findsRefused": refused,
         "heartbeats": heartbeats,
@@ -69,28 +68,54 @@ pub(crate) fn status(matchmaker: &Matchmaker) -> Value {
     })
 }
 
-async fn counts(State(matchmaker): State<Late>) -> Response {
-    let Some(matchmaker) = matchmaker.get() else {
-        return Refusal::Unavailable.into_response();
-    };
-    match matchmaker.counts().await {
-        Ok(counts) => Json(answer(matchmaker, &counts)).into_response(),
-        Err(refusal) => refusal.into_response(),
-    }
+fn ready(matchmaker: &Late) -> Result<&Matchmaker, Refusal> {
+    matchmaker.get().map(AsRef::as_ref).ok_or(Refusal::Unavailable)
 }
 
-async fn hosts(State(matchmaker): State<Late>, Query(query): Query<PageQuery>) -> Response {
-    let Some(matchmaker) = matchmaker.get() else {
-        return Refusal::Unavailable.into_response();
-    };
-    let page = match matchmaker.page(query.after.map(HostId::new)).await {
-        Ok(page) => page,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE);
-    let next = page.get(limit - 1).map(|last| last.host.clone());
-    let hosts: Vec<Value> = page.iter().take(limit).map(host).collect();
-    Json(json!({"hosts": hosts, "next": next})).into_response()
+async fn counts(State(matchmaker): State<Late>) -> Result<Json<Value>, Refusal> {
+    let matchmaker = ready(&matchmaker)?;
+    let counts = matchmaker.counts().await?;
+    Ok(Json(json!(answer(matchmaker, &counts))))
+}
+
+async fn hosts(State(matchmaker): State<Late>, Query(query): Parameters) -> Result<Json<Value>, Refusal> {
+    let matchmaker = ready(&matchmaker)?;
+    let filter = Filter::read(&query).map_err(Refusal::Invalid)?;
+    let mut part = Part::read(&query).map_err(Refusal::Invalid)?;
+    part.limit = part.limit.or(Some(PAGE));
+    let listed = matchmaker.list(&part, |host| filter.fits(host)).await?;
+    let hosts: Vec<ShownHost<'_>> = listed.hosts.iter().map(host).collect();
+    Ok(Json(json!({"hosts": hosts, "next": listed.next})))
+}
+
+async fn drain(
+    State(matchmaker): State<Late>,
+    name: NamedHost,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    set_drain(&matchmaker, name, &headers, true).await
+}
+
+async fn undrain(
+    State(matchmaker): State<Late>,
+    name: NamedHost,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refusal> {
+    set_drain(&matchmaker, name, &headers, false).await
+}
+
+async fn set_drain(
+    matchmaker: &Late,
+    name: NamedHost,
+    headers: &HeaderMap,
+    drain: bool,
+) -> Result<Json<Value>, Refusal> {
+    let matchmaker = ready(matchmaker)?;
+    matchmaker.admit_admin(bearer(headers))?;
+    let Path(name) = name.map_err(|_| Refusal::UnknownHost)?;
+    let host = HostId::new(name);
+    matchmaker.drain(host.clone(), drain).await?;
+    Ok(Json(json!({"hostId": host, "drained": drain})))
 }
 
 fn answer<'a>(matchmaker: &Matchmaker, counts: &'a Counts) -> CountsAnswer<'a> {
@@ -111,20 +136,43 @@ fn answer<'a>(matchmaker: &Matchmaker, counts: &'a Counts) -> CountsAnswer<'a> {
     }
 }
 
-fn host(record: &HostRecord) -> Value {
-    json!({
-        "hostId": record.host,
-        "roomId": record.room,
-        "region": record.region,
-        "state": record.state,
-        "status": record.status,
-        "capacity": record.capacity,
-        "offeredSlots": record.offered,
-        "availableSlots": record.free,
-        "lastHeartbeat": record.heartbeat_ms,
-        "ttlMs": record.ttl_ms,
-        "reservations": record.reservations.iter().map(reservation).collect::<Vec<_>>(),
-    })
+/// A host in the list of all.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownHost<'a> {
+    host_id: &'a HostId,
+    room_id: &'a str,
+    region: &'a str,
+    state: HostState,
+    /// It was taken out of service here.
+    drained: bool,
+    status: HostStatus,
+    capacity: u32,
+    offered_slots: u32,
+    available_slots: u32,
+    last_heartbeat: u64,
+    ttl_ms: u64,
+    reservations: Vec<Value>,
+    #[serde(flatten)]
+    info: HostInfo,
+}
+
+fn host(record: &HostRecord) -> ShownHost<'_> {
+    ShownHost {
+        host_id: &record.host,
+        room_id: record.room.as_str(),
+        region: &record.region,
+        state: record.state,
+        drained: record.drained,
+        status: record.status,
+        capacity: record.capacity,
+        offered_slots: record.offered,
+        available_slots: record.free,
+        last_heartbeat: record.heartbeat_ms,
+        ttl_ms: record.ttl_ms,
+        reservations: record.reservations.iter().map(reservation).collect(),
+        info: HostInfo::from_text(&record.info),
+    }
 }
 
 fn reservation(reservation: &Reservation) -> Value {

@@ -1,10 +1,14 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
 mod again;
+mod hosts;
+mod occupancy;
+mod waiting;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderValue};
@@ -17,34 +21,32 @@ use berth_dataplane::match_token::{MatchGrant, Role};
 use berth_dataplane::secrets::{SecretStore, warn_of_placeholders};
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::telemetry::{Throttle, field, with_causes};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer};
+use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer, Received};
 use crate::api::{Issue, Refusal};
 use crate::events;
-use crate::host::{HostId, MatchId};
+use crate::host::MatchId;
 use crate::idempotency::Repeatable;
 use crate::metrics::MatchmakerMetrics;
 use crate::secrets::{PoolSecrets, Purpose};
-use crate::store::{
-    Counts, Dice, Found, Grant, HostRecord, HostStore, Registered, Request, Rules, Step, StoreError,
-};
+use crate::store::{Counts, Dice, Found, Grant, HostStore, Registered, Request, Rules, Step, StoreError};
+use occupancy::Occupancy;
+use waiting::Waiting;
 
 /// Shortest validity of a player's match token: a page may need a moment to connect and may connect again.
 const PLAYER_TOKEN_TTL: Duration = Duration::from_mins(2);
 /// A host's match token outlives this many missed heartbeats.
 const HOST_TOKEN_HEARTBEATS: u32 = 3;
-/// How long occupancy may be unknown before hosts are handed out without it. Redis or the only signaling server may be
-/// starting again; sessions go on meanwhile, and nobody could join a room anyway.
-const OCCUPANCY_GRACE: Duration = Duration::from_secs(30);
+/// Most heartbeats that are written back at a time.
+const WRITTEN_AT_ONCE: usize = 64;
 /// Most unanswered finds that are given back at a time.
 const UNANSWERED: usize = 256;
-/// Most hosts in the public lists.
-const MOST_LISTED: usize = 10_000;
 /// Most steps in a row that look after what is due.
 const MOST_TICKS: u32 = 64;
 
@@ -58,20 +60,12 @@ pub struct Matchmaker {
     occupancy: Mutex<Occupancy>,
     /// How often each client address asks for a match.
     finds: AddressLimit,
+    /// Heartbeats that the store could not be told.
+    waiting: Waiting,
+    /// The store lost what was granted, when it was last asked.
+    quiet: AtomicBool,
     /// Bounds how many unanswered finds are given back at a time.
     unanswered: Arc<Semaphore>,
-}
-
-/// Whether a signaling server keeps the rooms, as far as this process has seen.
-#[derive(Clone, Copy, Debug, Default)]
-enum Occupancy {
-    /// None has so far.
-    #[default]
-    Never,
-    /// One did when the store was last asked.
-    Known,
-    /// One did before this time.
-    LostAt(Instant),
 }
 
 impl Matchmaker {
@@ -91,6 +85,8 @@ impl Matchmaker {
             metrics,
             occupancy: Mutex::default(),
             finds: AddressLimit::default(),
+            waiting: Waiting::default(),
+            quiet: AtomicBool::new(false),
             unanswered: Arc::new(Semaphore::new(UNANSWERED)),
         }
     }
@@ -173,19 +169,40 @@ impl Matchmaker {
 
     /// Registers or renews a host.
     pub async fn heartbeat(&self, body: Option<&Value>) -> Result<HeartbeatAnswer, Refusal> {
+        static KEPT: Throttle = Throttle::new(Duration::from_secs(10));
         let view = self.settings.get();
         let rules = HeartbeatRules {
             room_id_max_length: view.cluster.rooms.id_max_length,
             default_capacity: view.pool.default_capacity,
         };
-        let heartbeat = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
+        let Received { heartbeat, dropped } = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
+        self.note_dropped(&heartbeat.host, &dropped);
         let (host, room, region) = (
             heartbeat.host.clone(),
             heartbeat.room.clone(),
             heartbeat.region.clone(),
         );
-        let beaten = self.take(self.store.heartbeat(heartbeat, self.rules(&view)).await);
-        let beaten = beaten.map_err(|error| failed("heartbeat", &error, Refusal::HeartbeatFailed))?;
+        let beaten = self.take(self.store.heartbeat(heartbeat.clone(), self.rules(&view)).await);
+        let beaten = match beaten {
+            Ok(beaten) => beaten,
+            Err(error) if error.is_outage() => {
+                // No host vanishes because the store is away.
+                if !self.waiting.keep(heartbeat, Instant::now()) {
+                    return Err(failed("heartbeat", &error, Refusal::Unavailable));
+                }
+                if let Some(suppressed) = KEPT.pass() {
+                    warn!(
+                        waiting = self.waiting.len(),
+                        error = with_causes(&error),
+                        suppressed,
+                        "heartbeats are kept until the store is back"
+                    );
+                }
+                return self.heard(&view, room.as_str(), host.as_str(), None);
+            }
+            Err(error) => return Err(failed("heartbeat", &error, Refusal::HeartbeatFailed)),
+        };
+        self.waiting.forget(&host);
         match beaten.registered {
             Registered::New => {
                 info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
@@ -206,15 +223,64 @@ impl Matchmaker {
                 return Err(Refusal::Conflict(vec![issue]));
             }
         }
+        let reservations = beaten.reservations.iter().map(HeldSlot::from).collect();
+        self.heard(&view, room.as_str(), host.as_str(), Some(reservations))
+    }
+
+    /// Answers a heartbeat. `reservations`: if the store told them.
+    fn heard(
+        &self,
+        view: &MatchmakerView,
+        room: &str,
+        id: &str,
+        reservations: Option<Vec<HeldSlot>>,
+    ) -> Result<HeartbeatAnswer, Refusal> {
         let ttl = view.pool.heartbeat_ttl;
-        let (room, id) = (room.as_str(), host.as_str());
-        let match_token = self.token(&view, Role::Host, room, id, ttl * HOST_TOKEN_HEARTBEATS)?;
+        let match_token = self.token(view, Role::Host, room, id, ttl * HOST_TOKEN_HEARTBEATS)?;
         Ok(HeartbeatAnswer {
             success: true,
             ttl: ttl.as_secs(),
             match_token,
-            reservations: Some(beaten.reservations.iter().map(HeldSlot::from).collect()),
+            reservations,
         })
+    }
+
+    /// Tells the store the heartbeats that it could not be told.
+    pub async fn write_back(&self) {
+        let mut written = 0;
+        loop {
+            let view = self.settings.get();
+            let some = self.waiting.take(WRITTEN_AT_ONCE, Instant::now());
+            if some.is_empty() {
+                break;
+            }
+            let written_now = some.into_iter().map(async |heartbeat| {
+                let step = self.store.heartbeat(heartbeat.clone(), self.rules(&view)).await;
+                self.take(step)
+                    .inspect_err(|error| {
+                        if error.is_outage() {
+                            self.waiting.put_back(heartbeat, Instant::now());
+                        }
+                    })
+                    .is_ok()
+            });
+            let written_now = join_all(written_now).await;
+            written += written_now.iter().filter(|ok| **ok).count();
+            if written_now.contains(&false) {
+                break;
+            }
+        }
+        if written > 0 {
+            info!(
+                written,
+                "the store is back and knows the last heartbeats of hosts"
+            );
+        }
+    }
+
+    /// How many hosts have heartbeats that the store does not know.
+    pub fn waiting_heartbeats(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Finds a host for a player. `key`: the header with which the request may be repeated, if it has one.
@@ -223,8 +289,16 @@ impl Matchmaker {
         body: Option<&Value>,
         key: Option<&HeaderValue>,
     ) -> Result<MatchAnswer, Refusal> {
-        let FindRequest { region, host } = wire::find(body).map_err(Refusal::Invalid)?;
+        let FindRequest {
+            region,
+            nearest,
+            labels,
+            host,
+        } = wire::find(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
+        if view.pool.drain {
+            return Err(Refusal::Draining);
+        }
         let repeatable = key.map(|key| Repeatable::new(&view.pool.name.to_string(), key.to_str().ok(), body));
         let repeatable = repeatable
             .transpose()
@@ -235,11 +309,14 @@ impl Matchmaker {
         let dice = Dice {
             stray: rand::random(),
             region: rand::random(),
+            sample: rand::random(),
             host: rand::random(),
         };
         let request = Request {
             id,
             region,
+            nearest,
+            labels,
             host,
             dice,
             asked: repeatable.map(|repeatable| repeatable.asked),
@@ -267,42 +344,41 @@ impl Matchmaker {
         }
     }
 
-    /// Hosts that are alive, at most 10,000.
-    pub async fn hosts(&self) -> Result<Vec<HostRecord>, Refusal> {
-        // A list of a moment ago would show hosts that have fallen silent.
-        self.counts().await?;
-        let mut hosts = Vec::new();
-        let mut after = None;
-        while hosts.len() < MOST_LISTED {
-            let page = self.page(after).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.host.clone());
-            hosts.extend(page.into_iter().filter(|host| host.ttl_ms > 0));
-        }
-        hosts.truncate(MOST_LISTED);
-        Ok(hosts)
-    }
-
-    /// One page of hosts in the order of their ids.
-    pub async fn page(&self, after: Option<HostId>) -> Result<Vec<HostRecord>, Refusal> {
-        let page = self.store.page(after).await;
-        page.map_err(|error| unavailable_or("list of hosts", &error, Refusal::Internal))
-    }
-
     /// Looks after everything that is due, and counts the pool.
     pub async fn counts(&self) -> Result<Arc<Counts>, Refusal> {
-        let mut left = MOST_TICKS;
+        let (mut left, mut is_new) = (MOST_TICKS, false);
         loop {
-            let rules = self.rules(&self.settings.load());
-            let tick = self.take(self.store.tick(rules).await);
+            let view = self.settings.get();
+            let tick = self.take(self.store.tick(self.rules(&view)).await);
             let tick = tick.map_err(|error| unavailable_or("tick", &error, Refusal::Internal))?;
             left -= 1;
+            is_new |= tick.is_new;
             if !tick.more || left == 0 {
-                let counts = Arc::new(tick.counts);
-                self.occupancy.lock().see(counts.occupancy_known);
+                // The store does not know of it, so that all hosts are back at once when it ends.
+                let counts = if view.pool.drain {
+                    tick.counts.draining()
+                } else {
+                    tick.counts
+                };
+                let counts = Arc::new(counts);
+                self.occupancy
+                    .lock()
+                    .see(counts.occupancy_known, is_new, Instant::now());
+                self.tell_of_loss(counts.quiet);
                 self.metrics.show(Arc::clone(&counts));
                 return Ok(counts);
             }
+        }
+    }
+
+    /// Says once that nobody is handed out because the store lost what was granted, and once that it is over.
+    fn tell_of_loss(&self, quiet: bool) {
+        match (self.quiet.swap(quiet, Ordering::Relaxed), quiet) {
+            (false, true) => warn!(
+                "the store came back empty: nobody is handed out until all that was granted is over or seen in its room"
+            ),
+            (true, false) => info!("hosts are handed out again"),
+            _ => {}
         }
     }
 
@@ -310,7 +386,7 @@ impl Matchmaker {
         Rules::new(
             &view.pool,
             view.cluster.rooms.capacity,
-            self.occupancy.lock().is_expected(),
+            self.occupancy.lock().is_expected(Instant::now()),
         )
     }
 
@@ -397,26 +473,6 @@ impl Matchmaker {
             self.metrics.event(event.kind);
         }
         Ok(step.value)
-    }
-}
-
-impl Occupancy {
-    /// What the store said. While it is away it says nothing, so the time of its absence does not count.
-    fn see(&mut self, known: bool) {
-        *self = match (*self, known) {
-            (_, true) => Self::Known,
-            (Self::Known, false) => Self::LostAt(Instant::now()),
-            (before, false) => before,
-        };
-    }
-
-    /// It was known a moment ago and will be again.
-    fn is_expected(self) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Known => true,
-            Self::LostAt(time) => time.elapsed() < OCCUPANCY_GRACE,
-        }
     }
 }
 

@@ -42,7 +42,10 @@ pub struct MatchmakerMetrics {
     heartbeats: Family<Labels, Counter>,
     reservations: Family<Labels, Counter>,
     resumes: Family<Labels, Counter>,
+    dropped: Family<Labels, Counter>,
     hosts_lost: Counter,
+    hosts_left: Counter,
+    labels_ignored: Counter,
     counts: Arc<ArcSwap<Counts>>,
     totals: Arc<Totals>,
 }
@@ -63,7 +66,8 @@ pub struct FindTimer<'a> {
 
 impl MatchmakerMetrics {
     /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_heartbeats_total`,
-    /// `berth_reservations_total`, `berth_resumes_total`, `berth_hosts_lost_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
+    /// `berth_heartbeat_fields_dropped_total`, `berth_labels_ignored_total`, `berth_reservations_total`, `berth_resumes_total`,
+    /// `berth_hosts_lost_total`, `berth_hosts_left_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
     /// `berth_region_free_slots` and `berth_occupancy_known`.
     pub fn register(metrics: &Metrics) -> Self {
         let this = Self {
@@ -72,7 +76,10 @@ impl MatchmakerMetrics {
             heartbeats: Family::default(),
             reservations: Family::default(),
             resumes: Family::default(),
+            dropped: Family::default(),
             hosts_lost: Counter::default(),
+            hosts_left: Counter::default(),
+            labels_ignored: Counter::default(),
             counts: Arc::default(),
             totals: Arc::default(),
         };
@@ -80,6 +87,7 @@ impl MatchmakerMetrics {
             "granted",
             "no_hosts",
             "none_matching",
+            "draining",
             "rate_limited",
             "invalid",
             "unavailable",
@@ -96,6 +104,7 @@ impl MatchmakerMetrics {
             "error",
         ];
         start_at_zero(&this.heartbeats, "result", heartbeats);
+        start_at_zero(&this.dropped, "field", ["publicIp", "gameInfo"]);
         start_at_zero(
             &this.reservations,
             "outcome",
@@ -119,6 +128,11 @@ impl MatchmakerMetrics {
                 this.heartbeats.clone(),
             );
             registry.register(
+                "berth_heartbeat_fields_dropped",
+                "Fields of accepted heartbeats that did not fit and were left out",
+                this.dropped.clone(),
+            );
+            registry.register(
                 "berth_reservations",
                 "Granted slots and what became of them",
                 this.reservations.clone(),
@@ -133,6 +147,12 @@ impl MatchmakerMetrics {
                 "Hosts whose heartbeats ceased",
                 this.hosts_lost.clone(),
             );
+            registry.register(
+                "berth_labels_ignored",
+                "Heartbeats whose labels no find can ask for: too many combinations of region and labels",
+                this.labels_ignored.clone(),
+            );
+            registry.register("berth_hosts_left", "Hosts that left", this.hosts_left.clone());
             registry.register_collector(Box::new(PoolCollector(Arc::clone(&this.counts))));
         });
         this
@@ -176,11 +196,18 @@ impl MatchmakerMetrics {
         self.resumes.get_or_create(&[("result", result)]).inc();
     }
 
+    /// Counts a field of a heartbeat that was left out.
+    pub(crate) fn dropped(&self, field: &'static str) {
+        self.dropped.get_or_create(&[("field", field)]).inc();
+    }
+
     /// Counts what the store found changed.
     pub(crate) fn event(&self, kind: EventKind) {
-        match outcome(kind) {
-            Some(outcome) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
-            None => self.hosts_lost.inc(),
+        match (kind, outcome(kind)) {
+            (_, Some(outcome)) => self.reservations.get_or_create(&[("outcome", outcome)]).inc(),
+            (EventKind::LabelsIgnored, None) => self.labels_ignored.inc(),
+            (EventKind::HostLeft, None) => self.hosts_left.inc(),
+            (_, None) => self.hosts_lost.inc(),
         };
     }
 
@@ -213,6 +240,7 @@ impl FindTimer<'_> {
             None => "granted",
             Some(Refusal::NoHosts) => "no_hosts",
             Some(Refusal::NoneMatching) => "none_matching",
+            Some(Refusal::Draining) => "draining",
             Some(Refusal::TooManyFinds { .. }) => "rate_limited",
             Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::TooSlow | Refusal::Unreadable) => {
                 "invalid"
@@ -252,11 +280,12 @@ fn start_at_zero(
 /// What became of a reservation; `None` for what happens to hosts.
 fn outcome(kind: EventKind) -> Option<&'static str> {
     match kind {
-        EventKind::HostLost => None,
+        EventKind::HostLost | EventKind::HostLeft | EventKind::LabelsIgnored => None,
         EventKind::Reservation(Change::Joined) => Some("joined"),
         EventKind::Reservation(Change::Left) => Some("left"),
         EventKind::Reservation(Change::Expired) => Some("expired"),
         EventKind::EndedByLoss => Some("host_lost"),
+        EventKind::EndedByLeave => Some("host_left"),
         EventKind::EndedByRoomChange => Some("room_changed"),
         EventKind::Released => Some("released"),
     }

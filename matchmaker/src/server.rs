@@ -197,6 +197,7 @@ async fn look_after(matchmaker: &Matchmaker, link: Option<&RedisLink>, shutdown:
         let Ok(counts) = matchmaker.counts().await else {
             continue;
         };
+        matchmaker.write_back().await;
         if counts.occupancy_known {
             if unknown >= UNKNOWN_TICKS {
                 info!("a signaling server keeps the rooms again: their members count");

@@ -27,6 +27,8 @@ pub enum HostEvent {
         /// Seconds for which the matchmaker remembers it.
         ttl: Option<u64>,
     },
+    /// The matchmaker was told that the host leaves.
+    Left,
     /// A heartbeat did not get through; the next follows soon. Reported once per outage.
     HeartbeatFailed {
         /// Why.
@@ -181,6 +183,7 @@ fn describe(report: &HostReport) -> String {
         } => {
             format!("{host}: registered, {status}, {available_slots} free")
         }
+        HostEvent::Left => format!("{host}: left"),
         HostEvent::HeartbeatFailed { error } => format!("{host}: heartbeat failed: {error}"),
         HostEvent::Reconnect { reason, in_ms, .. } => {
             format!("{host}: signaling {reason}; next try in {in_ms} ms")

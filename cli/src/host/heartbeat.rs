@@ -22,7 +22,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(3);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Share of the interval by which each heartbeat is moved.
 const JITTER: f64 = 0.1;
-/// The last heartbeat must not hold up the exit.
+/// Taking leave must not hold up the exit.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a host stands, as its heartbeats tell it.
@@ -114,7 +114,7 @@ impl HeartbeatTask {
         }
     }
 
-    /// Sends heartbeats until `shutdown`, then one last that offers nothing.
+    /// Sends heartbeats until `shutdown`, then takes leave.
     pub async fn run(mut self, shutdown: CancellationToken) {
         tokio::select! {
             () = self.wait_for_seat() => {}
@@ -139,13 +139,32 @@ impl HeartbeatTask {
                 () = shutdown.cancelled() => break,
             }
         }
+        // A host of the field just falls silent.
         if !self.heartbeat.constant {
-            let gone = Standing {
-                presence: Presence::Away,
-                sessions: 0,
-            };
-            let _ = timeout(FAREWELL_TIMEOUT, self.beat(gone)).await;
+            let _ = timeout(FAREWELL_TIMEOUT, self.take_leave()).await;
         }
+    }
+
+    /// Tells the matchmaker that the host leaves. One that does not know what that is hears that there is no slot.
+    async fn take_leave(&mut self) {
+        // A path has parts; an id has none.
+        let id = self
+            .heartbeat
+            .identity
+            .host
+            .replace('%', "%25")
+            .replace('/', "%2F");
+        let path = format!("/api/host/{id}");
+        let left = self.client.delete(&path, Some(&self.heartbeat.secret)).await;
+        if left.is_ok_and(|answer| answer.status.is_success()) {
+            self.reporter.report(HostEvent::Left);
+            return;
+        }
+        let gone = Standing {
+            presence: Presence::Away,
+            sessions: 0,
+        };
+        self.beat(gone).await;
     }
 
     async fn wait_for_seat(&mut self) {

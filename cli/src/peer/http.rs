@@ -118,16 +118,40 @@ impl HttpClient {
         bearer: Option<&Secret>,
         body: &impl Serialize,
     ) -> Result<Answer, HttpError> {
-        let url = self.url(path);
         let body = serde_json::to_vec(body).map_err(HttpError::Body)?;
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(url.as_str())
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(bearer) = bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose()));
-        }
+        let request = request(Method::POST, bearer).header(header::CONTENT_TYPE, "application/json");
+        self.send(path, request, body).await
+    }
+
+    /// Posts `body` as JSON in a way that may be repeated: `key` is the same each time.
+    ///
+    /// # Errors
+    /// When no answer comes; a refusal is an answer.
+    pub async fn post_once(&self, path: &str, key: &str, body: &impl Serialize) -> Result<Answer, HttpError> {
+        let body = serde_json::to_vec(body).map_err(HttpError::Body)?;
+        let request = request(Method::POST, None)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key);
+        self.send(path, request, body).await
+    }
+
+    /// Deletes what is at a path, with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// When no answer comes; a refusal is an answer.
+    pub async fn delete(&self, path: &str, bearer: Option<&Secret>) -> Result<Answer, HttpError> {
+        self.send(path, request(Method::DELETE, bearer), Vec::new()).await
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        request: http::request::Builder,
+        body: Vec<u8>,
+    ) -> Result<Answer, HttpError> {
+        let url = self.url(path);
         let request = request
+            .uri(url.as_str())
             .body(Full::new(Bytes::from(body)))
             .map_err(HttpError::Request)?;
         timeout(REQUEST_TIMEOUT, self.exchange(&url, request))
@@ -166,6 +190,14 @@ impl HttpClient {
         );
         url.set_path(&joined);
         url
+    }
+}
+
+fn request(method: Method, bearer: Option<&Secret>) -> http::request::Builder {
+    let request = Request::builder().method(method);
+    match bearer {
+        Some(bearer) => request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.expose())),
+        None => request,
     }
 }
 

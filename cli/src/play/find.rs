@@ -1,8 +1,11 @@
 //! Asking the matchmaker for a host.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use url::Url;
+use uuid::Uuid;
 
 use crate::peer::http::{HttpClient, HttpError};
 use crate::peer::ice_server::IceServer;
@@ -10,6 +13,11 @@ use crate::peer::secret::Secret;
 
 /// Path of the matchmaker's call.
 const PATH: &str = "/api/match/find";
+/// How often it is made, and the pause.
+const TRIES: u32 = 3;
+const RETRY: Duration = Duration::from_millis(500);
+/// Giving up must not hold up the exit.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a player asks for.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -68,13 +76,28 @@ struct Refusal {
     error: Option<String>,
 }
 
-/// Asks once.
+/// Asks for one match, up to three times if no answer comes: the same request is granted once.
 ///
 /// # Errors
 /// When there is no match.
 pub async fn find(client: &HttpClient, wish: &Wish) -> Result<Match, FindError> {
-    let answer = client.post(PATH, None, wish).await?;
-    read(answer.status, &answer.body)
+    let key = Uuid::new_v4().to_string();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match client.post_once(PATH, &key, wish).await {
+            Ok(answer) => return read(answer.status, &answer.body),
+            Err(error) if tries == TRIES => return Err(error.into()),
+            Err(_) => tokio::time::sleep(RETRY).await,
+        }
+    }
+}
+
+/// Gives a match up, so that its slot is free at once. A matchmaker that does not know how, or does not answer in time, finds out by
+/// itself.
+pub async fn give_up(client: &HttpClient, id: &str) {
+    let path = format!("/api/match/{id}");
+    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, client.delete(&path, None)).await;
 }
 
 fn read(status: StatusCode, body: &[u8]) -> Result<Match, FindError> {

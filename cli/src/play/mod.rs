@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::event::{PlayEvent, Sink, silent_sink, stdout_sink};
-use self::find::{FindError, Match, Wish, find};
+use self::find::{FindError, Match, Wish, find, give_up};
 use self::game::{Failure, Game};
 use self::join::join;
 use self::options::PlayOptions;
@@ -53,7 +53,20 @@ pub async fn run(options: PlayOptions) -> Report {
 /// Plays once, handing steps to `events`; `shutdown` ends the game early.
 pub async fn run_with(options: PlayOptions, events: Sink, shutdown: CancellationToken) -> Report {
     let mut report = Report::default();
-    match attempt(&options, &events, &mut report, &shutdown).await {
+    let ended = match HttpClient::new(options.matchmaker.clone()) {
+        Ok(client) => {
+            let ended = attempt(&options, &client, &events, &mut report, &shutdown).await;
+            if let Some(id) = &report.match_id {
+                give_up(&client, id).await;
+            }
+            ended
+        }
+        Err(error) => Err(Failure {
+            outcome: Outcome::Error,
+            error: error.to_string(),
+        }),
+    };
+    match ended {
         Ok(()) => report.conclude(Outcome::Ok, None),
         Err(failure) => report.conclude(failure.outcome, Some(failure.error)),
     }
@@ -62,6 +75,7 @@ pub async fn run_with(options: PlayOptions, events: Sink, shutdown: Cancellation
 
 async fn attempt(
     options: &PlayOptions,
+    client: &HttpClient,
     events: &Sink,
     report: &mut Report,
     shutdown: &CancellationToken,
@@ -69,7 +83,7 @@ async fn attempt(
     let started = Instant::now();
     let connect_until = started + options.limit();
 
-    let found = interruptible(shutdown, report, find_match(options)).await?;
+    let found = interruptible(shutdown, report, find_match(options, client)).await?;
     report.time_to_match_ms = Some(millis(started.elapsed()));
     report.room_id = Some(found.room_id.clone());
     report.match_id.clone_from(&found.match_id);
@@ -115,13 +129,12 @@ async fn attempt(
     game.play(signaling, connection, shutdown).await
 }
 
-async fn find_match(options: &PlayOptions) -> Result<Match, Failure> {
+async fn find_match(options: &PlayOptions, client: &HttpClient) -> Result<Match, Failure> {
     let wish = Wish {
         region: options.region.clone(),
         host_id: options.host_id.clone(),
     };
-    let found = async { find(&HttpClient::new(options.matchmaker.clone())?, &wish).await };
-    found.await.map_err(|error| Failure {
+    find(client, &wish).await.map_err(|error| Failure {
         outcome: match error {
             FindError::NoHost(_) => Outcome::NoHost,
             _ => Outcome::Error,

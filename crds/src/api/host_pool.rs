@@ -194,8 +194,9 @@ impl Default for Heartbeat {
     {"rule": "!has(self.sampleSize) || self.strategy == 'Sample'", "message": "sampleSize needs strategy Sample", "fieldPath": ".sampleSize"}
 ]))]
 pub struct Matching {
-    /// Which of the hosts that fit is picked: `Spread` takes any of them alike, `Packed` fills hosts that serve sessions already before
-    /// it takes an empty one, `Sample` takes the best of a few that are drawn at random. Reload: hot.
+    /// Which of the hosts that fit is picked: `Spread` takes the one with the most free slots, `Packed` the one with the fewest, so that
+    /// whole hosts stay empty, `Sample` draws a few at random and takes one of those in the best region. Equal ones are drawn at
+    /// random. Reload: hot.
     pub strategy: MatchingStrategy,
     /// Hosts that `Sample` draws; absent: 50. Reload: hot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,12 +229,12 @@ impl Default for Matching {
 /// Which of the hosts that fit is picked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MatchingStrategy {
-    /// One that serves sessions already, before an empty one.
+    /// The one with the fewest free slots.
     Packed,
-    /// Any of them alike.
+    /// The one with the most free slots.
     #[default]
     Spread,
-    /// The best of a few that are drawn at random.
+    /// The best placed of a few that are drawn at random.
     Sample,
 }
 

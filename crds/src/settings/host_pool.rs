@@ -63,11 +63,11 @@ pub struct PoolSettings {
 /// Which of the hosts that fit is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// One that serves sessions already, before an empty one.
+    /// The one with the fewest free slots.
     Packed,
-    /// Any of them alike.
+    /// The one with the most free slots.
     Spread,
-    /// The best of a few that are drawn at random.
+    /// The best placed of a few that are drawn at random.
     Sample {
         /// How many are drawn, 1 to 1000.
         size: u32,

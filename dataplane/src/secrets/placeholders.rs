@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 
 use berth_crds::api::ClusterEnvironment;
-use berth_crds::settings::{SecretPair, placeholder_cure};
+use berth_crds::settings::{SecretPair, SecretRef, placeholder_cure};
 use tracing::warn;
 
 use super::SecretStore;
-use crate::settings::Snapshot;
+use crate::settings::{ENVIRONMENT_SECRET, Snapshot};
 
 impl SecretStore {
     /// What to do about each value of `pair` that everybody knows; empty if there is none. Never holds a value.
@@ -15,9 +15,19 @@ impl SecretStore {
         [&pair.current, &pair.previous]
             .into_iter()
             .filter(|reference| self.get(reference).is_some_and(|secret| secret.is_placeholder()))
-            .map(|reference| placeholder_cure(&reference.name, &reference.key))
+            .map(cure)
             .collect()
     }
+}
+
+fn cure(SecretRef { name, key }: &SecretRef) -> String {
+    if name == ENVIRONMENT_SECRET {
+        return format!(
+            "the environment variable {key} is a placeholder that everybody knows: set it to a random value, such as \
+             `openssl rand -base64 32` prints"
+        );
+    }
+    placeholder_cure(name, key)
 }
 
 /// Writes a line to the log when secrets in use are ones that everybody knows, and again when they are others or the
@@ -86,6 +96,20 @@ mod tests {
         assert_eq!(store.placeholders(&pair), [placeholder_cure("hosts", "previous")]);
         store.put(&pair.current, Secret::new("to-change-in-prod").unwrap());
         assert_eq!(store.placeholders(&pair).len(), 2);
+        let variable = |key: &str| SecretRef {
+            name: ENVIRONMENT_SECRET.to_owned(),
+            key: key.to_owned(),
+        };
+        let pair = SecretPair {
+            current: variable("HOST_SECRET"),
+            previous: variable("HOST_SECRET_PREVIOUS"),
+        };
+        store.put(&pair.current, Secret::new("HELLO-MFS").unwrap());
+        let told = store.placeholders(&pair);
+        assert!(
+            told[0].starts_with("the environment variable HOST_SECRET is"),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub enum Refusal {
     Conflict(Vec<Issue>),
     /// 404: no host has a free slot.
     NoHosts,
-    /// 404: hosts have free slots, but not the one that was asked for.
+    /// 404: hosts have free slots, but none that fits.
     NoneMatching,
     /// 409: the `Idempotency-Key` was used for another request.
     OtherRequest,
@@ -37,6 +37,19 @@ pub enum Refusal {
     WrongResumeToken,
     /// 410: the match is over, for this reason.
     Over(&'static str),
+    /// 404: the pool is drained.
+    Draining,
+    /// 404: no host of this id is alive.
+    UnknownHost,
+    /// 403: the list of hosts is not for the public.
+    ListInternal,
+    /// 403: a wrong admin token.
+    WrongAdminToken,
+    /// 403: there is no admin token.
+    NoAdminToken {
+        /// How to set one.
+        cure: String,
+    },
     /// 429: too many finds of one client address.
     TooManyFinds {
         /// How long until there may be one more.
@@ -107,6 +120,23 @@ impl IntoResponse for Refusal {
             Self::Over(reason) => (
                 StatusCode::GONE,
                 json!({"error": "Match is over", "reason": reason}),
+            ),
+            Self::Draining => (StatusCode::NOT_FOUND, nobody("Pool is draining")),
+            Self::UnknownHost => (
+                StatusCode::NOT_FOUND,
+                issues("Not found", vec![Issue::unknown_host()]),
+            ),
+            Self::ListInternal => (
+                StatusCode::FORBIDDEN,
+                json!({"error": "Forbidden: the list of hosts is internal (spec.hostListAccess)"}),
+            ),
+            Self::WrongAdminToken => (
+                StatusCode::FORBIDDEN,
+                json!({"error": "Forbidden: Invalid admin token"}),
+            ),
+            Self::NoAdminToken { cure } => (
+                StatusCode::FORBIDDEN,
+                json!({"error": format!("Forbidden: no admin token is set; {cure}")}),
             ),
             Self::TooManyFinds { .. } => (StatusCode::TOO_MANY_REQUESTS, nobody("Too many requests")),
             Self::TooSlow => (

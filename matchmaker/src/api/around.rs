@@ -13,7 +13,7 @@ const CROSS_ORIGIN: [(HeaderName, HeaderValue); 5] = [
     (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     (
         header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST, OPTIONS"),
+        HeaderValue::from_static("GET, POST, OPTIONS, DELETE"),
     ),
     (
         header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -21,7 +21,7 @@ const CROSS_ORIGIN: [(HeaderName, HeaderValue); 5] = [
     ),
     (
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Retry-After, X-Request-Id"),
+        HeaderValue::from_static("Retry-After, X-Request-Id, Link"),
     ),
     (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
 ];

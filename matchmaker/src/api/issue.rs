@@ -1,5 +1,8 @@
 //! Wrong fields of a request, as the Node services name them: path, message and code of the Zod library.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -18,6 +21,8 @@ pub struct Issue {
 /// Reads the fields of a JSON object and collects what is wrong with them.
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,
+    /// Path of the object with a dot behind it; empty for the body itself.
+    at: String,
     issues: Vec<Issue>,
 }
 
@@ -38,6 +43,15 @@ impl Issue {
             path: path.to_owned(),
             message,
             code: "invalid_type",
+        }
+    }
+
+    /// A field beyond its bound.
+    fn too_big(path: &str, expected: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            message: format!("Too big: expected {expected}"),
+            code: "too_big",
         }
     }
 
@@ -67,6 +81,24 @@ impl Issue {
             code: "taken",
         }
     }
+
+    /// A host that is not alive.
+    pub(super) fn unknown_host() -> Self {
+        Self {
+            path: "hostId".to_owned(),
+            message: "No host of this id is alive".to_owned(),
+            code: "unknown",
+        }
+    }
+
+    /// A field with a value that is none of those allowed.
+    pub(crate) fn value(path: &str, message: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            message: message.into(),
+            code: "invalid_value",
+        }
+    }
 }
 
 impl<'a> Fields<'a> {
@@ -75,6 +107,7 @@ impl<'a> Fields<'a> {
         match body {
             Some(Value::Object(object)) => Ok(Self {
                 object,
+                at: String::new(),
                 issues: Vec::new(),
             }),
             other => Err(vec![Issue::type_of("", "object", other)]),
@@ -82,12 +115,56 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes an issue.
-    pub(super) fn refuse(&mut self, path: &str, code: &'static str, message: impl Into<String>) {
+    pub(super) fn refuse(&mut self, name: &str, code: &'static str, message: impl Into<String>) {
         self.issues.push(Issue {
-            path: path.to_owned(),
+            path: format!("{}{name}", self.at),
             message: message.into(),
             code,
         });
+    }
+
+    /// Notes an issue with the object itself.
+    pub(super) fn refuse_all(&mut self, code: &'static str, message: impl Into<String>) {
+        self.issues.push(Issue {
+            path: self.at.trim_end_matches('.').to_owned(),
+            message: message.into(),
+            code,
+        });
+    }
+
+    fn refuse_type(&mut self, name: &str, expected: &str, found: Option<&Value>) {
+        self.issues
+            .push(Issue::type_of(&format!("{}{name}", self.at), expected, found));
+    }
+
+    /// A field as it came.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a Value> {
+        self.object.get(name)
+    }
+
+    /// Names of all fields.
+    pub(super) fn names(&self) -> impl ExactSizeIterator<Item = &'a String> + use<'a> {
+        self.object.keys()
+    }
+
+    /// Reads the fields of an object; may be absent.
+    pub(super) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        match self.object.get(name)? {
+            Value::Object(object) => {
+                let mut inner = Self {
+                    object,
+                    at: format!("{}{name}.", self.at),
+                    issues: Vec::new(),
+                };
+                let value = read(&mut inner);
+                self.issues.append(&mut inner.issues);
+                Some(value)
+            }
+            other => {
+                self.refuse_type(name, "object", Some(other));
+                None
+            }
+        }
     }
 
     /// A text that must be there, of 1 to `longest` characters.
@@ -104,7 +181,7 @@ impl<'a> Fields<'a> {
             }
             return Some(text);
         }
-        self.issues.push(Issue::type_of(name, "string", None));
+        self.refuse_type(name, "string", None);
         None
     }
 
@@ -118,7 +195,7 @@ impl<'a> Fields<'a> {
                 None
             }
             other => {
-                self.issues.push(Issue::type_of(name, "string", Some(other)));
+                self.refuse_type(name, "string", Some(other));
                 None
             }
         }
@@ -150,6 +227,14 @@ impl<'a> Fields<'a> {
         Some(ids)
     }
 
+    /// One of several words that must be there.
+    pub(super) fn required_word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
+        if !self.object.contains_key(name) {
+            self.refuse_type(name, "string", None);
+        }
+        self.word(name, words)
+    }
+
     /// One of several words; may be absent.
     pub(super) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<T> {
         let value = self.object.get(name)?;
@@ -162,11 +247,19 @@ impl<'a> Fields<'a> {
         found.map(|(_, meaning)| *meaning)
     }
 
+    /// A whole number of at least `least` that must be there.
+    pub(super) fn required_integer(&mut self, name: &str, least: u64) -> Option<u64> {
+        if !self.object.contains_key(name) {
+            self.refuse_type(name, "number", None);
+        }
+        self.integer(name, least)
+    }
+
     /// A whole number of at least `least`; may be absent.
     pub(super) fn integer(&mut self, name: &str, least: u64) -> Option<u64> {
         let value = self.object.get(name)?;
         let Some(number) = value.as_f64() else {
-            self.issues.push(Issue::type_of(name, "number", Some(value)));
+            self.refuse_type(name, "number", Some(value));
             return None;
         };
         if number.fract() != 0.0 {
@@ -189,6 +282,95 @@ impl<'a> Fields<'a> {
             return None;
         }
         wide
+    }
+
+    /// An object with at most `most` texts of at most `longest` characters, under keys of 1 to `longest`; may be absent.
+    pub(super) fn texts(&mut self, name: &str, most: usize, longest: usize) -> BTreeMap<String, String> {
+        let entry = |path: &str, value: &Value| match value {
+            Value::String(text) if text.chars().count() <= longest => Ok(text.clone()),
+            Value::String(_) => Err(Issue::too_big(
+                path,
+                &format!("string to have <={longest} characters"),
+            )),
+            other => Err(Issue::type_of(path, "string", Some(other))),
+        };
+        self.entries(name, most, longest, entry)
+    }
+
+    /// An object with at most `most` numbers within `range`, under keys of 1 to `longest` characters; may be absent.
+    pub(super) fn numbers(
+        &mut self,
+        name: &str,
+        most: usize,
+        longest: usize,
+        range: RangeInclusive<f64>,
+    ) -> BTreeMap<String, f64> {
+        let entry = |path: &str, value: &Value| match value.as_f64() {
+            Some(number) if range.contains(&number) => Ok(number),
+            Some(number) if number > *range.end() => {
+                Err(Issue::too_big(path, &format!("number to be <={}", range.end())))
+            }
+            Some(_) => Err(Issue {
+                path: path.to_owned(),
+                message: format!("Too small: expected number to be >={}", range.start()),
+                code: "too_small",
+            }),
+            None => Err(Issue::type_of(path, "number", Some(value))),
+        };
+        self.entries(name, most, longest, entry)
+    }
+
+    fn entries<T>(
+        &mut self,
+        name: &str,
+        most: usize,
+        longest: usize,
+        read: impl Fn(&str, &Value) -> Result<T, Issue>,
+    ) -> BTreeMap<String, T> {
+        let object = match self.object.get(name) {
+            None => return BTreeMap::new(),
+            Some(Value::Object(object)) if object.len() <= most => object,
+            Some(Value::Object(_)) => {
+                let issue = Issue::too_big(name, &format!("object to have <={most} keys"));
+                self.issues.push(issue);
+                return BTreeMap::new();
+            }
+            other => {
+                self.issues.push(Issue::type_of(name, "object", other));
+                return BTreeMap::new();
+            }
+        };
+        let mut entries = BTreeMap::new();
+        for (key, value) in object {
+            // An answer does not repeat what is endless.
+            let shown: String = key.chars().take(longest).collect();
+            let path = format!("{name}.{shown}");
+            if key.is_empty() || shown.len() < key.len() {
+                let message = format!("Invalid key: expected string of 1 to {longest} characters");
+                self.refuse(&path, "invalid_key", message);
+                continue;
+            }
+            match read(&path, value) {
+                Ok(value) => drop(entries.insert(key.clone(), value)),
+                Err(issue) => self.issues.push(issue),
+            }
+        }
+        entries
+    }
+
+    /// A number from `-most` to `most`; may be absent.
+    pub(super) fn degrees(&mut self, name: &str, most: f64) -> Option<f64> {
+        let value = self.object.get(name)?;
+        let Some(number) = value.as_f64() else {
+            self.refuse_type(name, "number", Some(value));
+            return None;
+        };
+        if number.abs() > most {
+            let message = format!("Out of range: expected number from -{most} to {most}");
+            self.refuse(name, "out_of_range", message);
+            return None;
+        }
+        Some(number)
     }
 
     /// `value` when nothing was wrong; `None` stands for a field whose issue is noted.

@@ -21,6 +21,7 @@ use berth_dataplane::http::metrics_router;
 use berth_dataplane::telemetry::Metrics;
 
 pub use answer::Refusal;
+pub(crate) use calls::{NamedHost, Parameters};
 pub use issue::Issue;
 
 use crate::matchmaker::Matchmaker;
@@ -33,6 +34,8 @@ pub fn router(matchmaker: Arc<Matchmaker>, metrics: Option<&Metrics>) -> Router 
     let ok = || async { "OK" };
     let of_hosts = Router::new()
         .route("/heartbeat", post(calls::heartbeat))
+        .route("/status", post(calls::status))
+        .route("/{id}", delete(calls::leave))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(Arc::clone(&matchmaker), host_secret));
@@ -70,7 +73,7 @@ async fn host_secret(State(matchmaker): State<Arc<Matchmaker>>, request: Request
 }
 
 /// The secret of an `Authorization: Bearer` header.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, secret) = headers
         .get(header::AUTHORIZATION)?
         .as_bytes()

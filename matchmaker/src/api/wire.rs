@@ -1,12 +1,18 @@
 //! Requests and answers on the wire of the Node matchmaker.
 
+mod info;
+pub mod list;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use berth_crds::settings::RoomId;
 use berth_dataplane::ice::IceServer;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::issue::{Fields, Issue};
-use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
+use crate::host::{Heartbeat, HostId, HostInfo, HostStatus, MatchId};
 use crate::slots::Reservation;
 use crate::store::HostRecord;
 
@@ -14,6 +20,14 @@ use crate::store::HostRecord;
 const LONGEST_HOST_ID: usize = 128;
 /// Longest name of a region, in characters.
 const LONGEST_REGION: usize = 64;
+/// Most labels of a host or of a find.
+const MOST_LABELS: usize = 16;
+/// Longest key and longest value of a label, in characters.
+const LONGEST_LABEL: usize = 63;
+/// Most regions whose latency a find can name.
+const MOST_LATENCIES: usize = 64;
+/// Largest latency, ms.
+const LARGEST_LATENCY: f64 = 60_000.0;
 /// Most sessions that one host can offer: its reservations are kept in one record.
 const LARGEST_CAPACITY: u64 = 1000;
 /// Most matches that a host can name: more than it has sessions need not be told apart.
@@ -32,11 +46,33 @@ pub struct HeartbeatRules {
     pub default_capacity: u32,
 }
 
+/// A heartbeat as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// What it says.
+    pub heartbeat: Heartbeat,
+    /// Fields that were left out, because they cannot be kept and the Node matchmaker would take the heartbeat.
+    pub dropped: Vec<&'static str>,
+}
+
+/// What a host says of itself between heartbeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It goes on like this.
+    Status(HostStatus),
+    /// It leaves.
+    Offline,
+}
+
 /// What a player asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FindRequest {
     /// The region to prefer.
     pub region: Option<String>,
+    /// The other regions whose latency the player knows, lowest first.
+    pub nearest: Vec<String>,
+    /// What the host must have.
+    pub labels: BTreeMap<String, String>,
     /// Only this host.
     pub host: Option<HostId>,
 }
@@ -102,6 +138,8 @@ pub struct ListedHost {
     available_slots: u32,
     /// Unix ms.
     last_heartbeat: u64,
+    #[serde(flatten)]
+    info: HostInfo,
 }
 
 /// How long a host counts as alive.
@@ -113,7 +151,7 @@ pub struct HostTtl {
 }
 
 /// Reads the body of a heartbeat; `None` is an absent body. Fields that are not known are dropped.
-pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbeat, Vec<Issue>> {
+pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Received, Vec<Issue>> {
     let mut fields = Fields::of(body)?;
     let host = fields.text("hostId", LONGEST_HOST_ID);
     let room = fields.text("roomId", usize::MAX);
@@ -127,6 +165,7 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
     let region = fields
         .optional_text("region", LONGEST_REGION)
         .filter(|region| !region.is_empty());
+    let labels = fields.texts("labels", MOST_LABELS, LONGEST_LABEL);
     let status = fields
         .word("status", &HostStatus::ALL.map(|status| (status.as_str(), status)))
         .unwrap_or_default();
@@ -141,17 +180,33 @@ pub fn heartbeat(body: Option<&Value>, rules: HeartbeatRules) -> Result<Heartbea
     let usual = if status == HostStatus::Idle { capacity } else { 0 };
     let available = fields.integer("availableSlots", 0).unwrap_or(usual).min(capacity);
     let serves = fields.ids("reservations", MOST_RESERVATIONS);
+    let (info, dropped) = info::read(&mut fields);
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let heartbeat = host.zip(room).map(|(host, room)| Heartbeat {
         host: HostId::new(host),
         room,
         region: region.unwrap_or(DEFAULT_REGION).to_owned(),
+        labels,
         status,
         capacity: small(capacity),
         available: small(available),
         serves: serves.map(|ids| ids.into_iter().map(MatchId).collect()),
+        age: Duration::ZERO,
+        info,
     });
-    fields.finish(heartbeat)
+    fields.finish(heartbeat.map(|heartbeat| Received { heartbeat, dropped }))
+}
+
+/// Reads what a host says of itself between heartbeats.
+pub fn status(body: Option<&Value>) -> Result<(HostId, Word), Vec<Issue>> {
+    let mut fields = Fields::of(body)?;
+    let host = fields.text("hostId", LONGEST_HOST_ID).map(HostId::new);
+    let mut words = HostStatus::ALL
+        .map(|status| (status.as_str(), Word::Status(status)))
+        .to_vec();
+    words.push(("offline", Word::Offline));
+    let word = fields.required_word("status", &words);
+    fields.finish(host.zip(word))
 }
 
 /// Reads the body of a find; `None` is an absent body, which asks for any host.
@@ -163,8 +218,17 @@ pub fn find(body: Option<&Value>) -> Result<FindRequest, Vec<Issue>> {
     let given = |text: &&str| !text.is_empty();
     let region = fields.optional_text("region", LONGEST_REGION).filter(given);
     let host = fields.optional_text("hostId", LONGEST_HOST_ID).filter(given);
+    let latencies = fields.numbers("latencies", MOST_LATENCIES, LONGEST_REGION, 0.0..=LARGEST_LATENCY);
+    let labels = fields.texts("labels", MOST_LABELS, LONGEST_LABEL);
+    let mut nearest: Vec<(String, f64)> = latencies
+        .into_iter()
+        .filter(|(name, _)| region != Some(name))
+        .collect();
+    nearest.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     fields.finish(Some(FindRequest {
         region: region.map(str::to_owned),
+        nearest: nearest.into_iter().map(|(name, _)| name).collect(),
+        labels,
         host: host.map(HostId::new),
     }))
 }
@@ -198,6 +262,7 @@ impl From<HostRecord> for ListedHost {
             capacity: record.capacity,
             available_slots: record.free,
             last_heartbeat: record.heartbeat_ms,
+            info: HostInfo::from_text(&record.info),
         }
     }
 }

@@ -4,7 +4,6 @@ use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{RoomMember, RoomState, Who};
 
 use super::{Change, Changes, Holder, Look, Reservation, Slots, is_host};
-use crate::host::MatchId;
 
 /// Somebody who may have come for a reservation.
 struct Candidate {
@@ -32,7 +31,7 @@ impl Slots {
     /// Who came for a reservation earlier: whether it is still there, and is a player at all.
     fn look_after_players(&mut self, room: &RoomState, look: &Look<'_>) {
         for one in &mut self.reservations {
-            let Holder::Player { join, known } = &mut one.holder else {
+            let Holder::Player { join, known, .. } = &mut one.holder else {
                 continue;
             };
             if let Some(member) = room.members.iter().find(|member| member.join == *join) {
@@ -73,7 +72,7 @@ impl Slots {
                         known: true,
                         left_ms: left_ms(left.at_us / 1000, look),
                     };
-                    self.take(index, &candidate, look, changes);
+                    self.take(index, &candidate, true, look, changes);
                 }
                 continue;
             };
@@ -87,7 +86,7 @@ impl Slots {
                 known: true,
                 left_ms: 0,
             };
-            self.take(index, &candidate, look, changes);
+            self.take(index, &candidate, true, look, changes);
         }
     }
 
@@ -160,12 +159,14 @@ impl Slots {
 
     /// Gives a candidate the reservation that ends first of those that it may have come for.
     fn attribute_next(&mut self, candidate: &Candidate, look: &Look<'_>, changes: &mut Changes) {
-        let reservations = self.reservations.iter().enumerate();
-        let best = reservations
-            .filter(|(_, one)| one.may_be_of(candidate.join))
-            .min_by_key(|(_, one)| one.end_ms(&look.terms));
-        let Some((index, _)) = best else { return };
-        self.take(index, candidate, look, changes);
+        let fitting = || {
+            let all = self.reservations.iter().enumerate();
+            all.filter(|(_, one)| one.may_be_of(candidate.join))
+        };
+        let best = fitting().min_by_key(|(_, one)| one.end_ms(&look.terms));
+        let Some((index, one)) = best else { return };
+        let clear = fitting().count() == 1 && one.is_clear();
+        self.take(index, candidate, clear, look, changes);
         for other in &mut self.reservations {
             if other.holder == Holder::Nobody && other.base < candidate.join {
                 other.holder = Holder::Unclear;
@@ -173,7 +174,14 @@ impl Slots {
         }
     }
 
-    fn take(&mut self, index: usize, candidate: &Candidate, look: &Look<'_>, changes: &mut Changes) {
+    fn take(
+        &mut self,
+        index: usize,
+        candidate: &Candidate,
+        clear: bool,
+        look: &Look<'_>,
+        changes: &mut Changes,
+    ) {
         let Some(one) = self.reservations.get_mut(index) else {
             return;
         };
@@ -184,6 +192,7 @@ impl Slots {
             join: candidate.join,
             // Once its player has shown what it is, whoever comes back need not do so again.
             known: candidate.known || matches!(one.holder, Holder::Player { known: true, .. }),
+            clear,
         };
         one.joined_us = look.now_us;
         one.left_ms = candidate.left_ms;
@@ -202,25 +211,21 @@ impl Reservation {
         open && self.base.max(self.join().unwrap_or(0)) < join
     }
 
+    /// Nobody who came for it may have been taken for somebody else's player, nor the other way round.
+    fn is_clear(&self) -> bool {
+        match self.holder {
+            Holder::Nobody | Holder::Named => true,
+            Holder::Unclear => false,
+            Holder::Player { clear, .. } => clear,
+        }
+    }
+
     /// Nobody came for it after all.
     fn reopen(&mut self) {
         self.holder = Holder::Nobody;
         self.joined_us = 0;
         self.left_ms = 0;
     }
-}
-
-/// Whether the token of this member, or of who has left, names the match.
-pub(super) fn is_proven(id: MatchId, join: u64, look: &Look<'_>) -> bool {
-    let Some(room) = look.room else { return false };
-    let members = room.members.iter().map(|member| (member.join, &member.who));
-    let mut all = members.chain(
-        room.departed
-            .iter()
-            .map(|departed| (departed.join, &departed.who)),
-    );
-    let id = id.to_string();
-    all.any(|(other, who)| other == join && who.id.as_deref() == Some(&*id))
 }
 
 /// When somebody left as far as this look can tell, ms; never 0, which stands for not.

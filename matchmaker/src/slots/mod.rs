@@ -29,7 +29,6 @@ use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{RoomState, Who};
 
 use crate::host::{HostState, MatchId};
-use attribute::is_proven;
 
 /// A slot that was granted to a player.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +70,8 @@ pub enum Holder {
         join: u64,
         /// It is a player by its token or its word.
         known: bool,
+        /// It came for no other reservation: its token says so, or no other one was open.
+        clear: bool,
     },
 }
 
@@ -195,16 +196,16 @@ impl Slots {
 
     /// Gives one reservation up, right after [`Slots::settle`] with the same look; answers whether it is gone.
     ///
-    /// Who gives up has not come, unless its token says so: whoever was taken for its player is somebody else's, so the
-    /// reservation stays until that player has left. And who came may have been taken for somebody else, who has not: then it
-    /// stays until its deadline.
-    pub fn release(&mut self, id: MatchId, look: &Look<'_>) -> bool {
+    /// Where several reservations were open when somebody came without a token, whose player that was is not clear. So a
+    /// reservation stays until the player who was taken for its own has left, or, if its own may have been taken for another's,
+    /// until its deadline.
+    pub fn release(&mut self, id: MatchId) -> bool {
         let Some(place) = self.reservations.iter().position(|one| one.id == id) else {
             return false;
         };
         let stays = match self.reservations.get(place).map(|one| one.holder) {
             Some(Holder::Unclear) => true,
-            Some(Holder::Player { join, .. }) => !is_proven(id, join, look),
+            Some(Holder::Player { clear, .. }) => !clear,
             _ => false,
         };
         if !stays {

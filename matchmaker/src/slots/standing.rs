@@ -11,7 +11,8 @@ impl Slots {
     /// - Sessions, waiting reservations and free slots together never exceed the capacity.
     /// - What the host offered is lowered by what it could not know of: reservations that wait, and sessions that began
     ///   after its heartbeat.
-    /// - A host that does not meet the terms has no free slot.
+    /// - A host that is not in its room has no free slot, if it must be.
+    /// - Without occupancy heartbeat and reservations alone decide. Whether anybody is handed out then, is not decided here.
     pub fn standing(&self, offer: &Offer, look: &Look<'_>) -> Standing {
         let now_ms = look.now_us / 1000;
         let named = self.count(|one| one.holder == Holder::Named && one.left_ms == 0);
@@ -28,8 +29,7 @@ impl Slots {
                 let until = self.marks.absent_ms.saturating_add(look.terms.grace_ms);
                 look.terms.host_in_room && now_ms >= until
             }
-            Some(_) => false,
-            None => look.terms.known_room,
+            _ => false,
         };
         let promised = sessions.saturating_add(waiting);
         let capacity = match look.room {

@@ -141,9 +141,8 @@ impl Host {
         self.slots.due_ms(&self.look(now_ms, Some(room)))
     }
 
-    fn release(&mut self, number: u64, room: &RoomState) -> bool {
-        let look = self.look(NOW_MS, Some(room));
-        self.slots.release(id(number), &look)
+    fn release(&mut self, number: u64) -> bool {
+        self.slots.release(id(number))
     }
 
     fn holders(&self) -> Vec<(MatchId, Option<u64>)> {
@@ -412,35 +411,36 @@ fn who_gives_up_has_not_come() {
     host.grant(2, 10);
     let playing = room(11, &[unknown(10), player(11)]);
     host.at(NOW_MS, &playing);
-    assert!(!host.release(7, &playing));
-    assert!(!host.release(1, &playing), "whoever plays there keeps the seat");
-    assert!(!host.release(2, &playing), "and may be the one who gives up here");
+    assert!(!host.release(7));
+    assert!(!host.release(1), "whoever plays there keeps the seat");
+    assert!(!host.release(2), "and may be the one who gives up here");
     let left = without(&playing, 11, NOW_MS);
-    assert!(!host.release(1, &left), "it finds its seat again");
+    assert!(!host.release(1), "it finds its seat again");
     assert_eq!(
         host.stands(NOW_MS + 5000, &left),
         idle(1),
         "the other one may still come"
     );
     assert_eq!(host.stands(DEADLINE_MS, &left), idle(2));
-    // Where only one is open, it is clear.
+    // Where only one is open, or a token says it, it is clear who gives up.
     host.grant(4, 11);
-    assert!(host.release(4, &left));
-    // With a token there is no doubt who gives up.
-    host.grant(3, 11);
-    let playing = room(12, &[unknown(10), player_of(12, 3)]);
-    host.at(NOW_MS, &playing);
-    assert!(host.release(3, &playing));
-    assert_eq!(
-        host.stands(NOW_MS, &playing),
-        idle(1),
-        "it sits there all the same"
-    );
-    assert_eq!(
-        host.stands(NOW_MS, &without(&playing, 12, NOW_MS)),
-        idle(2),
-        "and holds nothing"
-    );
+    assert!(host.release(4));
+    for (join, came) in [(12, player(12)), (13, player_of(13, 3))] {
+        host.grant(3, join - 1);
+        let playing = room(join, &[unknown(10), came]);
+        host.at(NOW_MS, &playing);
+        assert!(host.release(3));
+        assert_eq!(
+            host.stands(NOW_MS, &playing),
+            idle(1),
+            "it sits there all the same"
+        );
+        assert_eq!(
+            host.stands(NOW_MS, &without(&playing, join, NOW_MS)),
+            idle(2),
+            "and holds nothing"
+        );
+    }
 }
 
 #[test]
@@ -590,7 +590,7 @@ fn a_room_that_was_known_a_moment_ago_is_waited_for() {
     let standing = host.slots.standing(&host.offer, &look);
     assert_eq!(
         (standing.state, standing.free, standing.sessions),
-        (HostState::Unreachable, 0, 1)
+        (HostState::Busy, 0, 1)
     );
     assert_eq!(host.stands(DEADLINE_MS, &playing), BUSY);
 }

@@ -1,8 +1,11 @@
 //! Hosts of one process.
 
+mod classes;
+mod hosts;
 mod index;
 mod over;
 mod pool;
+mod shelf;
 mod timers;
 mod view;
 
@@ -15,7 +18,7 @@ use super::{
     Beaten, Clock, Found, Held, HostRecord, HostStore, Released, Request, Rules, Step, Stepping, StoreError,
     Tick,
 };
-use crate::host::{Heartbeat, HostId, MatchId};
+use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use pool::Pool;
 use view::View;
 
@@ -68,6 +71,18 @@ impl HostStore for MemoryStore {
 
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released> {
         self.step(&rules, |pool, view| pool.release(view, id))
+    }
+
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.set_status(view, &host, status))
+    }
+
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.leave(view, &host))
+    }
+
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool> {
+        self.step(&rules, |pool, view| pool.drain_host(view, &host, drain))
     }
 
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {

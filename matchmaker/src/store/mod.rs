@@ -5,6 +5,7 @@
 //! it found changed: reservations that were used or are over, hosts that fell silent ([`Event`]).
 
 pub mod memory;
+mod picking;
 pub mod redis;
 
 use std::collections::BTreeMap;
@@ -12,16 +13,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use berth_crds::settings::{PoolSettings, RoomId};
+use berth_crds::settings::{PoolSettings, RoomId, Strategy};
 use berth_dataplane::redis::RedisError;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
-use crate::slots::{Asked, Change, Reservation, Terms};
+use crate::slots::{Change, Reservation, Terms};
+
+pub use picking::{Dice, Request};
 
 /// Most hosts in one page of [`HostStore::page`].
 pub const PAGE: usize = 256;
+/// Most classes of a pool: combinations of a region and labels. Hosts of further ones are found by finds without labels only.
+pub const MOST_CLASSES: usize = 512;
+
+/// Most hosts that are remembered as taken out of service while they are gone.
+pub const MOST_DRAINED: usize = 10_000;
 
 /// The hosts of one pool.
 pub trait HostStore: Send + Sync + 'static {
@@ -36,6 +44,17 @@ pub trait HostStore: Send + Sync + 'static {
 
     /// Gives a match up. Giving one up twice is harmless.
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released>;
+
+    /// Takes over what a host says of itself between heartbeats; answers whether it is alive. Its life is not prolonged.
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool>;
+
+    /// Forgets a host that leaves, and ends its reservations; answers whether it was alive.
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool>;
+
+    /// Takes a host out of service, or puts it back; answers whether there was something to do it to: a host that is alive,
+    /// or, to put it back, one that was taken out. It outlives heartbeats, and a host that is gone for a while; the
+    /// newest [`MOST_DRAINED`] hosts that were taken out are remembered while they are gone.
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool>;
 
     /// Looks after what is due: hosts that fell silent, deadlines, rooms that changed. Bounded: `more` asks for
     /// another call at once.
@@ -72,6 +91,8 @@ pub struct Rules {
     pub players: u32,
     /// Hand out a host only while it sits in its room.
     pub require_host_in_room: bool,
+    /// Which of the hosts that fit is picked.
+    pub strategy: Strategy,
     /// Weight of the asked region against the other ones; 100 means always.
     pub region_weight: u32,
     /// Hand out no host while occupancy is unknown: it was known a moment ago and will be again.
@@ -89,6 +110,7 @@ impl Rules {
             hold: pool.reservation_hold,
             unreachable_grace: pool.unreachable_grace,
             require_host_in_room: pool.require_host_in_room,
+            strategy: pool.strategy,
             region_weight: pool.region_weight,
         }
     }
@@ -105,32 +127,6 @@ impl Rules {
             known_room: self.expect_occupancy,
         }
     }
-}
-
-/// What a player asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Id of the match, if there is one.
-    pub id: MatchId,
-    /// The region to prefer.
-    pub region: Option<String>,
-    /// Only this host.
-    pub host: Option<HostId>,
-    /// Randomness of the choice.
-    pub dice: Dice,
-    /// Digest of the request, if it may be a repetition: then the id is the same each time.
-    pub asked: Option<Asked>,
-}
-
-/// Random numbers for one choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dice {
-    /// Whether the asked region is left for another one.
-    pub stray: u32,
-    /// Which region then.
-    pub region: u32,
-    /// Which host. Redis throws this one itself.
-    pub host: u32,
 }
 
 /// Answer to a heartbeat.
@@ -160,7 +156,7 @@ pub enum Found {
     Granted(Grant),
     /// No host has a free slot.
     NoHosts,
-    /// Hosts have free slots, but not the one that was asked for.
+    /// Hosts have free slots, but none that fits.
     NoneMatching,
     /// The match of this id was granted to another request.
     Conflict,
@@ -209,6 +205,8 @@ pub struct Grant {
 pub struct Tick {
     /// More is due than fits in one step.
     pub more: bool,
+    /// The store was empty: it is new, or it lost everything while nobody was there.
+    pub is_new: bool,
     /// The pool after this step.
     pub counts: Counts,
 }
@@ -226,6 +224,8 @@ pub struct Counts {
     pub regions: BTreeMap<String, RegionCounts>,
     /// A signaling server of Berth keeps the rooms, so that their members count.
     pub occupancy_known: bool,
+    /// The store lost what was granted, so nobody is handed out until that is over.
+    pub quiet: bool,
 }
 
 /// Counts of one region.
@@ -247,6 +247,8 @@ pub struct HostRecord {
     pub room: RoomId,
     /// Its region.
     pub region: String,
+    /// What finds can ask for.
+    pub labels: BTreeMap<String, String>,
     /// What it says of itself.
     pub status: HostStatus,
     /// Sessions that it serves at the same time.
@@ -263,6 +265,10 @@ pub struct HostRecord {
     pub ttl_ms: u64,
     /// Its granted slots.
     pub reservations: Vec<Reservation>,
+    /// It was taken out of service.
+    pub drained: bool,
+    /// What it tells of itself, as [`HostInfo::to_text`](crate::host::HostInfo::to_text) writes it.
+    pub info: String,
 }
 
 /// Something that happened to a host or a reservation.
@@ -285,12 +291,18 @@ pub enum EventKind {
     HostLost,
     /// A reservation was used or is over.
     Reservation(Change),
+    /// A host left.
+    HostLeft,
     /// A reservation ended because its host was lost.
     EndedByLoss,
+    /// A reservation ended because its host left.
+    EndedByLeave,
     /// A reservation ended because its host went to another room.
     EndedByRoomChange,
     /// A reservation was given up.
     Released,
+    /// A heartbeat had labels, but the pool has [`MOST_CLASSES`] other classes: no find that asks for labels gets this host.
+    LabelsIgnored,
 }
 
 /// Why a step failed.
@@ -352,16 +364,47 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+impl Counts {
+    /// The same pool while it is drained: nothing is free.
+    #[must_use]
+    pub fn draining(mut self) -> Self {
+        for state in HostState::ALL {
+            let hosts = self.hosts.insert(state.as_str(), 0).unwrap_or_default();
+            *self.hosts.entry(state.draining().as_str()).or_default() += hosts;
+        }
+        self.free = 0;
+        for region in self.regions.values_mut() {
+            region.available_slots = 0;
+        }
+        self
+    }
+}
+
+impl HostRecord {
+    /// The same host while its pool is drained.
+    #[must_use]
+    pub fn draining(self) -> Self {
+        Self {
+            state: self.state.draining(),
+            free: 0,
+            ..self
+        }
+    }
+}
+
 impl EventKind {
     /// Every kind, for metrics that show zero before the first event.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::HostLost,
         Self::Reservation(Change::Joined),
         Self::Reservation(Change::Left),
         Self::Reservation(Change::Expired),
+        Self::HostLeft,
         Self::EndedByLoss,
+        Self::EndedByLeave,
         Self::EndedByRoomChange,
         Self::Released,
+        Self::LabelsIgnored,
     ];
 
     /// The word in scripts, and in answers that tell why a match is over.
@@ -371,9 +414,12 @@ impl EventKind {
             Self::Reservation(Change::Joined) => "joined",
             Self::Reservation(Change::Left) => "left",
             Self::Reservation(Change::Expired) => "expired",
+            Self::HostLeft => "gone",
             Self::EndedByLoss => "host-lost",
+            Self::EndedByLeave => "host-left",
             Self::EndedByRoomChange => "room-changed",
             Self::Released => "released",
+            Self::LabelsIgnored => "labels-ignored",
         }
     }
 

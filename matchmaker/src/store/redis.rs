@@ -1,23 +1,29 @@
 //! Hosts shared by Redis: every step is one script call.
 
 mod answers;
+mod epoch;
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use berth_crds::settings::Strategy;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::LUA_ROOMS;
 use berth_dataplane::redis::{FromRedisValue, RedisLink, Script, Value};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde_json::json;
 
 use super::{
-    Beaten, Clock, Found, Held, HostRecord, HostStore, PAGE, Released, Request, Rules, Step, Stepping,
-    StoreError, Tick,
+    Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, PAGE,
+    Released, Request, Rules, Step, Stepping, StoreError, Tick,
 };
-use crate::host::{Heartbeat, HostId, MatchId};
+use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use crate::slots::Terms;
 use answers::Flat;
+use epoch::{Epoch, Granted};
 
 /// The Lua half of [`crate::slots`].
 pub const LUA_SLOTS: &str = include_str!("lua/slots.lua");
@@ -30,6 +36,8 @@ const DRAINED_BY_TICK: u32 = 256;
 const TRIES: u32 = 256;
 /// Calls of the find script for one find, when signaling has just lost many rooms at once.
 const CALLS: u32 = 16;
+/// Most grants that one call writes back.
+const RESTORED: usize = 256;
 /// How long the keys of a pool outlive the last process that looked after it.
 const KEEP: Duration = Duration::from_hours(1);
 
@@ -39,6 +47,7 @@ pub struct RedisStore {
     keys: Keys,
     pool: String,
     clock: Clock,
+    epoch: Epoch,
 }
 
 struct Scripts {
@@ -46,19 +55,32 @@ struct Scripts {
     find: Script,
     look_up: Script,
     release: Script,
+    restore: Script,
+    status: Script,
+    leave: Script,
+    drain: Script,
     tick: Script,
     page: Script,
 }
 
 fn scripts() -> &'static Scripts {
     static SCRIPTS: OnceLock<Scripts> = OnceLock::new();
-    let script =
-        |body: &str| Script::new(&[LUA_ROOMS, LUA_SLOTS, include_str!("lua/hosts.lua"), body].join("\n"));
+    let index = include_str!("lua/index.lua");
+    let script = |body: &str| {
+        Script::new(&[LUA_ROOMS, LUA_SLOTS, index, include_str!("lua/hosts.lua"), body].join("\n"))
+    };
     SCRIPTS.get_or_init(|| Scripts {
         heartbeat: script(include_str!("lua/heartbeat.lua")),
-        find: script(include_str!("lua/find.lua")),
+        find: script(concat!(
+            include_str!("lua/pick.lua"),
+            include_str!("lua/find.lua")
+        )),
         look_up: script(include_str!("lua/look_up.lua")),
         release: script(include_str!("lua/release.lua")),
+        restore: script(include_str!("lua/restore.lua")),
+        status: script(include_str!("lua/status.lua")),
+        leave: script(include_str!("lua/leave.lua")),
+        drain: script(include_str!("lua/drain.lua")),
         tick: script(include_str!("lua/tick.lua")),
         page: script(include_str!("lua/page.lua")),
     })
@@ -72,6 +94,7 @@ impl RedisStore {
             keys,
             pool: pool.into(),
             clock,
+            epoch: Epoch::default(),
         }
     }
 
@@ -94,29 +117,101 @@ impl RedisStore {
         Ok(self.link.script(script, &keys, &args).await?)
     }
 
-    async fn find_once(&self, request: &Request, rules: &Rules) -> Result<Step<Option<Found>>, StoreError> {
-        let args = [
-            request.id.to_string(),
-            rules.deadline.as_millis().to_string(),
-            request.region.clone().unwrap_or_default(),
-            request.host.as_ref().map(ToString::to_string).unwrap_or_default(),
-            rules.region_weight.to_string(),
-            request.dice.stray.to_string(),
-            request.dice.region.to_string(),
-            DRAINED_BY_FIND.to_string(),
-            TRIES.to_string(),
-            answers::asked_text(request.asked),
-        ];
-        let (answer, events): (Flat, Flat) = self.call(&scripts().find, "hosts", &terms(rules), args).await?;
+    /// Calls a script that answers yes or no.
+    async fn ask(
+        &self,
+        script: &Script,
+        key: &str,
+        rules: &Rules,
+        args: impl IntoIterator<Item = String>,
+    ) -> Result<Step<bool>, StoreError> {
+        let (answer, events): (Flat, Flat) = self.call(script, key, &terms(rules), args).await?;
         Ok(Step {
-            value: answers::found(&answer)?,
+            value: answers::flag(&answer)?,
             events: answers::events(&events)?,
         })
     }
+
+    async fn find_once(&self, request: &Request, rules: &Rules) -> Result<Step<Option<Found>>, StoreError> {
+        let Dice {
+            stray,
+            region,
+            sample,
+            host,
+        } = request.dice;
+        let (strategy, size) = match rules.strategy {
+            Strategy::Packed => ("packed", 0),
+            Strategy::Spread => ("spread", 0),
+            Strategy::Sample { size } => ("sample", size),
+        };
+        let args = [
+            request.id.to_string(),
+            rules.deadline.as_millis().to_string(),
+            request.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+            DRAINED_BY_FIND.to_string(),
+            TRIES.to_string(),
+            strategy.to_owned(),
+            size.to_string(),
+            rules.region_weight.to_string(),
+            stray.to_string(),
+            region.to_string(),
+            sample.to_string(),
+            host.to_string(),
+            request.region.clone().unwrap_or_default(),
+            answers::asked_text(request.asked),
+            self.epoch.known(),
+            request.nearest.len().to_string(),
+        ];
+        let args = args
+            .into_iter()
+            .chain(request.nearest.iter().cloned())
+            .chain(flat(&request.labels));
+        let (answer, events): (Flat, Flat) = self.call(&scripts().find, "hosts", &terms(rules), args).await?;
+        let (value, granted) = answers::found(&answer, request.id)?;
+        if let Some(granted) = granted {
+            self.epoch.granted(granted);
+        }
+        Ok(Step {
+            value,
+            events: answers::events(&events)?,
+        })
+    }
+
+    /// Writes grants back that the store may have lost.
+    async fn restore(&self, granted: &[Granted], rules: &Rules) -> Result<Vec<Event>, StoreError> {
+        let mut all = Vec::new();
+        for some in granted.chunks(RESTORED) {
+            let keep = quiet(rules).as_millis().to_string();
+            let args = some.iter().flat_map(|one| {
+                let Granted {
+                    id, host, room, text, ..
+                } = one;
+                [host.clone(), room.clone(), id.to_string(), text.clone()]
+            });
+            let args = std::iter::once(keep).chain(args);
+            let (events,): (Flat,) = self
+                .call(&scripts().restore, "matches", &terms(rules), args)
+                .await?;
+            all.extend(answers::events(&events)?);
+        }
+        Ok(all)
+    }
+}
+
+/// How long nobody is handed out of a store that lost what was granted: by then it is over, or seen in a room.
+fn quiet(rules: &Rules) -> Duration {
+    rules.deadline.max(rules.hold)
+}
+
+/// Keys and values, by ascending keys.
+fn flat(labels: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    labels
+        .iter()
+        .flat_map(|(key, value)| [key.clone(), value.clone()])
 }
 
 /// Rules that nobody asks for.
-const NO_TERMS: &str = "0|0|0|0|";
+const NO_TERMS: &str = "0|0|0|0|0|";
 
 /// The rules of slots as the scripts read them.
 fn terms(rules: &Rules) -> String {
@@ -130,7 +225,18 @@ fn terms(rules: &Rules) -> String {
     } = rules.terms();
     let host = if host_in_room { "host" } else { "" };
     let room = if known_room { "room" } else { "" };
-    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{players}|{host} {room}")
+    let ttl_ms = rules.heartbeat_ttl.as_millis();
+    format!("{hold_ms}|{grace_ms}|{doubt_ms}|{players}|{ttl_ms}|{host} {room}")
+}
+
+/// Tells whether a text is another one; empty for none. Where two versions of this program differ, a text is written once more.
+fn digest(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    format!("{:x}", hasher.finish())
 }
 
 impl HostStore for RedisStore {
@@ -146,6 +252,7 @@ impl HostStore for RedisStore {
                         .join(",")
                 },
             );
+            let info = heartbeat.info.to_text();
             let args = [
                 heartbeat.host.to_string(),
                 heartbeat.room.to_string(),
@@ -155,8 +262,18 @@ impl HostStore for RedisStore {
                 heartbeat.available.to_string(),
                 rules.heartbeat_ttl.as_millis().to_string(),
                 (rules.heartbeat_ttl + KEEP).as_millis().to_string(),
+                MOST_CLASSES.to_string(),
+                if heartbeat.labels.is_empty() {
+                    String::new()
+                } else {
+                    json!(heartbeat.labels).to_string()
+                },
                 serves,
+                heartbeat.age.as_millis().to_string(),
+                digest(&info),
+                info,
             ];
+            let args = args.into_iter().chain(flat(&heartbeat.labels));
             let (answer, events, reservations): (Flat, Flat, Flat) = self
                 .call(&scripts().heartbeat, "hosts", &terms(&rules), args)
                 .await?;
@@ -204,6 +321,7 @@ impl HostStore for RedisStore {
 
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released> {
         async move {
+            self.epoch.released(id);
             let (answer, events): (Flat, Flat) = self
                 .call(&scripts().release, "matches", &terms(&rules), [id.to_string()])
                 .await?;
@@ -215,16 +333,49 @@ impl HostStore for RedisStore {
         .boxed()
     }
 
+    fn set_status(&self, host: HostId, status: HostStatus, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let args = [host.to_string(), status.as_str().to_owned()];
+            self.ask(&scripts().status, "hosts", &rules, args).await
+        }
+        .boxed()
+    }
+
+    fn leave(&self, host: HostId, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            self.ask(&scripts().leave, "hosts", &rules, [host.to_string()])
+                .await
+        }
+        .boxed()
+    }
+
+    fn drain(&self, host: HostId, drain: bool, rules: Rules) -> Stepping<'_, bool> {
+        async move {
+            let word = if drain { "1" } else { "0" };
+            let args = [host.to_string(), word.to_owned(), MOST_DRAINED.to_string()];
+            self.ask(&scripts().drain, "drained", &rules, args).await
+        }
+        .boxed()
+    }
+
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {
         async move {
-            let args = [DRAINED_BY_TICK.to_string(), KEEP.as_millis().to_string()];
+            let args = [
+                DRAINED_BY_TICK.to_string(),
+                KEEP.as_millis().to_string(),
+                self.epoch.known(),
+                Epoch::fresh(),
+                quiet(&rules).as_millis().to_string(),
+            ];
             let (answer, events, counts, hosts, slots): (Flat, Flat, Flat, Flat, Flat) =
                 self.call(&scripts().tick, "hosts", &terms(&rules), args).await?;
             let value = answers::tick(&answer, &counts, &hosts, &slots)?;
-            Ok(Step {
-                value,
-                events: answers::events(&events)?,
-            })
+            let mut events = answers::events(&events)?;
+            let epoch = answer.get(2).map(String::as_str).unwrap_or_default();
+            let outages = self.link.health().reconnects;
+            let lost = self.epoch.see(epoch, outages, self.clock.now_us() / 1000);
+            events.extend(self.restore(&lost, &rules).await?);
+            Ok(Step { value, events })
         }
         .boxed()
     }

@@ -1,9 +1,11 @@
 //! What every store must do. Each test runs against the store in memory, and against the one on Redis: on one server, on
 //! a cluster, and for a user who may do what Berth needs and nothing else.
 
+mod hosts;
 mod index;
 mod life;
 mod matches;
+mod picking;
 mod sessions;
 
 /// Runs an async function `(World)` against both stores.

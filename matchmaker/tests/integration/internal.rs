@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::server::Served;
+use crate::support::http::{Request, delete, post};
+use crate::support::server::{SECRET, Served};
 use crate::support::until;
 
 #[tokio::test]
@@ -17,7 +18,7 @@ async fn counts_for_the_operator() {
     let answer = served.ask("/counts").await;
     let expected = json!({
         "pool": "games/eu",
-        "hosts": {"total": 3, "idle": 1, "busy": 0, "allocated": 1, "unreachable": 1},
+        "hosts": {"total": 3, "idle": 1, "busy": 0, "allocated": 1, "unreachable": 1, "draining": 0},
         "slots": {"total": 4, "available": 1},
         "regions": {"local": {"hosts": 2, "availableSlots": 1}, "eu": {"hosts": 1, "availableSlots": 0}},
         "occupancyKnown": true,
@@ -82,6 +83,148 @@ async fn hosts_in_all_states_by_page() {
         (&page["next"], &page["hosts"][0]["hostId"]),
         (&json!(null), &json!("c"))
     );
+}
+
+#[tokio::test]
+async fn hosts_are_found_by_what_they_are() {
+    let served = Served::new().await;
+    for (name, region) in [("a", "eu"), ("b", "us"), ("c", "eu"), ("away", "eu")] {
+        if name != "away" {
+            served.join(&format!("room-{name}")).await;
+        }
+        let body = json!({"hostId": name, "roomId": format!("room-{name}"), "region": region});
+        served.heartbeat(&body).await;
+    }
+    served.find(&json!({"hostId": "c"})).await;
+    for (query, names) in [
+        ("", vec!["a", "away", "b", "c"]),
+        ("?state=idle", vec!["a", "b"]),
+        ("?state=unreachable&region=eu", vec!["away"]),
+        ("?state=allocated&region=us", vec![]),
+        ("?region=eu&after=a", vec!["away", "c"]),
+        ("?room=room-b", vec!["b"]),
+        ("?room=room", vec![]),
+        ("?region=&room=", vec!["a", "away", "b", "c"]),
+    ] {
+        let answer = served.ask(&format!("/hosts{query}")).await.json();
+        let hosts = answer["hosts"].as_array().unwrap();
+        let found: Vec<_> = hosts.iter().map(|host| &host["hostId"]).collect();
+        assert_eq!(found, names, "{query}");
+        assert_eq!(answer["next"], json!(null), "{query}");
+    }
+    let page = served.ask("/hosts?region=eu&limit=1").await.json();
+    assert_eq!(page["next"], "a");
+    for (query, path) in [("limit=1001", "limit"), ("state=gone", "state")] {
+        let answer = served.ask(&format!("/hosts?{query}")).await;
+        assert_eq!(
+            (answer.status, &answer.json()["issues"][0]["path"]),
+            (400, &json!(path))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_is_walked_in_parts() {
+    let served = Served::patient().await;
+    for number in 0..600 {
+        let name = format!("h{number:03}");
+        let region = if number % 100 == 99 { "rare" } else { "eu" };
+        served
+            .heartbeat(&json!({"hostId": name, "roomId": name, "region": region}))
+            .await;
+    }
+    let mut query = "/hosts?limit=500".to_owned();
+    let mut seen = 0;
+    loop {
+        let answer = served.ask(&query).await.json();
+        seen += answer["hosts"].as_array().unwrap().len();
+        let Some(next) = answer["next"].as_str() else {
+            break;
+        };
+        query = format!("/hosts?limit=500&after={next}");
+    }
+    assert_eq!(seen, 600);
+    let rare = served.ask("/hosts?region=rare&limit=5").await.json();
+    assert_eq!(
+        (rare["hosts"].as_array().unwrap().len(), &rare["next"]),
+        (5, &json!("h499"))
+    );
+    let usual = served.ask("/hosts").await.json();
+    assert_eq!(usual["hosts"].as_array().unwrap().len(), 256);
+}
+
+#[tokio::test]
+async fn a_host_is_taken_out_of_service() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    served.admin_token(Some("admin"), None);
+    let drain = async |request: Request| request.bearer("admin").send(served.internal).await;
+    let answer = drain(post("/hosts/a/drain")).await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"hostId": "a", "drained": true}))
+    );
+    served
+        .heartbeat(&json!({"hostId": "a", "roomId": "room-a"}))
+        .await;
+    assert_eq!(served.find(&json!({})).await.status, 404);
+    let host = served.ask("/hosts").await.json()["hosts"][0].clone();
+    assert_eq!(
+        (&host["state"], &host["status"], &host["drained"]),
+        (&json!("draining"), &json!("idle"), &json!(true))
+    );
+    assert_eq!(served.ask("/counts").await.json()["hosts"]["draining"], 1);
+    let answer = drain(delete("/hosts/a/drain")).await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"hostId": "a", "drained": false}))
+    );
+    assert_eq!(served.find(&json!({})).await.status, 200);
+    for request in [post("/hosts/nobody/drain"), delete("/hosts/nobody/drain")] {
+        assert_eq!(drain(request).await.status, 404);
+    }
+    let public = post("/hosts/a/drain").bearer("admin").send(served.public).await;
+    assert_eq!(public.status, 404, "not for the public");
+}
+
+#[tokio::test]
+async fn changes_need_the_admin_token() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    let drain = async |token: Option<&str>| {
+        let request = post("/hosts/a/drain");
+        let request = match token {
+            Some(token) => request.bearer(token),
+            None => request,
+        };
+        request.send(served.internal).await
+    };
+    for token in [None, Some("x")] {
+        let answer = drain(token).await;
+        let cure = "put one into the Secret eu-admin-token under the key current";
+        let expected = json!({"error": format!("Forbidden: no admin token is set; {cure}")});
+        assert_eq!((answer.status, answer.json()), (403, expected));
+    }
+    served.admin_token(Some("new"), Some("old"));
+    for (token, status) in [
+        (None, 401),
+        (Some("x"), 403),
+        (Some(SECRET), 403),
+        (Some("old"), 200),
+        (Some("new"), 200),
+    ] {
+        assert_eq!(drain(token).await.status, status, "{token:?}");
+    }
+    served.admin_token(Some("new"), None);
+    assert_eq!(drain(Some("old")).await.status, 403);
+    let refused = delete("/hosts/a/drain").send(served.internal).await;
+    assert_eq!(refused.status, 401);
+    // The admin token is no host secret.
+    let heartbeat = post("/api/host/heartbeat")
+        .bearer("new")
+        .send(served.public)
+        .await;
+    assert_eq!(heartbeat.status, 403);
 }
 
 #[tokio::test]

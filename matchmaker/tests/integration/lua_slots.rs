@@ -34,10 +34,10 @@ for _, step in ipairs(input.steps) do
     slots_name(host, names, step.now_us, change)
   end
   slots_settle(host, room, step.terms, step.now_us, change)
-  if step.release ~= cjson.null then slots_release(host, room, step.release) end
+  if step.release ~= cjson.null then slots_release(host, step.release) end
   local left = {}
   for _, one in ipairs(host.reservations) do
-    left[#left + 1] = table.concat({one.id, one.holder or 'nobody', tostring(one.known), one.joined_us, one.left_ms}, ' ')
+    left[#left + 1] = table.concat({one.id, one.holder or 'nobody', tostring(one.known), tostring(one.clear), one.joined_us, one.left_ms}, ' ')
   end
   local marks = table.concat({host.seat, host.floor, host.taken, host.doubt, host.doubt_ms, host.absent_ms}, ' ')
   local state, free, sessions, waiting = slots_standing(host, room, step.terms, step.now_us)
@@ -77,7 +77,7 @@ fn reservation() -> impl Strategy<Value = Reservation> {
         3 => Just(Holder::Nobody),
         1 => Just(Holder::Unclear),
         1 => Just(Holder::Named),
-        3 => (1u64..12, any::<bool>()).prop_map(|(join, known)| Holder::Player { join, known }),
+        3 => (1u64..12, any::<[bool; 2]>()).prop_map(|(join, [known, clear])| Holder::Player { join, known, clear }),
     ];
     let times = (
         0u64..6,
@@ -231,16 +231,19 @@ fn rust(history: &History) -> Vec<String> {
             .map(|(id, change)| format!("{id} {}", word(*change)))
             .collect();
         if let Some(id) = step.release {
-            slots.release(id, &look);
+            slots.release(id);
         }
         let left = slots.reservations().iter().map(|one| {
-            let (holder, known) = match one.holder {
-                Holder::Nobody => ("nobody".to_owned(), false),
-                Holder::Unclear => ("unclear".to_owned(), false),
-                Holder::Named => ("named".to_owned(), false),
-                Holder::Player { join, known } => (join.to_string(), known),
+            let (holder, [known, clear]) = match one.holder {
+                Holder::Nobody => ("nobody".to_owned(), [false; 2]),
+                Holder::Unclear => ("unclear".to_owned(), [false; 2]),
+                Holder::Named => ("named".to_owned(), [false; 2]),
+                Holder::Player { join, known, clear } => (join.to_string(), [known, clear]),
             };
-            format!("{} {holder} {known} {} {}", one.id, one.joined_us, one.left_ms)
+            format!(
+                "{} {holder} {known} {clear} {} {}",
+                one.id, one.joined_us, one.left_ms
+            )
         });
         let left: Vec<String> = left.collect();
         let standing = slots.standing(&history.offer, &look);
@@ -296,11 +299,11 @@ fn as_json(history: &History) -> Value {
         .reservations
         .iter()
         .map(|one| {
-            let (holder, known) = match one.holder {
-                Holder::Nobody => (Value::Null, false),
-                Holder::Unclear => (json!("unclear"), false),
-                Holder::Named => (json!("named"), false),
-                Holder::Player { join, known } => (json!(join), known),
+            let (holder, [known, clear]) = match one.holder {
+                Holder::Nobody => (Value::Null, [false; 2]),
+                Holder::Unclear => (json!("unclear"), [false; 2]),
+                Holder::Named => (json!("named"), [false; 2]),
+                Holder::Player { join, known, clear } => (json!(join), [known, clear]),
             };
             json!({
                 "id": one.id.to_string(),
@@ -309,6 +312,7 @@ fn as_json(history: &History) -> Value {
                 "base": one.base,
                 "holder": holder,
                 "known": known,
+                "clear": clear,
                 "joined_us": one.joined_us,
                 "left_ms": one.left_ms,
             })

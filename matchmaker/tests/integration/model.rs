@@ -5,8 +5,10 @@
 //! seat while a player is on the way: then the store must agree with the model exactly. *Restless* hosts leave and return
 //! whenever they like, which looks like a player: then the store may promise less than there is, but never more.
 //!
-//! Where some players of a host have a token and others have none, one without may be taken for one with a token who has not
-//! come. No slot is lost or granted twice by that, but after a player has left, its seat may not be held.
+//! Where several players of a host have no token, one may be taken for another who has not come, or has left. No slot is lost
+//! or granted twice by that, but after a player has left, its seat may not be held.
+//!
+//! On Redis three matchmakers are asked in turn; each may start again at any time, and Redis may come back empty.
 
 mod actors;
 
@@ -21,16 +23,34 @@ use actors::Actors;
 /// One thing that happens. Numbers choose among what is there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    Beat { host: usize, truthful: bool },
-    Find { region: bool, pinned: Option<usize> },
-    PlayerJoins { choice: usize, token: bool },
+    Beat {
+        host: usize,
+        truthful: bool,
+    },
+    Find {
+        region: bool,
+        pinned: Option<usize>,
+    },
+    PlayerJoins {
+        choice: usize,
+        token: bool,
+    },
     PlayersOffer,
     HostAnswers(usize),
     PlayerLeaves(usize),
     Release(usize),
     HostLeaves(usize),
-    HostReturns { host: usize, token: bool },
-    Advance { seconds: u64 },
+    HostReturns {
+        host: usize,
+        token: bool,
+    },
+    Advance {
+        seconds: u64,
+    },
+    /// A matchmaker starts again.
+    Restart(usize),
+    /// Redis comes back empty.
+    Loss,
     Tick,
 }
 
@@ -49,6 +69,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (host, any::<bool>()).prop_map(|(host, token)| Op::HostReturns { host, token }),
         3 => (1u64..16).prop_map(|seconds| Op::Advance { seconds }),
         2 => Just(Op::Tick),
+        1 => (0usize..3).prop_map(Op::Restart),
+        1 => Just(Op::Loss),
     ]
 }
 
@@ -69,7 +91,11 @@ const CASES_ON_REDIS: u32 = 100;
 
 fn histories(cases: u32, kind: Kind, steady: bool) {
     let runtime = Runtime::new().unwrap();
-    let world = Mutex::new(runtime.block_on(World::new(kind)));
+    let mut world = runtime.block_on(World::new(kind));
+    if let Kind::Redis = kind {
+        runtime.block_on(world.serve_by(3));
+    }
+    let world = Mutex::new(world);
     let config = Config {
         cases,
         failure_persistence: None,

@@ -110,7 +110,17 @@ async fn in_production_a_placeholder_is_no_admin_token_and_signs_nothing() {
         ])
     );
     assert!(!signs().await);
+    let drain = async |token: &str| {
+        let answer = post("/hosts/h/drain").bearer(token).send(served.internal).await;
+        (answer.status, answer.body)
+    };
+    let (status, told) = drain(KNOWN[0]).await;
+    assert!(
+        status == 403 && told.contains(&cure("eu-admin-token", "current")),
+        "{told}"
+    );
     put(&served, &admin, "own");
+    assert_eq!(drain("own").await.0, 200);
     put(&served, &key, "own too");
     assert_eq!(not_ready(&served).await, json!([]));
     assert!(signs().await);

@@ -3,6 +3,7 @@
 mod common;
 mod find;
 mod heartbeat;
+mod hosts;
 mod ice;
 mod lists;
 mod matches;

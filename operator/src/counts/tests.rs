@@ -85,7 +85,7 @@ fn a_reading_is_news_only_when_it_differs() {
 
 #[tokio::test]
 async fn reads_what_a_matchmaker_serves() {
-    const BODY: &str = r#"{"pool": "ns/eu", "hosts": {"total": 3, "idle": 1, "busy": 2, "allocated": 1, "unreachable": 0},
+    const BODY: &str = r#"{"pool": "ns/eu", "hosts": {"total": 7, "idle": 1, "busy": 2, "allocated": 1, "unreachable": 0, "draining": 3},
         "slots": {"total": 3, "available": 1}, "regions": {"us": {"hosts": 2, "availableSlots": 1}, "eu": {"hosts": 1,
         "availableSlots": 0}}, "demand": [{"region": "us", "refused": 4}, {"region": "asia", "refused": 1}],
         "occupancyKnown": true}"#;
@@ -99,12 +99,12 @@ async fn reads_what_a_matchmaker_serves() {
     assert_eq!(
         counts.hosts,
         HostCounts {
-            total: 3,
+            total: 7,
             idle: 1,
             busy: 2,
             allocated: 1,
             unreachable: 0,
-            draining: 0
+            draining: 3
         }
     );
     let region = |name: &str, hosts, available_slots| RegionCounts {

@@ -17,20 +17,23 @@ fn issues(body: &Value) -> Vec<(String, &'static str, String)> {
 }
 
 fn read(body: &Value) -> Heartbeat {
-    heartbeat(Some(body), RULES).unwrap()
+    heartbeat(Some(body), RULES).unwrap().heartbeat
 }
 
 #[test]
 fn shortest_heartbeat_gets_its_defaults() {
-    let read = read(&json!({"hostId": "h", "roomId": "r", "gameInfo": {"name": "x"}, "publicIp": 7}));
+    let read = read(&json!({"hostId": "h", "roomId": "r", "unknown": {"name": "x"}, "publicIp": null}));
     let expected = Heartbeat {
         host: HostId::new("h"),
         room: RoomId::parse("r", 64).unwrap(),
         region: "local".to_owned(),
+        labels: BTreeMap::new(),
         status: HostStatus::Idle,
         capacity: 3,
         available: 3,
         serves: None,
+        age: Duration::ZERO,
+        info: HostInfo::default(),
     };
     assert_eq!(read, expected);
 }
@@ -46,6 +49,7 @@ fn slots_are_what_the_host_says() {
         (json!({"availableSlots": 1e300}), 3, 3),
         (json!({"status": "busy"}), 3, 0),
         (json!({"status": "allocated", "availableSlots": 1}), 3, 1),
+        (json!({"status": "draining"}), 3, 0),
         (json!({"status": "idle", "region": ""}), 3, 3),
     ] {
         let mut whole = json!({"hostId": "h", "roomId": "r"});
@@ -75,7 +79,7 @@ fn every_wrong_field_is_named() {
         (
             "status",
             "invalid_value",
-            r#"Invalid option: expected one of "idle"|"busy"|"allocated""#.to_owned(),
+            r#"Invalid option: expected one of "idle"|"busy"|"allocated"|"draining""#.to_owned(),
         ),
         (
             "capacity",
@@ -160,7 +164,8 @@ fn a_find_may_ask_for_nothing() {
         found,
         FindRequest {
             region: Some("eu".to_owned()),
-            host: Some(HostId::new("h"))
+            host: Some(HostId::new("h")),
+            ..FindRequest::default()
         }
     );
     let issues = find(Some(&json!({"region": 1, "hostId": null}))).unwrap_err();
@@ -168,6 +173,156 @@ fn a_find_may_ask_for_nothing() {
         issues.iter().map(|issue| issue.path.as_str()).collect::<Vec<_>>(),
         ["region", "hostId"]
     );
+}
+
+#[test]
+fn labels_and_latencies_of_a_find() {
+    let found = find(Some(&json!({
+        "region": "eu",
+        "latencies": {"us-b": 80, "eu": 5, "us-a": 8e1, "asia": 60_000, "moon": 0.5, "home": 0},
+        "labels": {"gpu": "a100", "codec": ""},
+    })))
+    .unwrap();
+    assert_eq!(
+        found.nearest,
+        ["home", "moon", "us-a", "us-b", "asia"],
+        "nearest first, then by name, without the asked one"
+    );
+    let labels = [("codec", ""), ("gpu", "a100")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(found.labels, BTreeMap::from(labels.clone()));
+    let read = read(&json!({"hostId": "h", "roomId": "r", "labels": {"gpu": "a100", "codec": ""}}));
+    assert_eq!(read.labels, BTreeMap::from(labels));
+    let longest =
+        json!({"labels": {"\u{1f3ae}".repeat(63): "\u{1f3ae}".repeat(63)}, "latencies": {"x".repeat(64): 1}});
+    assert_eq!(find(Some(&longest)).unwrap().labels.len(), 1);
+    let full: serde_json::Map<String, Value> = (0..64).map(|number| (number.to_string(), json!(1))).collect();
+    assert_eq!(find(Some(&json!({"latencies": full}))).unwrap().nearest.len(), 64);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn wrong_labels_and_latencies_are_named() {
+    let many = |count: usize, value: Value| {
+        let entries = (0..count).map(|number| (number.to_string(), value.clone()));
+        Value::Object(entries.collect())
+    };
+    let long = "x".repeat(70);
+    for (name, value, path, code, message) in [
+        (
+            "labels",
+            json!(null),
+            "labels",
+            "invalid_type",
+            "Invalid input: expected object, received null",
+        ),
+        (
+            "labels",
+            json!(["a"]),
+            "labels",
+            "invalid_type",
+            "Invalid input: expected object, received array",
+        ),
+        (
+            "labels",
+            many(17, json!("x")),
+            "labels",
+            "too_big",
+            "Too big: expected object to have <=16 keys",
+        ),
+        (
+            "labels",
+            json!({"gpu": 1}),
+            "labels.gpu",
+            "invalid_type",
+            "Invalid input: expected string, received number",
+        ),
+        (
+            "labels",
+            json!({"gpu": "x".repeat(64)}),
+            "labels.gpu",
+            "too_big",
+            "Too big: expected string to have <=63 characters",
+        ),
+        (
+            "labels",
+            json!({"": "x"}),
+            "labels.",
+            "invalid_key",
+            "Invalid key: expected string of 1 to 63 characters",
+        ),
+        (
+            "labels",
+            json!({&long: "x"}),
+            &format!("labels.{}", &long[..63]),
+            "invalid_key",
+            "Invalid key: expected string of 1 to 63 characters",
+        ),
+        (
+            "latencies",
+            json!(5),
+            "latencies",
+            "invalid_type",
+            "Invalid input: expected object, received number",
+        ),
+        (
+            "latencies",
+            many(65, json!(1)),
+            "latencies",
+            "too_big",
+            "Too big: expected object to have <=64 keys",
+        ),
+        (
+            "latencies",
+            json!({"eu": "5"}),
+            "latencies.eu",
+            "invalid_type",
+            "Invalid input: expected number, received string",
+        ),
+        (
+            "latencies",
+            json!({"eu": -0.1}),
+            "latencies.eu",
+            "too_small",
+            "Too small: expected number to be >=0",
+        ),
+        (
+            "latencies",
+            json!({"eu": 60_000.1}),
+            "latencies.eu",
+            "too_big",
+            "Too big: expected number to be <=60000",
+        ),
+        (
+            "latencies",
+            json!({&long: 1}),
+            &format!("latencies.{}", &long[..64]),
+            "invalid_key",
+            "Invalid key: expected string of 1 to 64 characters",
+        ),
+    ] {
+        let body = json!({"hostId": "h", "roomId": "r", name: value});
+        let issues = find(Some(&body)).unwrap_err();
+        let expected = Issue {
+            path: path.to_owned(),
+            message: message.to_owned(),
+            code,
+        };
+        assert_eq!(issues, std::slice::from_ref(&expected), "{body}");
+        if name == "labels" {
+            assert_eq!(heartbeat(Some(&body), RULES).unwrap_err(), [expected], "{body}");
+        } else {
+            assert_eq!(
+                heartbeat(Some(&body), RULES).map(|read| read.heartbeat.capacity),
+                Ok(3)
+            );
+        }
+    }
+    let issues = find(Some(
+        &json!({"labels": {"a": 1, "b": "x", "c": null}, "latencies": {"d": true}}),
+    ))
+    .unwrap_err();
+    let paths: Vec<&str> = issues.iter().map(|issue| issue.path.as_str()).collect();
+    assert_eq!(paths, ["latencies.d", "labels.a", "labels.c"]);
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -178,18 +333,33 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::from),
         ".{0,80}".prop_map(Value::from),
         Just(json!({"a": [1]})),
+        prop::collection::btree_map(".{0,70}", ".{0,70}", 0..20).prop_map(|map| json!(map)),
+        prop::collection::btree_map(".{0,70}", any::<f64>(), 0..70).prop_map(|map| json!(map)),
     ]
 }
 
 proptest! {
-    /// Whatever is sent: a heartbeat within its bounds, or issues.
+    /// Whatever is sent: a heartbeat and a find within their bounds, or issues.
     #[test]
-    fn total(values in prop::collection::vec(prop::option::of(any_json()), 6)) {
-        let names = ["hostId", "roomId", "region", "status", "capacity", "availableSlots"];
+    fn total(values in prop::collection::vec(prop::option::of(any_json()), 14)) {
+        let names = [
+            "hostId", "roomId", "region", "status", "capacity", "availableSlots", "labels", "latencies", "reservations",
+            "publicIp", "gameInfo", "fqdn", "ports", "location",
+        ];
         let fields = names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), value?)));
         let body = Value::Object(fields.collect());
         match heartbeat(Some(&body), RULES) {
-            Ok(read) => prop_assert!(read.available <= read.capacity && (1..=1000).contains(&read.capacity)),
+            Ok(Received { heartbeat: read, dropped }) => {
+                prop_assert!(read.available <= read.capacity && (1..=1000).contains(&read.capacity));
+                prop_assert!(read.info.public_ip.is_none() || !dropped.contains(&"publicIp"));
+            }
+            Err(issues) => {
+                prop_assert!(!issues.is_empty());
+                prop_assert!(issues.iter().all(|issue| !["publicIp", "gameInfo"].contains(&&*issue.path)));
+            }
+        }
+        match find(Some(&body)) {
+            Ok(read) => prop_assert!(read.nearest.len() <= 64 && read.labels.len() <= 16),
             Err(issues) => prop_assert!(!issues.is_empty()),
         }
     }

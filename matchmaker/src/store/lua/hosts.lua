@@ -1,30 +1,52 @@
--- One pool of hosts: records, the index of free slots, counts. Needs rooms.lua and slots.lua before it.
+-- One pool of hosts: records, counts, timers. Needs rooms.lua, slots.lua and index.lua before it.
 --
 -- Keys, all behind the pool's prefix:
 --   host:ID        hash: the host; fields r:MATCH hold its reservations as
 --                  GRANTED_US|DEADLINE_MS|BASE|HOLDER|JOINED_US|LEFT_MS|ASKED, where HOLDER is nothing, u (unclear), n (named
---                  by the host), a join number, or one with a p (known to be a player); the field marks is
---                  SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS
+--                  by the host), or a join number, with a p if it is known to be a player, and a c if it is clear; the field
+--                  marks is SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS; labels is a JSON object, class names the host's class:
+--                  both are absent where there is none; drain is there while the host is taken out of service, info is a
+--                  digest of what info:ID holds
+--   info:ID        string: what the host tells of itself, JSON; only if it tells anything
+--   drained        sorted set: ids that were taken out of service, scored by when (Unix ms); they stay while the host is gone
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
 --   ids            sorted set: ids, all scored 0, for pages
 --   due            sorted set: ids of which something changes by time alone, scored by when (Unix ms)
 --   rooms          hash: room to the id that claims it
 --   matches        hash: match to the id of its host
+--   kept:HOST      hash: reservations of a host that a store which lost everything does not know yet, as ROOM|TEXT
+--   state          hash: epoch, quiet and calm, see below (until when, Unix ms); seen, when the pool was last looked after
+--                  (the same; this and calm by the system's clock, which no test moves)
 --   over:MATCH     string: why a match ended, for a while
 --   touched        set: rooms whose members changed (written by signaling)
---   free           set: ids with a free slot; free:REGION: the same by region
+--   index          sorted set: hosts with a free slot, as index.lua has it
+--   classes        hash: class to its text, as index.lua has it; class:hosts: class to the number of its hosts
 --   counts         hash: hosts by state, capacity, free slots
---   region:hosts, region:free, region:slots   hashes: per region its hosts, its hosts with a free slot, its free slots
+--   region:hosts, region:slots   hashes: per region its hosts, its free slots
+
+-- Epoch: a store that came back empty has another one than before, or none. Reservations may be lost, so nobody is handed out
+-- until they would be over: the pool is *quiet*. Those who granted them write them back.
+--
+-- Calm: nobody looked after the pool for a while, so heartbeats could not be heard either, or only by who could not write them
+-- down. Hosts whose life is over are not lost then, but not handed out.
+
+-- How long nobody looks after a pool before that is a sign of trouble, ms; it is done each second.
+local GAP_MS = 5000
 
 -- What a call needs everywhere. `ahead_us` moves the clock of hosts and deadlines, not the clock of rooms. `terms` is
--- HOLD_MS|GRACE_MS|DOUBT_MS|PLAYERS|WORDS, with the words `host` and `room` for what is demanded of a host.
+-- HOLD_MS|GRACE_MS|DOUBT_MS|PLAYERS|TTL_MS|WORDS, with the words `host` and `room` for what is demanded of a host.
 local function pool_open(prefix, name, ahead_us, terms)
   local system_us = berth_now_us()
   local now_us = system_us + tonumber(ahead_us)
   local system_ms = math.floor(system_us / 1000)
-  local hold_ms, grace_ms, doubt_ms, players, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  local hold_ms, grace_ms, doubt_ms, players, ttl_ms, words = string.match(terms, '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  local at, state = prefix .. 'pool:' .. name .. ':', {}
+  local fields = redis.call('HGETALL', at .. 'state')
+  for i = 1, #fields, 2 do state[fields[i]] = tonumber(fields[i + 1]) or fields[i + 1] end
+  local gap = state.seen ~= nil and system_ms - state.seen > GAP_MS
+  if gap then state.calm = system_ms + tonumber(ttl_ms) end
   return {
-    prefix = prefix, name = name, at = prefix .. 'pool:' .. name .. ':',
+    prefix = prefix, name = name, at = at,
     system_us = system_us, system_ms = system_ms, now_us = now_us, now_ms = math.floor(now_us / 1000),
     ahead_ms = math.floor(ahead_us / 1000),
     terms = {
@@ -34,6 +56,7 @@ local function pool_open(prefix, name, ahead_us, terms)
       known_room = string.find(words, 'room', 1, true) ~= nil,
     },
     known = berth_occupancy_known(prefix, system_ms),
+    state = state, calm = (state.calm or 0) > system_ms, quiet = (state.quiet or 0) > math.floor(now_us / 1000),
     events = {},
   }
 end
@@ -71,7 +94,7 @@ end
 
 -- A host of which nothing is known but its name.
 local function host_new(id)
-  local host = {id = id, reservations = {}}
+  local host = {id = id, reservations = {}, drain = false, info = ''}
   for _, name in ipairs(MARKS) do host[name] = 0 end
   return host
 end
@@ -79,8 +102,20 @@ end
 -- What the index, the counts and the timers know of a host.
 local function host_trace(host)
   return {
-    region = host.region, state = host.state, free = host.free, capacity = host.capacity,
+    region = host.region, class = host.class, state = host.state, free = host.free, capacity = host.capacity,
     due = host.due, marks = host_marks(host),
+  }
+end
+
+-- A stored reservation.
+local function reservation_read(match, text)
+  local granted_us, deadline_ms, base, holder, joined_us, left_ms, asked =
+    string.match(text, '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)|(%w*)$')
+  return {
+    id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
+    holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
+    known = string.find(holder, 'p', 1, true) ~= nil, clear = string.find(holder, 'c', 1, true) ~= nil,
+    joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), asked = asked, stored = text,
   }
 end
 
@@ -92,15 +127,7 @@ local function host_load(pool, id)
   for i = 1, #fields, 2 do
     local match = string.match(fields[i], '^r:(.*)$')
     if match then
-      local granted_us, deadline_ms, base, holder, joined_us, left_ms, asked =
-        string.match(fields[i + 1], '^(%d+)|(%d+)|(%d+)|(%w*)|(%d+)|(%d+)|(%w*)$')
-      reservations[#reservations + 1] = {
-        id = match, granted_us = tonumber(granted_us), deadline_ms = tonumber(deadline_ms), base = tonumber(base),
-        holder = tonumber(string.match(holder, '^%d+')) or HOLDERS[holder],
-        known = string.match(holder, 'p$') ~= nil,
-        joined_us = tonumber(joined_us), left_ms = tonumber(left_ms), asked = asked,
-        stored = fields[i + 1],
-      }
+      reservations[#reservations + 1] = reservation_read(match, fields[i + 1])
     else
       record[fields[i]] = fields[i + 1]
     end
@@ -108,8 +135,10 @@ local function host_load(pool, id)
   slots_sort(reservations)
   local host = {
     id = id, room = record.room, region = record.region, status = record.status,
+    labels = record.labels, class = record.class,
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
     alive_ms = tonumber(record.alive_ms), reservations = reservations,
+    drain = record.drain ~= nil, info = record.info or '',
     state = record.state, free = tonumber(record.free), due = tonumber(record.due),
   }
   local place = 0
@@ -119,6 +148,16 @@ local function host_load(pool, id)
   end
   host.was = host_trace(host)
   return host
+end
+
+-- Whether a host has all these labels, which are {key, value, ...}.
+local function host_has(host, labels)
+  if #labels == 0 then return true end
+  local own = host.labels and cjson.decode(host.labels) or {}
+  for i = 1, #labels, 2 do
+    if own[labels[i]] ~= labels[i + 1] then return false end
+  end
+  return true
 end
 
 local function by_join(a, b) return a.join < b.join end
@@ -150,18 +189,7 @@ local function host_count(pool, id, was, is)
   pool_add(counts, 'free', is.free - was.free)
   pool_move(at .. 'region:hosts', was.region, 1, is.region, 1)
   pool_move(at .. 'region:slots', was.region, was.free, is.region, is.free)
-  local from = was.free > 0 and was.region or nil
-  local to = is.free > 0 and is.region or nil
-  if from == to then return end
-  pool_move(at .. 'region:free', from, 1, to, 1)
-  if from then
-    redis.call('SREM', at .. 'free', id)
-    redis.call('SREM', at .. 'free:' .. from, id)
-  end
-  if to then
-    redis.call('SADD', at .. 'free', id)
-    redis.call('SADD', at .. 'free:' .. to, id)
-  end
+  index_move(at .. 'index', id, was, is)
 end
 
 local function host_store_reservation(pool, host, reservation)
@@ -169,7 +197,7 @@ local function host_store_reservation(pool, host, reservation)
   if type(reservation.holder) == 'string' then
     holder = string.sub(reservation.holder, 1, 1)
   elseif reservation.holder then
-    holder = berth_integer(reservation.holder) .. (reservation.known and 'p' or '')
+    holder = berth_integer(reservation.holder) .. (reservation.known and 'p' or '') .. (reservation.clear and 'c' or '')
   end
   local text = table.concat({
     berth_integer(reservation.granted_us), berth_integer(reservation.deadline_ms), berth_integer(reservation.base), holder,
@@ -206,15 +234,20 @@ local function host_save(pool, host)
       'marks', is.marks, 'due', is.due and berth_integer(is.due) or '')
   end
   if not was or was.state ~= is.state or was.free ~= is.free or was.region ~= is.region
-    or was.capacity ~= is.capacity then
+    or was.class ~= is.class or was.capacity ~= is.capacity then
     host_count(pool, host.id, was, is)
   end
   host.was = is
 end
 
--- Finds out where a host stands, right after its slots were settled.
+-- Finds out where a host stands, right after its slots were settled. One whose life is over is here only because of the calm.
 local function host_stand(pool, host, room)
   host.state, host.free = slots_standing(host, room, pool.terms, pool.now_us)
+  if host.drain or host.status == 'draining' then
+    host.free = 0
+    if host.state ~= 'unreachable' then host.state = 'draining' end
+  end
+  if host.alive_ms <= pool.now_ms then host.state, host.free = 'unreachable', 0 end
   host.due = slots_due_ms(host, room, pool.terms, pool.now_us)
 end
 
@@ -250,24 +283,47 @@ local function host_end_reservations(pool, host, kind)
   host.reservations = {}
 end
 
--- Forgets a host and all that belongs to it.
-local function host_lose(pool, id)
+-- Gives a host the reservations back that were written back before it was known.
+local function host_restore(pool, host)
+  local key = pool.at .. 'kept:' .. host.id
+  local fields = redis.call('HGETALL', key)
+  if #fields == 0 then return end
+  for i = 1, #fields, 2 do
+    local text = string.match(fields[i + 1], '|([^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*)$')
+    if host.room .. '|' .. text == fields[i + 1] then
+      local reservation = reservation_read(fields[i], text)
+      reservation.stored = nil
+      host.reservations[#host.reservations + 1] = reservation
+      redis.call('HSET', pool.at .. 'matches', reservation.id, host.id)
+    end
+  end
+  slots_sort(host.reservations)
+  redis.call('DEL', key)
+end
+
+-- Forgets a host and all that belongs to it. `ended` is told of its reservations, `gone` of itself.
+local function host_end(pool, id, ended, gone)
   local host = host_load(pool, id)
   redis.call('ZREM', pool.at .. 'hosts', id)
   redis.call('ZREM', pool.at .. 'ids', id)
   redis.call('ZREM', pool.at .. 'due', id)
   if not host then return end
-  host_end_reservations(pool, host, 'host-lost')
+  host_end_reservations(pool, host, ended)
   host_count(pool, id, host.was, nil)
+  if host.class then class_leave(pool.at, host.class) end
   host_unwatch(pool, host)
-  redis.call('DEL', pool.at .. 'host:' .. id)
-  pool_event(pool, 'lost', id, host.room)
+  redis.call('DEL', pool.at .. 'host:' .. id, pool.at .. 'info:' .. id)
+  pool_event(pool, gone, id, host.room)
 end
 
--- The host as it is now, and its room; nil when it is not alive.
+local function host_lose(pool, id)
+  host_end(pool, id, 'host-lost', 'lost')
+end
+
+-- The host as it is now, and its room; nil when it is lost.
 local function host_refresh(pool, id)
   local host = host_load(pool, id)
-  if not host or host.alive_ms <= pool.now_ms then
+  if not host or host.alive_ms <= pool.now_ms and not pool.calm then
     host_lose(pool, id)
     return nil
   end
@@ -287,6 +343,22 @@ local function pool_match(pool, match)
   return nil, redis.call('GET', pool.at .. 'over:' .. match) or nil
 end
 
+-- Notes that the pool is looked after, and whether its store lost everything: `known` is the epoch that the caller knows, or
+-- nothing, `new` one to begin with.
+local function pool_watch(pool, known, new, quiet_ms, keep_ms)
+  local state, at = pool.state, pool.at .. 'state'
+  local created = not state.epoch
+  if created then state.epoch = new end
+  if known ~= '' and known ~= state.epoch then
+    state.quiet = math.max(state.quiet or 0, pool.now_ms + quiet_ms)
+    pool.quiet = true
+  end
+  redis.call('HSET', at, 'epoch', state.epoch, 'seen', berth_integer(pool.system_ms),
+    'quiet', berth_integer(state.quiet or 0), 'calm', berth_integer(state.calm or 0))
+  redis.call('PEXPIRE', at, keep_ms)
+  return created
+end
+
 -- Looks after at most `most` each of touched rooms, silent hosts and deadlines. Answers whether there may be more.
 local function pool_drain(pool, most)
   local touched = redis.call('SPOP', pool.at .. 'touched', most)
@@ -295,7 +367,8 @@ local function pool_drain(pool, most)
     if id then host_refresh(pool, id) end
   end
   local now = berth_integer(pool.now_ms)
-  local silent = redis.call('ZRANGEBYSCORE', pool.at .. 'hosts', '-inf', now, 'LIMIT', 0, most)
+  local silent = {}
+  if not pool.calm then silent = redis.call('ZRANGEBYSCORE', pool.at .. 'hosts', '-inf', now, 'LIMIT', 0, most) end
   for _, id in ipairs(silent) do host_lose(pool, id) end
   local due = redis.call('ZRANGEBYSCORE', pool.at .. 'due', '-inf', now, 'LIMIT', 0, most)
   for _, id in ipairs(due) do host_refresh(pool, id) end

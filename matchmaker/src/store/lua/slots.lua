@@ -1,7 +1,7 @@
 -- Slot arithmetic, the same as the module `slots`, where the rules are explained; a test compares both. Nothing here touches Redis.
 --
 -- host: {id, capacity, available, at_us, seat, floor, taken, doubt, doubt_ms, absent_ms, reservations}
--- reservation: {id, granted_us, deadline_ms, base, holder, known, joined_us, left_ms}; holder: nil (nobody), 'unclear', 'named', or a
+-- reservation: {id, granted_us, deadline_ms, base, holder, known, clear, joined_us, left_ms}; holder: nil (nobody), 'unclear', 'named', or a
 -- join number
 -- room: {last, members {join, role, id}, departed {join, role, id, at_ms}}, both by ascending join, role 'h', 'p' or '', id or '';
 -- nil while occupancy is unknown
@@ -47,17 +47,18 @@ local function slots_end_ms(one, terms)
 end
 
 local function slots_reopen(one)
-  one.holder, one.known, one.joined_us, one.left_ms = nil, false, 0, 0
+  one.holder, one.known, one.clear, one.joined_us, one.left_ms = nil, false, false, 0, 0
 end
 
 local function slots_left_ms(at_ms, now_ms)
   return math.max(math.min(at_ms, math.max(now_ms, 1)), 1)
 end
 
-local function slots_take(host, one, candidate, now_us, change)
+local function slots_take(host, one, candidate, clear, now_us, change)
   if one.joined_us == 0 then change(one, 'joined') end
   -- Once its player has shown what it is, whoever comes back need not do so again.
   one.holder, one.known = candidate.join, candidate.known or one.known
+  one.clear = clear
   one.joined_us, one.left_ms = now_us, candidate.left_ms
   host.taken = math.max(host.taken, candidate.join)
 end
@@ -103,13 +104,13 @@ local function slots_attribute_by_id(host, room, there, now_us, change)
       for _, other in ipairs(host.reservations) do
         if slots_join(other) == join then slots_reopen(other) end
       end
-      slots_take(host, one, {join = join, known = true, left_ms = 0}, now_us, change)
+      slots_take(host, one, {join = join, known = true, left_ms = 0}, true, now_us, change)
     elseif not held then
       local departed = slots_named_by(room.departed, one.id)
       local left = departed[#departed]
       if left and (holder or 0) < left.join then
         local left_ms = slots_left_ms(left.at_ms, math.floor(now_us / 1000))
-        slots_take(host, one, {join = left.join, known = true, left_ms = left_ms}, now_us, change)
+        slots_take(host, one, {join = left.join, known = true, left_ms = left_ms}, true, now_us, change)
       end
     end
   end
@@ -194,15 +195,17 @@ end
 
 -- Gives a candidate the reservation that ends first of those that it may have come for.
 local function slots_attribute_next(host, candidate, terms, now_us, change)
-  local best, best_end
+  local best, best_end, fitting = nil, nil, 0
   for _, one in ipairs(host.reservations) do
     if slots_may_be_of(one, candidate.join) then
+      fitting = fitting + 1
       local ends = slots_end_ms(one, terms) or math.huge
       if not best or ends < best_end then best, best_end = one, ends end
     end
   end
   if not best then return end
-  slots_take(host, best, candidate, now_us, change)
+  local clear = fitting == 1 and best.holder ~= 'unclear' and (not slots_join(best) or best.clear)
+  slots_take(host, best, candidate, clear, now_us, change)
   for _, other in ipairs(host.reservations) do
     if not other.holder and other.base < candidate.join then other.holder = 'unclear' end
   end
@@ -278,20 +281,11 @@ local function slots_due_ms(host, room, terms, now_us)
   return first
 end
 
--- Whether the token of this member, or of who has left, names the match.
-local function slots_is_proven(room, id, join)
-  if not room then return false end
-  local member = slots_by_join(room.members)[join] or slots_by_join(room.departed)[join]
-  return member ~= nil and member.id == id
-end
-
--- Gives one reservation up, right after slots_settle with the same room; answers it if it is gone.
-local function slots_release(host, room, id)
+-- Gives one reservation up, right after slots_settle; answers it if it is gone.
+local function slots_release(host, id)
   for i, one in ipairs(host.reservations) do
     if one.id == id then
-      local join = slots_join(one)
-      if one.holder == 'unclear' then return nil end
-      if join and not slots_is_proven(room, id, join) then return nil end
+      if one.holder == 'unclear' or slots_join(one) and not one.clear then return nil end
       return table.remove(host.reservations, i)
     end
   end
@@ -320,7 +314,7 @@ local function slots_standing(host, room, terms, now_us)
       if one.joined_us > host.at_us then news = news + 1 end
     end
   end
-  local unreachable, capacity = terms.known_room, host.capacity
+  local unreachable, capacity = false, host.capacity
   if room then
     capacity = math.min(capacity, terms.players)
     local hosts = slots_hosts(host, room)

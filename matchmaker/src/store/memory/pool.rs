@@ -1,20 +1,21 @@
 //! The steps of the store on one pool. No clock of its own and no randomness.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use berth_dataplane::occupancy::RoomState;
 
-use super::index::FreeHosts;
+use super::classes::{Class, Classes, has};
+use super::index::{Entry, FreeHosts};
 use super::over::Over;
 use super::timers::Timers;
 use super::view::View;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Change, Changes, Holder, Offer, Reservation, Slots, Standing};
 use crate::store::{
-    Beaten, Counts, EventKind, Found, Grant, Held, HostRecord, PAGE, Registered, Released, Request, Tick,
-    millis,
+    Beaten, Counts, EventKind, Found, Grant, Held, Registered, Released, Request, Tick, millis,
 };
 
 /// Most rooms, silent hosts and deadlines that one step looks after.
@@ -23,12 +24,15 @@ const DRAINED: usize = 256;
 /// The hosts of a pool.
 #[derive(Default)]
 pub(super) struct Pool {
-    hosts: BTreeMap<HostId, Host>,
+    pub(super) hosts: BTreeMap<HostId, Host>,
+    /// Hosts that were taken out of service, and when.
+    pub(super) drained: Timers,
     /// Which host claims a room.
     rooms: HashMap<RoomId, HostId>,
     matches: HashMap<MatchId, HostId>,
     over: Over,
     free: FreeHosts,
+    classes: Classes,
     /// When hosts fall silent.
     silent: Timers,
     /// When something about a host changes by time alone.
@@ -36,15 +40,22 @@ pub(super) struct Pool {
     counts: Counts,
 }
 
-struct Host {
-    room: RoomId,
-    region: String,
-    status: HostStatus,
-    offer: Offer,
-    alive_ms: u64,
-    slots: Slots,
-    standing: Standing,
+pub(super) struct Host {
+    pub(super) room: RoomId,
+    pub(super) region: String,
+    pub(super) labels: BTreeMap<String, String>,
+    /// None if it has no labels, or if the pool has too many classes.
+    class: Option<Arc<Class>>,
+    pub(super) status: HostStatus,
+    pub(super) offer: Offer,
+    pub(super) alive_ms: u64,
+    pub(super) slots: Slots,
+    pub(super) standing: Standing,
     due_ms: Option<u64>,
+    /// It was taken out of service.
+    pub(super) drained: bool,
+    /// What it tells of itself.
+    pub(super) info: String,
 }
 
 impl Pool {
@@ -64,10 +75,15 @@ impl Pool {
             Registered::New
         };
         let before = self.hosts.remove(&beat.host);
+        let drained = match &before {
+            Some(host) => host.drained,
+            None => self.drained.contains(&beat.host),
+        };
         let moves_in = before.as_ref().is_none_or(|host| host.room != beat.room);
         let mut slots = Slots::default();
         if let Some(host) = before {
             self.forget(&beat.host, &host);
+            self.classes.leave(host.class.as_ref());
             if moves_in {
                 let kind = EventKind::EndedByRoomChange;
                 self.end_reservations(view, &beat.host, &host.room, &host.slots, kind);
@@ -79,17 +95,28 @@ impl Pool {
         let offer = Offer {
             capacity: beat.capacity,
             available: beat.available,
-            at_us: view.now_us,
+            at_us: view.now_us.saturating_sub(micros(beat.age)),
         };
+        let class = self.classes.join(&beat.region, &beat.labels);
+        if class.is_none() && !beat.labels.is_empty() {
+            view.tell(EventKind::LabelsIgnored, &beat.host, &beat.room, None);
+        }
         let mut host = Host {
             standing: slots.standing(&offer, &view.look(&beat.host, None)),
             due_ms: None,
-            alive_ms: view.now_ms.saturating_add(millis(view.rules.heartbeat_ttl)),
+            alive_ms: view
+                .now_ms
+                .saturating_add(millis(view.rules.heartbeat_ttl))
+                .saturating_sub(millis(beat.age)),
             room: beat.room,
             region: beat.region,
+            labels: beat.labels,
+            class,
             status: beat.status,
             offer,
             slots,
+            drained,
+            info: beat.info.to_text(),
         };
         if moves_in {
             self.rooms.insert(host.room.clone(), beat.host.clone());
@@ -126,24 +153,34 @@ impl Pool {
         if view.rules.terms().known_room && !view.known {
             return Found::NoHosts;
         }
-        if let Some(host) = &request.host {
-            if let Some(grant) = self.grant(view, host, request, clock_us) {
-                return Found::Granted(grant);
-            }
-            return if self.free.is_empty() {
-                Found::NoHosts
-            } else {
-                Found::NoneMatching
-            };
+        let granted = match &request.host {
+            Some(host) if !self.has_labels(host, request) => None,
+            Some(host) => self.grant(view, host, request, clock_us),
+            None => self.grant_any(view, request, clock_us),
+        };
+        match granted {
+            Some(grant) => Found::Granted(grant),
+            None if self.free.is_empty() => Found::NoHosts,
+            None => Found::NoneMatching,
         }
+    }
+
+    fn grant_any(&mut self, view: &mut View<'_>, request: &Request, clock_us: u64) -> Option<Grant> {
         // A host that turns out to be taken leaves the index, so this ends.
-        let weight = view.rules.region_weight;
-        while let Some(host) = self.free.draw(request.region.as_deref(), weight, request.dice) {
+        while let Some(host) = self.free.draw(request, view.rules) {
             if let Some(grant) = self.grant(view, &host, request, clock_us) {
-                return Found::Granted(grant);
+                return Some(grant);
             }
         }
-        Found::NoHosts
+        None
+    }
+
+    fn has_labels(&self, host: &HostId, request: &Request) -> bool {
+        request.labels.is_empty()
+            || self
+                .hosts
+                .get(host)
+                .is_some_and(|host| has(&host.labels, &request.labels))
     }
 
     pub(super) fn look_up(&mut self, view: &mut View<'_>, id: MatchId) -> Held {
@@ -169,12 +206,13 @@ impl Pool {
             return self.over.get(id).map_or(Released::Unknown, Released::Over);
         };
         self.change(&name, |pool, host| {
-            let room = pool.settle(view, &name, host);
-            let released = host.slots.release(id, &view.look(&name, room.as_ref()));
+            pool.settle(view, &name, host);
+            let released = host.slots.release(id);
             if released {
                 pool.ended(view, &name, &host.room, id, EventKind::Released);
+                // Somebody who could have come for it may be the host after all.
+                pool.settle(view, &name, host);
             }
-            host.stand(view, &name, room.as_ref());
             released
         })
         .map_or(Released::Unknown, |released| {
@@ -195,29 +233,11 @@ impl Pool {
         for state in HostState::ALL {
             counts.hosts.entry(state.as_str()).or_default();
         }
-        Tick { more, counts }
-    }
-
-    pub(super) fn page(&self, after: Option<&HostId>, now_ms: u64) -> Vec<HostRecord> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let record = |(name, host): (&HostId, &Host)| HostRecord {
-            host: name.clone(),
-            room: host.room.clone(),
-            region: host.region.clone(),
-            status: host.status,
-            capacity: host.offer.capacity,
-            offered: host.offer.available,
-            state: host.standing.state,
-            free: host.standing.free,
-            heartbeat_ms: host.offer.at_us / 1000,
-            ttl_ms: host.alive_ms.saturating_sub(now_ms),
-            reservations: host.slots.reservations().to_vec(),
-        };
-        self.hosts
-            .range((from, Bound::Unbounded))
-            .take(PAGE)
-            .map(record)
-            .collect()
+        Tick {
+            more,
+            is_new: false,
+            counts,
+        }
     }
 
     /// Looks after rooms that changed, silent hosts and deadlines; answers whether there may be more.
@@ -285,7 +305,7 @@ impl Pool {
     }
 
     /// Whether a host is alive; a silent one is lost.
-    fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
+    pub(super) fn lives(&mut self, view: &mut View<'_>, name: &HostId) -> bool {
         match self.hosts.get(name) {
             Some(host) if host.alive_ms > view.now_ms => true,
             Some(_) => {
@@ -297,7 +317,11 @@ impl Pool {
     }
 
     /// Takes a host out of index and counts, changes it and puts it back.
-    fn change<T>(&mut self, name: &HostId, change: impl FnOnce(&mut Self, &mut Host) -> T) -> Option<T> {
+    pub(super) fn change<T>(
+        &mut self,
+        name: &HostId,
+        change: impl FnOnce(&mut Self, &mut Host) -> T,
+    ) -> Option<T> {
         let mut host = self.hosts.remove(name)?;
         self.forget(name, &host);
         let result = change(self, &mut host);
@@ -306,7 +330,12 @@ impl Pool {
     }
 
     /// Brings a host that was taken out up to date; gives its room.
-    fn settle(&mut self, view: &mut View<'_>, name: &HostId, host: &mut Host) -> Option<RoomState> {
+    pub(super) fn settle(
+        &mut self,
+        view: &mut View<'_>,
+        name: &HostId,
+        host: &mut Host,
+    ) -> Option<RoomState> {
         let room = view.room(&host.room);
         let changes = host.slots.settle(&view.look(name, room.as_ref()));
         self.changed(view, name, &host.room, changes);
@@ -334,15 +363,21 @@ impl Pool {
     }
 
     fn lose(&mut self, view: &mut View<'_>, name: &HostId) {
+        self.end(view, name, EventKind::EndedByLoss, EventKind::HostLost);
+    }
+
+    /// Ends a host: `ended` is told of its reservations, `gone` of itself.
+    pub(super) fn end(&mut self, view: &mut View<'_>, name: &HostId, ended: EventKind, gone: EventKind) {
         self.silent.set(name, None);
         let Some(host) = self.hosts.remove(name) else {
             return;
         };
         self.forget(name, &host);
+        self.classes.leave(host.class.as_ref());
         self.due.set(name, None);
-        self.end_reservations(view, name, &host.room, &host.slots, EventKind::EndedByLoss);
+        self.end_reservations(view, name, &host.room, &host.slots, ended);
         self.unclaim(view, &host.room);
-        view.tell(EventKind::HostLost, name, &host.room, None);
+        view.tell(gone, name, &host.room, None);
     }
 
     fn end_reservations(
@@ -365,7 +400,7 @@ impl Pool {
 
     /// Takes a host out of index and counts.
     fn forget(&mut self, name: &HostId, host: &Host) {
-        self.free.remove(name, &host.region);
+        self.free.remove(host.entry(name));
         let (state, capacity, free) = tally(host);
         let less = |number: &mut u64, by: u64| *number = number.saturating_sub(by);
         less(self.counts.hosts.entry(state).or_default(), 1);
@@ -389,9 +424,7 @@ impl Pool {
         let region = self.counts.regions.entry(host.region.clone()).or_default();
         region.hosts += 1;
         region.available_slots += free;
-        if host.standing.free > 0 {
-            self.free.insert(&name, &host.region);
-        }
+        self.free.insert(host.entry(&name));
         self.due.set(&name, host.due_ms);
         self.hosts.insert(name, host);
     }
@@ -407,12 +440,29 @@ impl Host {
         }
     }
 
+    fn entry<'a>(&'a self, name: &'a HostId) -> Entry<'a> {
+        Entry {
+            host: name,
+            region: &self.region,
+            class: self.class.as_ref(),
+            free: self.standing.free,
+        }
+    }
+
     /// Finds out where the host stands, right after its slots were settled.
     fn stand(&mut self, view: &View<'_>, name: &HostId, room: Option<&RoomState>) {
         let look = view.look(name, room);
         self.standing = self.slots.standing(&self.offer, &look);
+        if self.drained || self.status == HostStatus::Draining {
+            self.standing.state = self.standing.state.draining();
+            self.standing.free = 0;
+        }
         self.due_ms = self.slots.due_ms(&look);
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// State, capacity and free slots, as they are counted.

@@ -6,6 +6,7 @@ use berth_crds::settings::RoomId;
 use berth_dataplane::redis::{FromRedisValue, Value};
 use uuid::Uuid;
 
+use super::epoch::Granted;
 use crate::host::{HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Asked, Holder, Reservation};
 use crate::store::{
@@ -31,11 +32,21 @@ pub(super) fn registered(answer: &[String]) -> Answer<Registered> {
     }
 }
 
-/// `None`: the script gave up before it had tried all hosts.
-pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
-    match answer {
-        [word, host, room, region] if word == "granted" => {
-            Ok(Some(Found::Granted(grant(host, room, region)?)))
+/// What a find gives, and how it is stored. `None`: the script gave up before it had tried all hosts.
+pub(super) fn found(answer: &[String], id: MatchId) -> Answer<(Option<Found>, Option<Granted>)> {
+    let found = match answer {
+        [word, host, room, region, text] if word == "granted" => {
+            let stored = reservation(&id.to_string(), text);
+            let stored = stored.map_or_else(malformed("a malformed reservation"), Ok)?;
+            let granted = Granted {
+                id,
+                host: host.clone(),
+                room: room.clone(),
+                text: text.clone(),
+                deadline_ms: stored.deadline_ms,
+            };
+            let found = Found::Granted(grant(host, room, region)?);
+            return Ok((Some(found), Some(granted)));
         }
         [word] if word == "conflict" => Ok(Some(Found::Conflict)),
         [word, why] if word == "over" => Ok(Some(Found::Over(reason(why)?))),
@@ -43,7 +54,8 @@ pub(super) fn found(answer: &[String]) -> Answer<Option<Found>> {
         [word] if word == "none-matching" => Ok(Some(Found::NoneMatching)),
         [word] if word == "again" => Ok(None),
         _ => Err(StoreError::Answer("a malformed find")),
-    }
+    };
+    Ok((found?, None))
 }
 
 pub(super) fn held(answer: &[String]) -> Answer<Held> {
@@ -62,6 +74,14 @@ pub(super) fn released(answer: &[String]) -> Answer<Released> {
         [word, why] if word == "over" => Ok(Released::Over(reason(why)?)),
         [word] if word == "unknown" => Ok(Released::Unknown),
         _ => Err(StoreError::Answer("a malformed release")),
+    }
+}
+
+/// Yes or no.
+pub(super) fn flag(answer: &[String]) -> Answer<bool> {
+    match answer {
+        [word] if word == "1" || word == "0" => Ok(word == "1"),
+        _ => Err(StoreError::Answer("neither yes nor no")),
     }
 }
 
@@ -106,7 +126,7 @@ pub(super) fn events(answer: &[String]) -> Answer<Vec<Event>> {
 }
 
 pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots: &[String]) -> Answer<Tick> {
-    let [more, known] = answer else {
+    let [more, known, _, created, quiet] = answer else {
         return Err(StoreError::Answer("a malformed tick"));
     };
     let counts = numbers(counts)?;
@@ -126,9 +146,11 @@ pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots
         free: number("free"),
         regions,
         occupancy_known: known == "1",
+        quiet: quiet == "1",
     };
     Ok(Tick {
         more: more == "1",
+        is_new: created == "1",
         counts,
     })
 }
@@ -141,7 +163,7 @@ pub(super) fn page(answer: Vec<Value>) -> Answer<Vec<HostRecord>> {
         .filter_map(|value| {
             let fields = Flat::from_redis_value(value)
                 .ok()
-                .filter(|fields| fields.len() > 1);
+                .filter(|fields| fields.len() > 2);
             // A record that Redis evicted is an id without fields.
             fields.map(|fields| record(&fields, now_ms).map_or_else(malformed("a malformed host"), Ok))
         })
@@ -149,7 +171,9 @@ pub(super) fn page(answer: Vec<Value>) -> Answer<Vec<HostRecord>> {
 }
 
 fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
-    let (host, rest) = answer.split_first()?;
+    let [host, info, rest @ ..] = answer else {
+        return None;
+    };
     let fields: HashMap<&str, &str> = pairs(rest).collect();
     let text = |name: &str| fields.get(name).copied();
     let number = |name: &str| text(name)?.parse::<u64>().ok();
@@ -164,6 +188,10 @@ fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
         host: HostId::new(host),
         room: stored_room(text("room")?).ok()?,
         region: text("region")?.to_owned(),
+        labels: match text("labels") {
+            None => BTreeMap::new(),
+            Some(labels) => serde_json::from_str(labels).ok()?,
+        },
         status: HostStatus::from_name(text("status")?)?,
         capacity: small("capacity")?,
         offered: small("available")?,
@@ -172,6 +200,8 @@ fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
         heartbeat_ms: number("at_us")? / 1000,
         ttl_ms: number("alive_ms")?.saturating_sub(now_ms),
         reservations,
+        drained: fields.contains_key("drain"),
+        info: info.clone(),
     })
 }
 
@@ -184,8 +214,9 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
         "u" => Holder::Unclear,
         "n" => Holder::Named,
         join => Holder::Player {
-            join: join.trim_end_matches('p').parse().ok()?,
-            known: join.ends_with('p'),
+            join: join.trim_end_matches(['p', 'c']).parse().ok()?,
+            known: join.contains('p'),
+            clear: join.contains('c'),
         },
     };
     let mut number = || parts.next()?.parse::<u64>().ok();

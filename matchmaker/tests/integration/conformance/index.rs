@@ -37,6 +37,7 @@ async fn picks(world: &mut World, rounds: u32, request: impl Fn(Dice) -> Request
         let request = request(Dice {
             stray: round,
             region: round / 2,
+            sample: round,
             host: round,
         });
         let Grant { region, .. } = world.granted(request.clone()).await;

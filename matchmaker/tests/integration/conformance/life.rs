@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use berth_matchmaker::host::{Heartbeat, HostState, HostStatus};
+use berth_matchmaker::host::{Heartbeat, HostInfo, HostState, HostStatus};
 use berth_matchmaker::store::{EventKind, Found, Registered};
 
 use super::both_stores;
-use crate::support::world::{World, anywhere, constant, host, pinned, room};
+use crate::support::world::{World, anywhere, constant, host, labels, pinned, room};
 
 both_stores!(
     heartbeat_registers_and_renews,
@@ -33,10 +33,13 @@ async fn record_says_what_the_host_said(mut world: World) {
         host: host(strange),
         room: room("r:1"),
         region: "eu west/1".to_owned(),
+        labels: labels([("gpu", "a \"100\""), ("\u{1f3ae}", "")]),
         status: HostStatus::Busy,
         capacity: 7,
         available: 3,
         serves: None,
+        age: Duration::ZERO,
+        info: HostInfo::default(),
     };
     world.beat(heartbeat).await;
     let record = world.host(strange).await;
@@ -45,6 +48,7 @@ async fn record_says_what_the_host_said(mut world: World) {
         (room("r:1"), "eu west/1", HostStatus::Busy)
     );
     assert_eq!((record.capacity, record.offered, record.free), (7, 3, 0));
+    assert_eq!(record.labels, labels([("gpu", "a \"100\""), ("\u{1f3ae}", "")]));
     assert_eq!(record.state, HostState::Unreachable);
     assert!((29_000..=30_000).contains(&record.ttl_ms), "{}", record.ttl_ms);
     let first = record.heartbeat_ms;
@@ -59,6 +63,7 @@ async fn record_says_what_the_host_said(mut world: World) {
         .await;
     let record = world.host(strange).await;
     assert_eq!((record.region.as_str(), record.capacity), ("us", 1));
+    assert_eq!(record.labels, labels([]));
     assert!(record.heartbeat_ms >= first + 10_000);
 }
 

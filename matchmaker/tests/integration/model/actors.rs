@@ -28,6 +28,8 @@ pub(super) struct Actors<'a> {
     tokens: Tokens,
     hosts: Vec<Host>,
     matches: Vec<Match>,
+    /// Redis came back empty, and nobody is handed out before this time.
+    quiet_until: Option<Duration>,
     /// Since the beginning.
     now: Duration,
     /// What happened later has a higher one.
@@ -61,6 +63,8 @@ struct Match {
     left: Option<Duration>,
     /// Its player has shown that it is one, on some visit.
     known: bool,
+    /// Redis lost it: who has left is not known any more.
+    forgotten: bool,
 }
 
 /// A player in a room.
@@ -99,6 +103,7 @@ impl<'a> Actors<'a> {
             tokens,
             hosts: hosts.collect(),
             matches: Vec::new(),
+            quiet_until: None,
             now: Duration::ZERO,
             turn: 0,
         };
@@ -125,6 +130,7 @@ impl<'a> Actors<'a> {
                 request.dice = Dice {
                     stray: turn,
                     region: turn,
+                    sample: turn,
                     host: turn,
                 };
                 self.find(request).await?;
@@ -138,6 +144,8 @@ impl<'a> Actors<'a> {
             Op::HostReturns { host, token } => self.host_returns(host, token).await,
             Op::Advance { seconds } => self.advance(Duration::from_secs(seconds)).await,
             Op::Tick => self.compare().await?,
+            Op::Restart(which) => self.world.restart(which).await,
+            Op::Loss => self.lose().await,
         }
         Ok(())
     }
@@ -212,6 +220,7 @@ impl<'a> Actors<'a> {
                 player: None,
                 left: None,
                 known: false,
+                forgotten: false,
             });
             let promised = self.playing(host) + self.promised(host);
             prop_assert!(
@@ -320,7 +329,11 @@ impl<'a> Actors<'a> {
         }
         let given_up = self.matches.remove(*index);
         // Which of several players on one host came first is not known to the store.
-        if self.steady && self.hosts[given_up.host].capacity == 1 && self.waits(&given_up) {
+        if self.steady
+            && self.hosts[given_up.host].capacity == 1
+            && self.waits(&given_up)
+            && self.quiet_until.is_none()
+        {
             prop_assert!(released);
         }
         Ok(())
@@ -364,6 +377,21 @@ impl<'a> Actors<'a> {
         }
     }
 
+    /// Redis comes back empty: it does not know the hosts until they say that they are there, nor who has left.
+    async fn lose(&mut self) {
+        if self.world.redis.is_none() {
+            return;
+        }
+        self.world.lose_everything().await;
+        self.quiet_until = Some(self.now + DEADLINE.max(HOLD));
+        for host in &mut self.hosts {
+            host.beat = None;
+        }
+        for one in &mut self.matches {
+            one.forgotten = true;
+        }
+    }
+
     /// Time passes. A host that was silent for too long has died, and its players go.
     async fn advance(&mut self, by: Duration) {
         self.players_offer().await;
@@ -393,6 +421,10 @@ impl<'a> Actors<'a> {
     /// The store must not promise more than there is; where it can know everything, it must promise no less.
     async fn compare(&mut self) -> Checked {
         self.world.counts().await;
+        if self.quiet_until.is_some_and(|until| self.now < until) {
+            // What was granted before is not known, and nobody is handed out.
+            return Ok(());
+        }
         for record in self.world.hosts().await {
             let index = self
                 .hosts
@@ -409,7 +441,7 @@ impl<'a> Actors<'a> {
                 );
                 let free = self.free(index);
                 prop_assert!(
-                    record.capacity > 1 || record.free == free,
+                    record.capacity > 1 || record.free == free || self.quiet_until.is_some(),
                     "{:?}, {} are free",
                     record,
                     free
@@ -440,7 +472,8 @@ impl<'a> Actors<'a> {
     fn certainly_free(&self, index: usize) -> bool {
         let host = &self.hosts[index];
         let forgotten = host.last_grant.is_none_or(|at| at + DEADLINE <= self.now);
-        self.free(index) > 0
+        self.quiet_until.is_none()
+            && self.free(index) > 0
             && (host.capacity == 1 || forgotten && self.playing(index) == 0 && self.waiting(index) == 0)
     }
 
@@ -469,8 +502,9 @@ impl<'a> Actors<'a> {
             .iter()
             .filter(|one| one.host == index && self.waits(one));
         let kept = of_this.filter(|one| {
-            one.left
-                .is_none_or(|left| self.tokens != Tokens::Some && left + HOLD > self.now)
+            let clear = self.hosts[index].capacity == 1 && self.tokens == Tokens::None;
+            let known = (clear || self.tokens == Tokens::All) && !one.forgotten;
+            one.left.is_none_or(|left| known && left + HOLD > self.now)
         });
         u32::try_from(kept.count()).unwrap()
     }

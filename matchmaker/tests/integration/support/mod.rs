@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+mod exact;
 pub(crate) mod http;
 pub(crate) mod server;
 pub(crate) mod world;

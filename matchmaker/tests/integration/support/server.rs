@@ -1,10 +1,11 @@
 //! A served matchmaker with everything around it.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use berth_crds::api::{HostPoolSpec, SignalingClusterSpec, TurnConfigSpec};
-use berth_crds::settings::{PoolSettings, SignalingSettings, TurnSettings};
+use berth_crds::api::{HostListAccess, HostPoolSpec, SignalingClusterSpec, TurnConfigSpec};
+use berth_crds::settings::{PoolSettings, SecretPair, SignalingSettings, TurnSettings};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use berth_dataplane::http::{Health, Listener, ListenerOptions, internal_router};
 use berth_dataplane::ice::{IceMetrics, IceOptions, IceProviders};
@@ -34,12 +35,14 @@ pub(crate) struct Served {
     pub(crate) secrets: SecretStore,
     pub(crate) seats: Seats,
     pub(crate) shutdown: Shutdown,
-    instance: Instance,
+    pub(crate) instance: Instance,
 }
 
 /// Cluster, pool and perhaps ICE servers, with every default.
 pub(crate) fn view(turn: Option<TurnConfigSpec>) -> MatchmakerView {
     let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+    // As it is with environment variables alone.
+    pool.spec.host_list_access = HostListAccess::Public;
     // All clients of a test have one address.
     pool.spec.rate_limits.finds_per_ip = 1_000_000;
     // Nor does a test wait for what takes time alone; those of the store do, by a clock of their own.
@@ -60,6 +63,19 @@ pub(crate) fn view(turn: Option<TurnConfigSpec>) -> MatchmakerView {
     }
 }
 
+/// A Secret with these values.
+fn document(
+    names: SecretPair,
+    current: Option<&str>,
+    previous: Option<&str>,
+) -> (String, BTreeMap<String, Secret>) {
+    let values = [(names.current.key, current), (names.previous.key, previous)];
+    let keys = values
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, Secret::new(value?).unwrap())));
+    (names.current.name, keys.collect())
+}
+
 fn listener(name: &'static str) -> ListenerOptions {
     ListenerOptions::new(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "the test")
 }
@@ -68,6 +84,13 @@ impl Served {
     /// In memory, with every default.
     pub(crate) async fn new() -> Self {
         Self::with(view(None)).await
+    }
+
+    /// The same for tests with so many hosts that the first one could fall silent meanwhile.
+    pub(crate) async fn patient() -> Self {
+        let mut view = view(None);
+        view.pool.heartbeat_ttl = Duration::from_mins(10);
+        Self::with(view).await
     }
 
     pub(crate) async fn with(view: MatchmakerView) -> Self {
@@ -99,7 +122,10 @@ impl Served {
         let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
         link.wait_healthy().await;
         let seats = Seats::Shared(shared_rooms(&link, keys()));
-        Self::start(view(None), Store::Redis(link), seats, IceOptions::default()).await
+        let mut view = view(None);
+        // As short as it may be: after a loss nobody is handed out for so long.
+        view.pool.reservation_deadline = Duration::from_secs(5);
+        Self::start(view, Store::Redis(link), seats, IceOptions::default()).await
     }
 
     async fn start(view: MatchmakerView, store: Store, seats: Seats, ice: IceOptions) -> Self {
@@ -156,15 +182,21 @@ impl Served {
         this
     }
 
-    /// Puts host secrets in force.
+    /// Puts host secrets in force, and no other ones.
     pub(crate) fn host_secret(&self, current: Option<&str>, previous: Option<&str>) {
         let names = self.settings.load().pool.host_secret.clone();
-        let values = [(names.current.key, current), (names.previous.key, previous)];
-        let keys = values
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, Secret::new(value?).unwrap())));
         self.secrets
-            .set_documents([(names.current.name, keys.collect())].into());
+            .set_documents([document(names, current, previous)].into());
+    }
+
+    /// Puts admin tokens in force, beside the usual host secret.
+    pub(crate) fn admin_token(&self, current: Option<&str>, previous: Option<&str>) {
+        let pool = self.settings.load().pool.clone();
+        let documents = [
+            document(pool.host_secret, Some(SECRET), None),
+            document(pool.admin_token, current, previous),
+        ];
+        self.secrets.set_documents(documents.into());
     }
 
     pub(crate) async fn join(&self, name: &str) -> MemberId {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use berth_crds::settings::{ObjectName, RoomId};
+use berth_crds::settings::{ObjectName, RoomId, Strategy};
 use berth_dataplane::keys::Keys;
 use berth_dataplane::match_token::Role;
 use berth_dataplane::occupancy::{
@@ -12,16 +13,18 @@ use berth_dataplane::occupancy::{
 };
 use berth_dataplane::redis::{LinkOptions, RedisEndpoint, RedisLink, RedisMetrics};
 use berth_dataplane::testing::{RedisServer, TestRedis, narrow_user};
-use berth_matchmaker::host::{Heartbeat, HostId, HostStatus, MatchId};
+use berth_matchmaker::host::{Heartbeat, HostId, HostInfo, HostStatus, MatchId};
 use berth_matchmaker::store::memory::MemoryStore;
 use berth_matchmaker::store::redis::RedisStore;
 use berth_matchmaker::store::{
-    Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, RegionCounts,
-    Registered, Released, Request, Rules,
+    Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, Registered,
+    Released, Request, Rules, Step,
 };
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::LONG;
+use super::exact::{assert_index, counted};
 
 /// Which store is tested.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +40,15 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) rules: Rules,
     pub(crate) redis: Option<(RedisServer, RedisLink)>,
+    /// Further matchmakers of the same pool, which are asked in turn.
+    replicas: Vec<Arc<dyn HostStore>>,
+    turn: AtomicUsize,
     instance: Instance,
+    /// Who sits where, as signaling knows it.
+    seated: Mutex<Vec<(RoomId, Seat)>>,
     events: Vec<Event>,
+    /// Where the store is, if it is on Redis.
+    link: Option<RedisLink>,
 }
 
 /// Connects to a server and waits until it answers.
@@ -70,6 +80,10 @@ pub(crate) fn keys() -> Keys {
     Keys::new(&cluster_name())
 }
 
+fn replica(link: &RedisLink, clock: &Clock) -> Arc<dyn HostStore> {
+    Arc::new(RedisStore::new(link.clone(), keys(), "eu", clock.clone()))
+}
+
 pub(crate) fn shared_rooms(link: &RedisLink, keys: Keys) -> SharedRooms {
     let timing = Timing {
         lease: Duration::from_mins(10),
@@ -92,11 +106,21 @@ pub(crate) fn constant(name: &str, region: &str) -> Heartbeat {
         host: host(name),
         room: room(&format!("room-{name}")),
         region: region.to_owned(),
+        labels: BTreeMap::new(),
         status: HostStatus::Idle,
         capacity: 1,
         available: 1,
         serves: None,
+        age: Duration::ZERO,
+        info: HostInfo::default(),
     }
+}
+
+pub(crate) fn labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    labels
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 pub(crate) fn rules() -> Rules {
@@ -107,6 +131,7 @@ pub(crate) fn rules() -> Rules {
         unreachable_grace: Duration::ZERO,
         players: 63,
         require_host_in_room: true,
+        strategy: Strategy::Spread,
         region_weight: 100,
         expect_occupancy: false,
     }
@@ -117,11 +142,14 @@ pub(crate) fn anywhere() -> Request {
     let dice = Dice {
         stray: rand::random(),
         region: rand::random(),
+        sample: rand::random(),
         host: rand::random(),
     };
     Request {
         id: MatchId(Uuid::new_v4()),
         region: None,
+        nearest: Vec::new(),
+        labels: BTreeMap::new(),
         host: None,
         dice,
         asked: None,
@@ -163,8 +191,10 @@ impl World {
     /// A world on a Redis that others own and have emptied.
     pub(crate) async fn over(link: &RedisLink) -> Self {
         let clock = Clock::default();
-        let store = Arc::new(RedisStore::new(link.clone(), keys(), "eu", clock.clone()));
-        Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await
+        let store = replica(link, &clock);
+        let mut world = Self::of(store, Seats::Shared(shared_rooms(link, keys())), clock).await;
+        world.link = Some(link.clone());
+        world
     }
 
     async fn of(store: Arc<dyn HostStore>, seats: Seats, clock: Clock) -> Self {
@@ -174,8 +204,12 @@ impl World {
             clock,
             rules: rules(),
             redis: None,
+            replicas: Vec::new(),
+            turn: AtomicUsize::new(0),
+            seated: Mutex::default(),
             instance: Instance::new("signaling", 1),
             events: Vec::new(),
+            link: None,
         };
         world.signaling_lives().await;
         world
@@ -188,7 +222,69 @@ impl World {
             .await
             .unwrap();
         self.events.clear();
+        self.seated.lock().clear();
+        self.serve_by(self.replicas.len() + 1).await;
         self.signaling_lives().await;
+    }
+
+    /// So many matchmakers serve the pool from now on, all of them just started.
+    pub(crate) async fn serve_by(&mut self, matchmakers: usize) {
+        let (_, link) = self.redis.as_ref().expect("only a world on Redis has several");
+        self.store = replica(link, &self.clock);
+        self.replicas = (1..matchmakers).map(|_| replica(link, &self.clock)).collect();
+        self.look_all().await;
+    }
+
+    /// One of the matchmakers starts again.
+    pub(crate) async fn restart(&mut self, which: usize) {
+        let Some((_, link)) = &self.redis else { return };
+        let fresh = replica(link, &self.clock);
+        match which
+            .checked_rem(self.replicas.len() + 1)
+            .and_then(|which| which.checked_sub(1))
+        {
+            Some(which) => self.replicas[which] = fresh,
+            None => self.store = fresh,
+        }
+        self.look_all().await;
+    }
+
+    /// Redis comes back empty. Signaling asserts the seats that it knows, and every matchmaker looks after the pool.
+    pub(crate) async fn lose_everything(&mut self) {
+        let Some((server, _)) = &self.redis else { return };
+        server.command("FLUSHALL");
+        self.signaling_lives().await;
+        let seated = self.seated.lock().clone();
+        for (room, seat) in seated {
+            self.seats.assert(&room, &seat, 64).await.unwrap();
+        }
+        self.look_all().await;
+    }
+
+    /// Every matchmaker looks after the pool.
+    async fn look_all(&mut self) {
+        for _ in 0..=self.replicas.len() {
+            self.look().await;
+        }
+    }
+
+    /// The matchmaker whose turn it is.
+    fn store(&self) -> &Arc<dyn HostStore> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.replicas.len() + 1);
+        turn.checked_sub(1)
+            .map_or(&self.store, |turn| &self.replicas[turn])
+    }
+
+    /// Notes a seat that was taken.
+    fn sits(&self, name: &RoomId, claim: &Claim, joined: &Join) {
+        let Join::Joined { join, .. } = joined else {
+            panic!("{joined:?}")
+        };
+        let seat = Seat {
+            join: *join,
+            ..Seat::from(claim)
+        };
+        self.seated.lock().push((name.clone(), seat));
     }
 
     /// A signaling server keeps the rooms from now on.
@@ -203,14 +299,10 @@ impl World {
 
     /// Somebody takes a seat, whatever the room's capacity.
     pub(crate) async fn join(&self, name: &RoomId) -> MemberId {
-        let member = MemberId(Uuid::new_v4());
-        let joined = self
-            .seats
-            .join(name, &Claim::new(member, &self.instance), 64)
-            .await
-            .unwrap();
-        assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
-        member
+        let claim = Claim::new(MemberId(Uuid::new_v4()), &self.instance);
+        let joined = self.seats.join(name, &claim, 64).await.unwrap();
+        self.sits(name, &claim, &joined);
+        claim.member
     }
 
     /// A player of the field takes a seat: it sends no token, and offers.
@@ -225,7 +317,24 @@ impl World {
         let seats = self.seats.seats(name).await.unwrap();
         if let Some(seat) = seats.into_iter().find(|seat| seat.member == member) {
             let who = Who::is(role);
-            self.seats.note(name, &Seat { who, ..seat }).await.unwrap();
+            self.seats
+                .note(
+                    name,
+                    &Seat {
+                        who: who.clone(),
+                        ..seat
+                    },
+                )
+                .await
+                .unwrap();
+            for (_, seat) in self
+                .seated
+                .lock()
+                .iter_mut()
+                .filter(|(_, seat)| seat.member == member)
+            {
+                seat.who = who.clone();
+            }
         }
     }
 
@@ -236,12 +345,13 @@ impl World {
             ..Claim::new(MemberId(Uuid::new_v4()), &self.instance)
         };
         let joined = self.seats.join(name, &claim, 64).await.unwrap();
-        assert!(matches!(joined, Join::Joined { .. }), "{joined:?}");
+        self.sits(name, &claim, &joined);
         claim.member
     }
 
     pub(crate) async fn leave(&self, name: &RoomId, member: MemberId) {
         self.seats.leave(name, member, &self.instance).await.unwrap();
+        self.seated.lock().retain(|(_, seat)| seat.member != member);
     }
 
     /// Registers a host with the constant heartbeat and seats it in its room.
@@ -257,21 +367,18 @@ impl World {
 
     /// A heartbeat, and what it tells the host.
     pub(crate) async fn beaten(&mut self, heartbeat: Heartbeat) -> Beaten {
-        let step = self.store.heartbeat(heartbeat, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        let step = self.store().heartbeat(heartbeat, self.rules).await.unwrap();
+        self.took(step)
     }
 
     pub(crate) async fn look_up(&mut self, id: MatchId) -> Held {
-        let step = self.store.look_up(id, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        let step = self.store().look_up(id, self.rules).await.unwrap();
+        self.took(step)
     }
 
     pub(crate) async fn find(&mut self, request: Request) -> Found {
-        let step = self.store.find(request, self.rules).await.unwrap();
-        self.events.extend(step.events);
-        step.value
+        let step = self.store().find(request, self.rules).await.unwrap();
+        self.took(step)
     }
 
     /// A find that must be granted.
@@ -288,16 +395,41 @@ impl World {
     }
 
     pub(crate) async fn released(&mut self, id: MatchId) -> Released {
-        let step = self.store.release(id, self.rules).await.unwrap();
+        let step = self.store().release(id, self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    /// A host says something between heartbeats.
+    pub(crate) async fn says_status(&mut self, name: &str, status: HostStatus) -> bool {
+        let step = self.store().set_status(host(name), status, self.rules).await;
+        self.took(step.unwrap())
+    }
+
+    /// A host leaves for good.
+    pub(crate) async fn host_leaves(&mut self, name: &str) -> bool {
+        let step = self.store().leave(host(name), self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    /// Somebody takes a host out of service, or puts it back.
+    pub(crate) async fn drain(&mut self, name: &str, drain: bool) -> bool {
+        let step = self.store().drain(host(name), drain, self.rules).await.unwrap();
+        self.took(step)
+    }
+
+    fn took<T>(&mut self, step: Step<T>) -> T {
         self.events.extend(step.events);
         step.value
     }
 
-    /// Looks after everything that is due, and gives the counts, which must agree with the hosts.
+    /// Looks after everything that is due, and gives the counts, which must agree with the hosts, as must the index.
     pub(crate) async fn counts(&mut self) -> Counts {
         let counts = self.look().await;
         let hosts = self.hosts().await;
-        assert_eq!(counts, counted(&hosts, counts.occupancy_known));
+        assert_eq!(counts, counted(&hosts, &counts));
+        if let Some(link) = &self.link {
+            assert_index(link, &hosts).await;
+        }
         counts
     }
 
@@ -310,7 +442,7 @@ impl World {
     /// Looks after everything that is due.
     async fn look(&mut self) -> Counts {
         loop {
-            let step = self.store.tick(self.rules).await.unwrap();
+            let step = self.store().tick(self.rules).await.unwrap();
             self.events.extend(step.events);
             if !step.value.more {
                 return step.value.counts;
@@ -347,24 +479,5 @@ impl World {
             .drain(..)
             .map(|event| (event.kind, event.host.to_string()))
             .collect()
-    }
-}
-
-/// What the counts of these hosts are.
-fn counted(hosts: &[HostRecord], occupancy_known: bool) -> Counts {
-    let mut by_state = BTreeMap::from(["idle", "busy", "allocated", "unreachable"].map(|state| (state, 0)));
-    let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
-    for record in hosts {
-        *by_state.get_mut(record.state.as_str()).unwrap() += 1;
-        let region = regions.entry(record.region.clone()).or_default();
-        region.hosts += 1;
-        region.available_slots += u64::from(record.free);
-    }
-    Counts {
-        hosts: by_state,
-        capacity: hosts.iter().map(|record| u64::from(record.capacity)).sum(),
-        free: hosts.iter().map(|record| u64::from(record.free)).sum(),
-        regions,
-        occupancy_known,
     }
 }

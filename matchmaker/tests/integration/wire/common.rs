@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use crate::support::http::{Answer, Request, get, options, post};
+use crate::support::http::{Answer, Request, delete, get, options, post};
 use crate::support::server::{SECRET, Served};
 
 fn assert_common(answer: &Answer) {
     for (name, value) in [
         ("access-control-allow-origin", "*"),
-        ("access-control-allow-methods", "GET, POST, OPTIONS"),
+        ("access-control-allow-methods", "GET, POST, OPTIONS, DELETE"),
         (
             "access-control-allow-headers",
             "Content-Type, Authorization, X-Request-Id, Idempotency-Key",
         ),
-        ("access-control-expose-headers", "Retry-After, X-Request-Id"),
+        ("access-control-expose-headers", "Retry-After, X-Request-Id, Link"),
         ("access-control-max-age", "86400"),
     ] {
         assert_eq!(answer.header(name), Some(value), "{name} of a {}", answer.status);
@@ -49,7 +49,14 @@ fn of_every_kind() -> Vec<(Request, u16)> {
             409,
         ),
         (get("/api/host/heartbeat").bearer(SECRET), 405),
-        (get("/api/host/nothing").bearer(SECRET), 404),
+        (get("/api/host/nothing").bearer(SECRET), 405),
+        (get("/api/host/nothing/at-all").bearer(SECRET), 404),
+        (delete("/api/host/nobody").bearer(SECRET), 404),
+        (delete("/api/host/%ff").bearer(SECRET), 404),
+        (delete("/api/host/h").bearer(SECRET), 204),
+        (delete("/api/host/h"), 401),
+        (post("/api/host/status").bearer(SECRET), 400),
+        (get("/api/hosts?limit=0"), 400),
         (post("/api/match/find"), 404),
         (post("/api/match/find").text("[]"), 400),
         (post("/api/match/find").text(&large), 413),

@@ -107,6 +107,59 @@ async fn wrong_fields_are_named() {
     assert_eq!(served.find(&json!({})).await.status, 200, "no slot was spent");
 }
 
+/// Strategy, latencies and labels from the wire down to the store.
+#[tokio::test]
+async fn a_host_is_picked_by_latencies_labels_and_strategy() {
+    let mut view = view(None);
+    view.pool.strategy = berth_crds::settings::Strategy::Packed;
+    let served = Served::with(view).await;
+    for (name, region, gpu, slots) in [
+        ("a", "eu", "a100", 3),
+        ("b", "eu", "a100", 2),
+        ("c", "us", "l4", 9),
+        ("d", "asia", "l4", 9),
+    ] {
+        served.seated_host(name).await;
+        let body = json!({
+            "hostId": name, "roomId": format!("room-{name}"), "region": region,
+            "capacity": slots, "availableSlots": slots, "labels": {"gpu": gpu, "codec": "av1"},
+        });
+        assert_eq!(served.heartbeat(&body).await.status, 200);
+    }
+    for (body, room) in [
+        (
+            json!({"latencies": {"moon": 1, "asia": 20.5, "us": 40, "eu": 90}}),
+            "room-d",
+        ),
+        (
+            json!({"latencies": {"asia": 20, "us": 40}, "region": "us"}),
+            "room-c",
+        ),
+        (
+            json!({"labels": {"gpu": "a100"}, "latencies": {"asia": 20}}),
+            "room-b",
+        ),
+        (json!({"labels": {"codec": "av1"}, "region": "eu"}), "room-b"),
+        (json!({"labels": {"gpu": "a100"}, "hostId": "a"}), "room-a"),
+        (json!({"labels": {}, "latencies": {}, "region": "eu"}), "room-a"),
+    ] {
+        assert_eq!(served.find(&body).await.json()["roomId"], room, "{body}");
+    }
+    let nobody = json!({"found": false, "message": "No available hosts found matching criteria"});
+    for body in [
+        json!({"labels": {"gpu": "h100"}}),
+        json!({"labels": {"gpu": "a100"}, "hostId": "c"}),
+    ] {
+        let answer = served.find(&body).await;
+        assert_eq!((answer.status, answer.json()), (404, nobody.clone()), "{body}");
+    }
+    let answer = served.find(&json!({"latencies": {"eu": -1}})).await;
+    assert_eq!(
+        (answer.status, &answer.json()["issues"][0]["path"]),
+        (400, &json!("latencies.eu"))
+    );
+}
+
 /// What hosts and pages of the Node services do: the host says `idle` for ever, the player joins and leaves.
 #[tokio::test]
 async fn a_whole_session() {
@@ -268,4 +321,71 @@ async fn finds_of_one_client_are_limited() {
         ask("4.4.4.4").await,
     ];
     assert_eq!(answers.map(|answer| answer.status), [404, 404, 404, 429]);
+}
+
+#[tokio::test]
+async fn a_drained_pool_hands_nobody_out() {
+    let served = Served::new().await;
+    served.seated_host("a").await;
+    served.seated_host("b").await;
+    served.join("away").await;
+    served
+        .heartbeat(&json!({"hostId": "away", "roomId": "nobody-there"}))
+        .await;
+    let found = served.find(&json!({"hostId": "a"})).await;
+    assert_eq!(found.status, 200);
+    let drain = |drain: bool| {
+        let mut view = (*served.settings.get()).clone();
+        view.pool.drain = drain;
+        served.settings.replace(view);
+    };
+    drain(true);
+    for body in [json!({}), json!({"hostId": "b"})] {
+        let answer = served.find(&body).await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (404, json!({"found": false, "message": "Pool is draining"}))
+        );
+    }
+    assert_eq!(served.find(&json!({"region": 1})).await.status, 400);
+    served.seated_host("c").await;
+    let counts = served.ask("/counts").await.json();
+    assert_eq!(
+        counts["hosts"],
+        json!({"total": 4, "idle": 0, "busy": 0, "allocated": 0, "draining": 3, "unreachable": 1})
+    );
+    assert_eq!(
+        (&counts["slots"], &counts["regions"]["local"]),
+        (
+            &json!({"total": 4, "available": 0}),
+            &json!({"hosts": 4, "availableSlots": 0})
+        )
+    );
+    let hosts = served.ask("/hosts?state=draining").await.json()["hosts"].clone();
+    let names: Vec<_> = hosts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|host| &host["hostId"])
+        .collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(served.ask("/statusz").await.json()["pool"]["drain"], true);
+    let listed = crate::support::http::get("/api/hosts").send(served.public).await;
+    assert_eq!(listed.json(), json!([]));
+    let metrics = served.ask("/metrics").await.body;
+    for line in [
+        "berth_finds_total{result=\"draining\"} 2",
+        "berth_hosts{state=\"draining\"} 3",
+        "berth_hosts{state=\"idle\"} 0",
+        "berth_slots{kind=\"free\"} 0",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line} missing in\n{metrics}"
+        );
+    }
+    // The end of it needs no heartbeat.
+    drain(false);
+    assert_eq!(served.find(&json!({"hostId": "b"})).await.status, 200);
+    assert_eq!(served.ask("/counts").await.json()["hosts"]["idle"], 1);
 }

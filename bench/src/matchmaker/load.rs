@@ -1,0 +1,154 @@
+//! Hosts that send heartbeats.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use super::server::SECRET;
+
+/// Longest wait for an answer; only a failure reaches it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The heartbeats of all hosts, as they are sent: they stay the same for ever, as those of hosts in the field do.
+pub(super) struct Hosts {
+    pub(super) rooms: Vec<String>,
+    bodies: Vec<String>,
+}
+
+/// What came of heartbeats at a fixed rate.
+pub(super) struct Paced {
+    pub(super) heartbeats: u64,
+    /// From the time at which a heartbeat was due to its answer, ns.
+    pub(super) latency: Histogram<u64>,
+}
+
+/// A connection that is used again and again.
+struct Kept {
+    address: SocketAddr,
+    stream: BufReader<TcpStream>,
+}
+
+impl Hosts {
+    /// So many hosts. `telling`: they tell of themselves what the simulated hosts of the Node matchmaker tell.
+    pub(super) fn new(count: usize, telling: bool) -> Self {
+        let rooms: Vec<String> = (0..count).map(|number| format!("room-{number}")).collect();
+        let body = |(number, room): (usize, &String)| {
+            let mut body = json!({"hostId": format!("host-{number}"), "roomId": room, "region": "us-east-1"});
+            if telling {
+                body["publicIp"] = json!("203.0.113.7");
+                body["gameInfo"] = json!({
+                    "name": "A game with a name of usual length",
+                    "specs": {"gpu": "NVIDIA RTX 4090", "cpu": "AMD Ryzen 9 7950X", "ram": "64GB", "os": "Windows 11"},
+                });
+            }
+            body.to_string()
+        };
+        Self {
+            bodies: rooms.iter().enumerate().map(body).collect(),
+            rooms,
+        }
+    }
+
+    /// Each host sends one, evenly spread over `interval`, on a connection of its own, as hosts do that say something three times
+    /// a minute. An open loop: latency counts from the time at which a heartbeat was due.
+    pub(super) fn once(&self, address: SocketAddr, interval: Duration) -> anyhow::Result<Paced> {
+        let mut latency = Histogram::new(2)?;
+        let begun = Instant::now();
+        let each = interval / u32::try_from(self.bodies.len().max(1))?;
+        let mut due = begun;
+        for body in &self.bodies {
+            sleep(due.saturating_duration_since(Instant::now()));
+            Kept::open(address)?.beat(body)?;
+            latency.record(u64::try_from(due.elapsed().as_nanos())?)?;
+            due += each;
+        }
+        Ok(Paced {
+            heartbeats: self.bodies.len() as u64,
+            latency,
+        })
+    }
+
+    /// As many as pass over so many connections, each with one under way, in `duration`, and at least one of each host. Gives their number.
+    pub(super) fn flood(
+        &self,
+        address: SocketAddr,
+        connections: usize,
+        duration: Duration,
+    ) -> anyhow::Result<u64> {
+        let kept: anyhow::Result<Vec<Kept>> = (0..connections).map(|_| Kept::open(address)).collect();
+        let mut kept = kept?;
+        let (begun, mut sent) = (Instant::now(), 0);
+        let mut bodies = self.bodies.iter().cycle();
+        while begun.elapsed() < duration || sent < self.bodies.len() {
+            for connection in &mut kept {
+                connection.send(bodies.next().context("no hosts")?)?;
+            }
+            for connection in &mut kept {
+                connection.hear()?;
+            }
+            sent += kept.len();
+        }
+        Ok(sent as u64)
+    }
+}
+
+impl Kept {
+    fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self {
+            address,
+            stream: BufReader::with_capacity(1024, stream),
+        })
+    }
+
+    fn beat(&mut self, body: &str) -> anyhow::Result<()> {
+        self.send(body)?;
+        self.hear()
+    }
+
+    fn send(&mut self, body: &str) -> anyhow::Result<()> {
+        let request = format!(
+            "POST /api/host/heartbeat HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {SECRET}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        Ok(self.stream.get_mut().write_all(request.as_bytes())?)
+    }
+
+    /// Reads an answer, which must say that all is well.
+    fn hear(&mut self) -> anyhow::Result<()> {
+        let mut head = String::new();
+        let mut length = 0;
+        loop {
+            let from = head.len();
+            self.stream.read_line(&mut head)?;
+            let line = head.get(from..).unwrap_or_default().trim_end();
+            ensure!(head.len() > from, "the connection ended");
+            if line.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse()?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        let accepted = head.starts_with("HTTP/1.1 200 ") && body.starts_with(br#"{"success":true"#);
+        ensure!(
+            accepted,
+            "a heartbeat was refused: {head}{}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Lists of hosts: which part is asked for, and where the next one is.
+
+use axum::http::HeaderValue;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::api::Issue;
+use crate::host::{HostId, HostState};
+use crate::store::HostRecord;
+
+/// Most hosts that can be asked for at once.
+pub const LARGEST_LIMIT: usize = 1000;
+
+/// The part of a list that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Most hosts in it.
+    pub limit: Option<usize>,
+    /// The first host behind this one is the first one in it.
+    pub after: Option<HostId>,
+}
+
+/// Which hosts are asked for: those that fit everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<HostState>,
+    /// In this region.
+    pub region: Option<String>,
+    /// In this room.
+    pub room: Option<String>,
+}
+
+/// The parameters of a query. Those that are not known are ignored, as unknown fields of bodies are.
+pub type Query = [(String, String)];
+
+/// The last value of a parameter; an empty one counts as absent.
+fn value<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
+    let (_, value) = query.iter().rfind(|(other, _)| other == name)?;
+    (!value.is_empty()).then_some(value)
+}
+
+impl Part {
+    /// Reads `limit` and `after`.
+    pub fn read(query: &Query) -> Result<Self, Vec<Issue>> {
+        let limit = value(query, "limit").map(|text| {
+            let number = text
+                .parse()
+                .ok()
+                .filter(|number| (1..=LARGEST_LIMIT).contains(number));
+            number.ok_or_else(|| {
+                let message = format!("Invalid input: expected int from 1 to {LARGEST_LIMIT}");
+                vec![Issue::value("limit", message)]
+            })
+        });
+        Ok(Self {
+            limit: limit.transpose()?,
+            after: value(query, "after").map(HostId::new),
+        })
+    }
+
+    /// The header `Link` (RFC 8288) that leads behind `last`: relative, so that it holds behind a proxy with a path of its own.
+    pub fn link_behind(&self, last: &HostId) -> Option<HeaderValue> {
+        let after = utf8_percent_encode(last.as_str(), NON_ALPHANUMERIC);
+        let limit = self
+            .limit
+            .map(|limit| format!("limit={limit}&"))
+            .unwrap_or_default();
+        HeaderValue::try_from(format!("<?{limit}after={after}>; rel=\"next\"")).ok()
+    }
+}
+
+impl Filter {
+    /// Reads `state`, `region` and `room`.
+    pub fn read(query: &Query) -> Result<Self, Vec<Issue>> {
+        let state = value(query, "state").map(|name| {
+            HostState::from_name(name).ok_or_else(|| {
+                let allowed = HostState::ALL.map(|state| format!("\"{}\"", state.as_str()));
+                let message = format!("Invalid option: expected one of {}", allowed.join("|"));
+                vec![Issue::value("state", message)]
+            })
+        });
+        Ok(Self {
+            state: state.transpose()?,
+            region: value(query, "region").map(str::to_owned),
+            room: value(query, "room").map(str::to_owned),
+        })
+    }
+
+    /// Whether a host fits.
+    pub fn fits(&self, host: &HostRecord) -> bool {
+        let Self { state, region, room } = self;
+        state.is_none_or(|state| host.state == state)
+            && region.as_ref().is_none_or(|region| host.region == *region)
+            && room.as_ref().is_none_or(|room| host.room.as_str() == room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Vec<(String, String)> {
+        let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn parts_within_their_bounds() {
+        let part = |text: &str| Part::read(&query(text));
+        assert_eq!(part("other=1&limit=&after=").unwrap(), Part::default());
+        let read = part("limit=1&after=b&limit=1000").unwrap();
+        assert_eq!(
+            (read.limit, read.after.unwrap().as_str()),
+            (Some(1000), "b"),
+            "the last one counts"
+        );
+        for wrong in ["0", "1001", "-1", "x", "1.5"] {
+            let issues = part(&format!("limit={wrong}")).unwrap_err();
+            assert_eq!(
+                (issues.len(), issues[0].path.as_str(), issues[0].code),
+                (1, "limit", "invalid_value"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn links_are_relative_and_encoded() {
+        let link = |limit, last: &str| {
+            let part = Part {
+                limit,
+                after: Some(HostId::new("gone")),
+            };
+            part.link_behind(&HostId::new(last)).unwrap()
+        };
+        assert_eq!(link(Some(2), "b1"), r#"<?limit=2&after=b1>; rel="next""#);
+        assert_eq!(link(None, "a b>;ü"), r#"<?after=a%20b%3E%3B%C3%BC>; rel="next""#);
+    }
+
+    #[test]
+    fn unknown_states_are_named() {
+        let filter = |text: &str| Filter::read(&query(text));
+        assert_eq!(
+            filter("state=draining&region=eu").unwrap().state,
+            Some(HostState::Draining)
+        );
+        let issues = filter("state=gone").unwrap_err();
+        assert_eq!(issues[0].path, "state");
+        assert!(
+            issues[0].message.ends_with("\"unreachable\"|\"draining\""),
+            "{}",
+            issues[0].message
+        );
+    }
+}
