@@ -9,6 +9,7 @@
 //! | [`idempotency`] | pure: a request and its repetition |
 //! | [`resume_token`] | pure: the right to get a match again |
 //! | [`secrets`] | which secrets of a pool count |
+//! | [`demand`] | pure: finds that were refused, by region |
 //! | [`host`] | words that all of them use |
 //! | [`metrics`] | what is counted |
 //!
@@ -21,6 +22,7 @@
 //! A process of its own is [`Args::run`]; another program embeds a [`Server`].
 
 pub mod api;
+pub mod demand;
 mod events;
 pub mod host;
 pub mod idempotency;

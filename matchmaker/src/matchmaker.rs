@@ -1,6 +1,7 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
 mod again;
+mod demand;
 mod hosts;
 mod occupancy;
 mod waiting;
@@ -30,12 +31,14 @@ use uuid::Uuid;
 
 use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer, Received};
 use crate::api::{Issue, Refusal};
+use crate::demand::Demand;
 use crate::events;
 use crate::host::MatchId;
 use crate::idempotency::Repeatable;
 use crate::metrics::MatchmakerMetrics;
 use crate::secrets::{PoolSecrets, Purpose};
 use crate::store::{Counts, Dice, Found, Grant, HostStore, Registered, Request, Rules, Step, StoreError};
+use demand::Wanted;
 use occupancy::Occupancy;
 use waiting::Waiting;
 
@@ -64,6 +67,8 @@ pub struct Matchmaker {
     waiting: Waiting,
     /// The store lost what was granted, when it was last asked.
     quiet: AtomicBool,
+    /// Finds that were refused.
+    demand: Mutex<Demand>,
     /// Bounds how many unanswered finds are given back at a time.
     unanswered: Arc<Semaphore>,
 }
@@ -87,6 +92,7 @@ impl Matchmaker {
             finds: AddressLimit::default(),
             waiting: Waiting::default(),
             quiet: AtomicBool::new(false),
+            demand: Mutex::default(),
             unanswered: Arc::new(Semaphore::new(UNANSWERED)),
         }
     }
@@ -203,6 +209,9 @@ impl Matchmaker {
             Err(error) => return Err(failed("heartbeat", &error, Refusal::HeartbeatFailed)),
         };
         self.waiting.forget(&host);
+        if let Some(silent_ms) = beaten.silent_ms {
+            self.metrics.heartbeat_gap(silent_ms);
+        }
         match beaten.registered {
             Registered::New => {
                 info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
@@ -312,6 +321,7 @@ impl Matchmaker {
             sample: rand::random(),
             host: rand::random(),
         };
+        let wanted = Wanted::new(&region, &host);
         let request = Request {
             id,
             region,
@@ -337,8 +347,8 @@ impl Matchmaker {
                 }
                 answer
             }
-            Found::NoHosts => Err(Refusal::NoHosts),
-            Found::NoneMatching => Err(Refusal::NoneMatching),
+            Found::NoHosts => Err(self.refuse(wanted, Refusal::NoHosts)),
+            Found::NoneMatching => Err(self.refuse(wanted, Refusal::NoneMatching)),
             Found::Conflict => Err(Refusal::OtherRequest),
             Found::Over(why) => Err(Refusal::Over(why.word())),
         }

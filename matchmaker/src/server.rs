@@ -193,11 +193,15 @@ async fn look_after(matchmaker: &Matchmaker, link: Option<&RedisLink>, shutdown:
             link.set_breaker(matchmaker.settings().cluster.circuit_breaker.into());
         }
         matchmaker.tend_ice();
+        let ttl = matchmaker.settings().pool.heartbeat_ttl;
+        let metrics = matchmaker.metrics();
+        metrics.show_heartbeats(ttl, matchmaker.waiting_heartbeats());
         // A failure was logged where it happened.
         let Ok(counts) = matchmaker.counts().await else {
             continue;
         };
         matchmaker.write_back().await;
+        matchmaker.tell_demand().await;
         if counts.occupancy_known {
             if unknown >= UNKNOWN_TICKS {
                 info!("a signaling server keeps the rooms again: their members count");

@@ -14,10 +14,12 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 
+use super::demand::Window;
 use super::{
     Beaten, Clock, Found, Held, HostRecord, HostStore, Released, Request, Rules, Step, Stepping, StoreError,
     Tick,
 };
+use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use pool::Pool;
 use view::View;
@@ -28,6 +30,7 @@ pub struct MemoryStore {
     clock: Clock,
     name: String,
     pool: Mutex<Pool>,
+    demand: Mutex<Window>,
 }
 
 impl MemoryStore {
@@ -38,6 +41,7 @@ impl MemoryStore {
             clock,
             name: pool.into(),
             pool: Mutex::default(),
+            demand: Mutex::default(),
         }
     }
 
@@ -87,6 +91,11 @@ impl HostStore for MemoryStore {
 
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick> {
         self.step(&rules, Pool::tick)
+    }
+
+    fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>> {
+        let now_ms = self.clock.now_us() / 1000;
+        ready(Ok(self.demand.lock().add(refused, now_ms))).boxed()
     }
 
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {

@@ -1,6 +1,7 @@
 //! Hosts shared by Redis: every step is one script call.
 
 mod answers;
+mod demand;
 mod epoch;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::{
     Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, PAGE,
     Released, Request, Rules, Step, Stepping, StoreError, Tick,
 };
+use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use crate::slots::Terms;
 use answers::Flat;
@@ -280,6 +282,7 @@ impl HostStore for RedisStore {
             Ok(Step {
                 value: Beaten {
                     registered: answers::registered(&answer)?,
+                    silent_ms: answers::silent_ms(&answer),
                     reservations: answers::reservations(&reservations)?,
                 },
                 events: answers::events(&events)?,
@@ -378,6 +381,10 @@ impl HostStore for RedisStore {
             Ok(Step { value, events })
         }
         .boxed()
+    }
+
+    fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>> {
+        self.add_demand(refused).boxed()
     }
 
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {
