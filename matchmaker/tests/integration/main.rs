@@ -14,6 +14,7 @@ mod conformance;
 mod contention;
 mod internal;
 mod lua_slots;
+mod metrics;
 mod model;
 mod picking;
 mod pools_apart;

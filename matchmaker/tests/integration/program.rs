@@ -15,10 +15,10 @@ use crate::support::world::{connect, room, shared_rooms};
 use crate::support::{LONG, until};
 
 /// A running program; it ends when this is dropped.
-struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
-    fn start(variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berth-matchmaker"));
         command
             .env_clear()
@@ -59,11 +59,11 @@ impl Drop for Program {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-async fn answers(address: SocketAddr) {
+pub(crate) async fn answers(address: SocketAddr) {
     until("the program answers", || async {
         get("/health").try_send(address).await.is_ok()
     })
