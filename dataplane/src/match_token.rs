@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use berth_crds::settings::match_key_secret;
+use berth_crds::settings::{SignalingSettings, match_key_secret};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -93,9 +93,12 @@ pub enum MatchTokenError {
     Signing,
 }
 
-/// The match key of a SignalingCluster, out of the Secret `CLUSTER-match-key`.
-pub fn match_key(store: &SecretStore, signaling_cluster: &str) -> RotatingSecret {
-    store.rotating(&match_key_secret(signaling_cluster))
+/// The match key of a SignalingCluster, out of the Secret `CLUSTER-match-key`, as far as it counts in the environment of
+/// the cluster.
+pub fn match_key(store: &SecretStore, cluster: &SignalingSettings) -> RotatingSecret {
+    store
+        .rotating(&match_key_secret(&cluster.name.name))
+        .counting_in(cluster.environment)
 }
 
 impl MatchKeys {
@@ -112,8 +115,8 @@ impl MatchKeys {
     }
 
     /// Keys from the Secret `CLUSTER-match-key`; `None` means that no match tokens are issued.
-    pub fn from_store(store: &SecretStore, signaling_cluster: &str) -> Option<Self> {
-        Self::new(&match_key(store, signaling_cluster))
+    pub fn from_store(store: &SecretStore, cluster: &SignalingSettings) -> Option<Self> {
+        Self::new(&match_key(store, cluster))
     }
 
     /// Signs a token with the current key. `now`: Unix seconds.
@@ -186,6 +189,8 @@ mod tests {
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use berth_crds::SignalingCluster;
+    use berth_crds::api::{ClusterEnvironment, SignalingClusterSpec};
     use proptest::prelude::*;
 
     const NOW: u64 = 1_700_000_000;
@@ -290,10 +295,21 @@ mod tests {
 
     #[test]
     fn without_a_key_there_are_no_tokens() {
-        assert!(MatchKeys::from_store(&SecretStore::in_memory(), "main").is_none());
+        let cluster = |environment| {
+            let mut cluster = SignalingCluster::new("main", SignalingClusterSpec::new("ws://a"));
+            cluster.spec.environment = environment;
+            SignalingSettings::try_from(&cluster).unwrap()
+        };
+        let production = cluster(ClusterEnvironment::Production);
+        assert!(MatchKeys::from_store(&SecretStore::in_memory(), &production).is_none());
         let store = SecretStore::in_memory();
-        store.put(&match_key_secret("main").current, Secret::new("k").unwrap());
-        assert!(MatchKeys::from_store(&store, "main").is_some());
+        let current = match_key_secret("main").current;
+        store.put(&current, Secret::new("k").unwrap());
+        assert!(MatchKeys::from_store(&store, &production).is_some());
+        // Nor with one that everybody could sign with.
+        store.put(&current, Secret::new("change-me").unwrap());
+        assert!(MatchKeys::from_store(&store, &production).is_none());
+        assert!(MatchKeys::from_store(&store, &cluster(ClusterEnvironment::Development)).is_some());
     }
 
     proptest! {

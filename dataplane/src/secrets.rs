@@ -1,25 +1,29 @@
 //! Secrets: files under one directory, re-read when they change, and values that never print themselves.
 //!
-//! A Secret that a resource references as `{name, key}` is the file `DIR/<name>/<key>`. The directory is a mounted
-//! volume: kubelet replaces the files behind a symbolic link, so contents are compared, not events awaited.
+//! A Secret that a resource references as `{name, key}` is the file `DIR/<name>/<key>`. Contents are compared, not events
+//! awaited.
+
+mod files;
+mod placeholders;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
-use berth_crds::settings::{SecretPair, SecretRef};
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use berth_crds::api::ClusterEnvironment;
+use berth_crds::settings::{SecretPair, SecretRef, is_placeholder};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::warn;
 
-use crate::telemetry::Throttle;
+pub(crate) use files::read_secret_file;
+pub use placeholders::warn_of_placeholders;
 
 /// Largest secret, bytes.
 pub const MAX_SECRET_BYTES: usize = 64 * 1024;
@@ -30,7 +34,13 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Bytes that never print themselves: no `Display`, and `Debug` shows `Secret(***)`. At most 64 KiB.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<[u8]>);
+pub struct Secret {
+    bytes: Arc<[u8]>,
+    digest: Digest,
+    placeholder: bool,
+}
+
+type Digest = [u8; SHA256_OUTPUT_LEN];
 
 /// A secret that is being rotated: both values are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,7 +107,11 @@ impl Secret {
         if bytes.is_empty() {
             return Err(SecretError::Empty);
         }
-        Ok(Self(bytes.into()))
+        Ok(Self {
+            bytes: bytes.into(),
+            digest: sha256(bytes),
+            placeholder: is_placeholder(bytes),
+        })
     }
 
     /// Takes the content of a file: line breaks at its end are an editor's, not the secret's.
@@ -111,19 +125,34 @@ impl Secret {
 
     /// The bytes, for a computation. Never for a log.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// As text, if it is UTF-8.
     pub fn expose_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(&self.bytes).ok()
     }
 
     /// Compares in a time that depends on neither content nor length of the secret.
     pub fn matches(&self, candidate: &[u8]) -> bool {
-        let (own, other) = (digest(&SHA256, &self.0), digest(&SHA256, candidate));
-        verify_slices_are_equal(own.as_ref(), other.as_ref()).is_ok()
+        self.has_digest(&sha256(candidate))
     }
+
+    /// Whether it is one that everybody knows.
+    pub fn is_placeholder(&self) -> bool {
+        self.placeholder
+    }
+
+    fn has_digest(&self, candidate: &Digest) -> bool {
+        verify_slices_are_equal(&self.digest, candidate).is_ok()
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut result = Digest::default();
+    // A digest of SHA-256 has this length.
+    result.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    result
 }
 
 impl fmt::Debug for Secret {
@@ -137,15 +166,27 @@ impl fmt::Debug for Secret {
 impl RotatingSecret {
     /// Whether `candidate` is one of the two. `false` when there is none.
     pub fn accepts(&self, candidate: &[u8]) -> bool {
-        let current = self
-            .current
-            .as_ref()
-            .is_some_and(|secret| secret.matches(candidate));
-        let previous = self
-            .previous
-            .as_ref()
-            .is_some_and(|secret| secret.matches(candidate));
-        current | previous
+        let candidate = sha256(candidate);
+        let is = |secret: &Option<Secret>| {
+            secret
+                .as_ref()
+                .is_some_and(|secret| secret.has_digest(&candidate))
+        };
+        // Both are compared, whichever fits.
+        is(&self.current) | is(&self.previous)
+    }
+
+    /// What of it counts in `environment`: in production, a secret that everybody knows is none.
+    #[must_use]
+    pub fn counting_in(self, environment: ClusterEnvironment) -> Self {
+        let counts = |secret: &Secret| match environment {
+            ClusterEnvironment::Production => !secret.is_placeholder(),
+            ClusterEnvironment::Development => true,
+        };
+        Self {
+            current: self.current.filter(counts),
+            previous: self.previous.filter(counts),
+        }
     }
 
     /// Whether there is no secret at all.
@@ -160,7 +201,7 @@ impl SecretStore {
     /// Reads `directory/<secret name>/<key>`. A missing directory is an empty store that fills when it appears.
     pub fn open(directory: &Path) -> Self {
         let store = Self::new(Some(directory.to_owned()));
-        store.shared.rebuild();
+        store.shared.reread();
         store
     }
 
@@ -196,7 +237,7 @@ impl SecretStore {
                 tokio::time::sleep(POLL).await;
                 let shared = Arc::clone(&shared);
                 // A panic in the blocking task would only skip one round.
-                let _ = tokio::task::spawn_blocking(move || shared.rebuild()).await;
+                let _ = tokio::task::spawn_blocking(move || shared.reread()).await;
             }
         }));
     }
@@ -218,14 +259,10 @@ impl SecretStore {
     /// Puts one secret in memory (environment variables, tests). A file of the same name and key wins.
     pub fn put(&self, reference: &SecretRef, secret: Secret) {
         let SecretRef { name, key } = reference;
-        self.shared
-            .layers
-            .lock()
-            .put
-            .entry(name.clone())
-            .or_default()
-            .insert(key.clone(), secret);
-        self.shared.rebuild();
+        self.shared.change(|layers| {
+            let keys = layers.put.entry(name.clone()).or_default();
+            keys.insert(key.clone(), secret);
+        });
     }
 
     /// Replaces what came from `kind: Secret` documents: secret name, then key. A file of the same name and key
@@ -235,8 +272,7 @@ impl SecretStore {
             .into_iter()
             .map(|(name, keys)| (name, keys.into_iter().collect()))
             .collect();
-        self.shared.layers.lock().documents = documents;
-        self.shared.rebuild();
+        self.shared.change(|layers| layers.documents = documents);
     }
 
     /// Changes whenever any secret changed; the value is only a counter.
@@ -256,13 +292,21 @@ impl fmt::Debug for SecretStore {
 // === impl Shared ===
 
 impl Shared {
-    /// Reads everything again and replaces the table if anything differs.
-    fn rebuild(&self) {
-        // The lock is held while the table is replaced: two rebuilds must not overtake each other.
+    /// Reads the directory again, which may take a moment.
+    fn reread(&self) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let before = self.layers.lock().files.clone();
+        let files = files::read_directory(directory, &before);
+        self.change(|layers| layers.files = files);
+    }
+
+    /// Changes a layer, and replaces the table if anything differs.
+    fn change(&self, change: impl FnOnce(&mut Layers)) {
+        // The lock is held while the table is replaced: two changes must not overtake each other.
         let mut layers = self.layers.lock();
-        if let Some(directory) = &self.directory {
-            layers.files = read_directory(directory, &layers.files);
-        }
+        change(&mut layers);
         let mut table = Table::new();
         for layer in [&layers.documents, &layers.put, &layers.files] {
             for (name, keys) in layer {
@@ -279,103 +323,6 @@ impl Shared {
 
 fn read(table: &Table, reference: &SecretRef) -> Option<Secret> {
     table.get(&reference.name)?.get(&reference.key).cloned()
-}
-
-/// Reads a directory of mounted Secrets. Only what is not there any more is gone: what cannot be read just now (no file
-/// descriptor left, a disk that fails) stays as it was in `before`, or a moment's trouble would take away every key.
-fn read_directory(directory: &Path, before: &Table) -> Table {
-    let folders = match visible_entries(directory) {
-        Ok(folders) => folders,
-        Err(error) => {
-            warn_unreadable(directory, &error);
-            return before.clone();
-        }
-    };
-    let mut table = Table::new();
-    let mut count = 0;
-    for (name, folder) in folders {
-        let keys = read_folder(&folder, before.get(&name), MAX_SECRETS - count);
-        count += keys.len();
-        if !keys.is_empty() {
-            table.insert(name, keys);
-        }
-    }
-    table
-}
-
-/// Reads at most `most` keys of one Secret. A value that is no secret (empty, too large) is left out: who needs it says
-/// that it is missing.
-fn read_folder(
-    folder: &Path,
-    before: Option<&HashMap<String, Secret>>,
-    most: usize,
-) -> HashMap<String, Secret> {
-    let files = match visible_entries(folder) {
-        Ok(files) => files,
-        Err(error) => {
-            warn_unreadable(folder, &error);
-            let kept = before.into_iter().flatten().take(most);
-            return kept.map(|(key, secret)| (key.clone(), secret.clone())).collect();
-        }
-    };
-    let mut keys = HashMap::new();
-    for (key, file) in files {
-        if keys.len() >= most {
-            break;
-        }
-        let secret = match read_secret_file(&file) {
-            Ok(secret) => Some(secret),
-            Err(SecretError::Io(error)) if !is_absence(&error) => {
-                warn_unreadable(&file, &error);
-                before.and_then(|before| before.get(&key)).cloned()
-            }
-            Err(_) => None,
-        };
-        keys.extend(secret.map(|secret| (key, secret)));
-    }
-    keys
-}
-
-/// Entries of a folder by name; none if it is not there. Names that start with a dot are kubelet's own (`..data`).
-fn visible_entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if is_absence(&error) => return Ok(Vec::new()),
-        opened => opened?,
-    };
-    let mut visible = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && !name.starts_with('.')
-            && visible.len() < MAX_SECRETS
-        {
-            visible.push((name, entry.path()));
-        }
-    }
-    Ok(visible)
-}
-
-/// Whether an error says that there is no such secret, rather than that it cannot be read now.
-fn is_absence(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
-    )
-}
-
-fn warn_unreadable(path: &Path, error: &io::Error) {
-    static UNREADABLE: Throttle = Throttle::new(Duration::from_mins(1));
-    if let Some(suppressed) = UNREADABLE.pass() {
-        warn!(path = %path.display(), %error, suppressed, "cannot read secrets: the values read before stay in force");
-    }
-}
-
-/// Reads one secret from a file; line breaks at its end do not belong to it.
-pub(crate) fn read_secret_file(path: &Path) -> Result<Secret, SecretError> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_SECRET_BYTES).unwrap_or(u64::MAX) + 1;
-    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
-    Secret::from_file_content(&bytes)
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use berth_crds::api::RegionDemand;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::wire::list::{Filter, Part};
 use crate::api::{Named, Parameters, Refusal, bearer};
+use crate::demand::largest;
 use crate::host::{HostId, HostInfo, HostState, HostStatus};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::largest_regions;
@@ -30,6 +32,14 @@ struct CountsAnswer<'a> {
     slots: SlotCounts,
     regions: BTreeMap<&'a str, RegionCounts>,
     occupancy_known: bool,
+}
+
+/// The same with what could not be served, which the store is asked for.
+#[derive(Debug, Serialize)]
+struct WithDemand<'a> {
+    #[serde(flatten)]
+    answer: CountsAnswer<'a>,
+    demand: Vec<RegionDemand>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +74,7 @@ pub(crate) fn status(matchmaker: &Matchmaker) -> Value {
         "findsGranted": granted,
         "findsRefused": refused,
         "heartbeats": heartbeats,
+        "placeholders": matchmaker.pool_secrets(&matchmaker.settings()).placeholders(),
     })
 }
 
@@ -74,7 +85,9 @@ fn ready(matchmaker: &Late) -> Result<&Matchmaker, Refusal> {
 async fn counts(State(matchmaker): State<Late>) -> Result<Json<Value>, Refusal> {
     let matchmaker = ready(&matchmaker)?;
     let counts = matchmaker.counts().await?;
-    Ok(Json(json!(answer(matchmaker, &counts))))
+    let demand = largest(&matchmaker.demand().await?);
+    let answer = answer(matchmaker, &counts);
+    Ok(Json(json!(WithDemand { answer, demand })))
 }
 
 async fn hosts(State(matchmaker): State<Late>, Query(query): Parameters) -> Result<Json<Value>, Refusal> {

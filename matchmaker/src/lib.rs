@@ -8,6 +8,8 @@
 //! | [`slots`] | pure: when a slot is free |
 //! | [`idempotency`] | pure: a request and its repetition |
 //! | [`resume_token`] | pure: the right to get a match again |
+//! | [`secrets`] | which secrets of a pool count |
+//! | [`demand`] | pure: finds that were refused, by region |
 //! | [`host`] | words that all of them use |
 //! | [`metrics`] | what is counted |
 //!
@@ -20,6 +22,7 @@
 //! A process of its own is [`Args::run`]; another program embeds a [`Server`].
 
 pub mod api;
+pub mod demand;
 mod events;
 pub mod host;
 pub mod idempotency;
@@ -28,6 +31,7 @@ pub mod matchmaker;
 pub mod metrics;
 mod process;
 pub mod resume_token;
+pub mod secrets;
 mod server;
 pub mod slots;
 pub mod store;

@@ -1,10 +1,12 @@
 //! The matchmaker itself: what happens between the wire and the store.
 
 mod again;
+mod demand;
 mod hosts;
 mod occupancy;
 mod waiting;
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +14,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderValue};
 use berth_crds::api::FailurePolicy;
+use berth_crds::settings::is_placeholder;
 use berth_dataplane::http::client_address;
 use berth_dataplane::ice::{IceProviders, IceServer};
 use berth_dataplane::limits::AddressLimit;
-use berth_dataplane::match_token::{MatchGrant, MatchKeys, Role};
-use berth_dataplane::secrets::SecretStore;
+use berth_dataplane::match_token::{MatchGrant, Role};
+use berth_dataplane::secrets::{SecretStore, warn_of_placeholders};
 use berth_dataplane::settings::{MatchmakerView, Snapshot};
 use berth_dataplane::telemetry::{Throttle, field, with_causes};
 use futures::future::join_all;
@@ -28,11 +31,14 @@ use uuid::Uuid;
 
 use crate::api::wire::{self, FindRequest, HeartbeatAnswer, HeartbeatRules, HeldSlot, MatchAnswer, Received};
 use crate::api::{Issue, Refusal};
+use crate::demand::Demand;
 use crate::events;
 use crate::host::MatchId;
 use crate::idempotency::Repeatable;
 use crate::metrics::MatchmakerMetrics;
+use crate::secrets::{PoolSecrets, Purpose};
 use crate::store::{Counts, Dice, Found, Grant, HostStore, Registered, Request, Rules, Step, StoreError};
+use demand::Wanted;
 use occupancy::Occupancy;
 use waiting::Waiting;
 
@@ -61,6 +67,8 @@ pub struct Matchmaker {
     waiting: Waiting,
     /// The store lost what was granted, when it was last asked.
     quiet: AtomicBool,
+    /// Finds that were refused.
+    demand: Mutex<Demand>,
     /// Bounds how many unanswered finds are given back at a time.
     unanswered: Arc<Semaphore>,
 }
@@ -84,6 +92,7 @@ impl Matchmaker {
             finds: AddressLimit::default(),
             waiting: Waiting::default(),
             quiet: AtomicBool::new(false),
+            demand: Mutex::default(),
             unanswered: Arc::new(Semaphore::new(UNANSWERED)),
         }
     }
@@ -108,26 +117,39 @@ impl Matchmaker {
         self.ice.tend(self.settings.load().turn.as_ref(), &self.secrets);
     }
 
-    /// Why no host can register: its secret is missing.
-    pub fn missing_host_secret(&self) -> Option<String> {
-        let pool = &self.settings.load().pool;
-        let reference = &pool.host_secret.current;
-        let missing = self.secrets.rotating(&pool.host_secret).is_empty();
-        missing.then(|| format!("Secret {} has no key {}", reference.name, reference.key))
+    /// The secrets of its pool, by the settings `view`.
+    pub fn pool_secrets<'a>(&'a self, view: &'a MatchmakerView) -> PoolSecrets<'a> {
+        PoolSecrets::new(&self.secrets, view)
+    }
+
+    /// Says when secrets of the pool are ones that everybody knows, until it is dropped.
+    pub(crate) async fn warn_of_placeholders(&self) -> Infallible {
+        let judge = |view: &MatchmakerView| {
+            let found = self.pool_secrets(view).placeholders();
+            (view.cluster.environment, found)
+        };
+        warn_of_placeholders(&self.settings, &self.secrets, judge).await
     }
 
     /// Checks the bearer secret of a host.
     pub fn admit_host(&self, secret: &[u8]) -> Result<(), Refusal> {
         static REFUSED: Throttle = Throttle::new(Duration::from_secs(10));
-        if self
-            .secrets
-            .rotating(&self.settings.load().pool.host_secret)
-            .accepts(secret)
-        {
+        let view = self.settings.load();
+        let secrets = self.pool_secrets(&view);
+        if secrets.get(Purpose::Hosts).accepts(secret) {
             return Ok(());
         }
         if let Some(suppressed) = REFUSED.pass() {
-            warn!(suppressed, "host refused: wrong secret");
+            match secrets.missing(Purpose::Hosts) {
+                Some(why) => warn!(suppressed, "host refused: {why}"),
+                None if is_placeholder(secret) => {
+                    warn!(
+                        suppressed,
+                        "host refused: it still has a placeholder, and not the secret of this pool"
+                    );
+                }
+                None => warn!(suppressed, "host refused: wrong secret"),
+            }
         }
         Err(Refusal::Forbidden)
     }
@@ -187,6 +209,9 @@ impl Matchmaker {
             Err(error) => return Err(failed("heartbeat", &error, Refusal::HeartbeatFailed)),
         };
         self.waiting.forget(&host);
+        if let Some(silent_ms) = beaten.silent_ms {
+            self.metrics.heartbeat_gap(silent_ms);
+        }
         match beaten.registered {
             Registered::New => {
                 info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
@@ -297,6 +322,7 @@ impl Matchmaker {
             sample: rand::random(),
             host: rand::random(),
         };
+        let wanted = Wanted::new(&region, &host);
         let request = Request {
             id,
             region,
@@ -322,8 +348,8 @@ impl Matchmaker {
                 }
                 answer
             }
-            Found::NoHosts => Err(Refusal::NoHosts),
-            Found::NoneMatching => Err(Refusal::NoneMatching),
+            Found::NoHosts => Err(self.refuse(wanted, Refusal::NoHosts)),
+            Found::NoneMatching => Err(self.refuse(wanted, Refusal::NoneMatching)),
             Found::Conflict => Err(Refusal::OtherRequest),
             Found::Over(why) => Err(Refusal::Over(why.word())),
         }
@@ -434,7 +460,7 @@ impl Matchmaker {
         id: &str,
         ttl: Duration,
     ) -> Result<Option<String>, Refusal> {
-        let Some(keys) = MatchKeys::from_store(&self.secrets, &view.cluster.name.name) else {
+        let Some(keys) = self.pool_secrets(view).match_keys() else {
             return Ok(None);
         };
         let pool = view.pool.name.to_string();

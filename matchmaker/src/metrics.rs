@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use berth_dataplane::telemetry::Metrics;
@@ -25,21 +25,31 @@ use crate::store::{Counts, EventKind, RegionCounts};
 /// Most regions that are named; the others are counted together.
 pub const MOST_REGIONS: usize = 64;
 /// Name of all regions beyond [`MOST_REGIONS`].
-const OTHER_REGIONS: &str = "other";
+pub const OTHER_REGIONS: &str = "other";
 
 /// Upper bounds in seconds.
 const FIND_BUCKETS: [f64; 12] = [
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
+/// Upper bounds in seconds, close together where a heartbeat that is a little late costs the host its place.
+const GAP_BUCKETS: [f64; 15] = [
+    1.0, 5.0, 10.0, 15.0, 18.0, 20.0, 22.0, 24.0, 26.0, 28.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+
 type Labels = [(&'static str, &'static str); 1];
+type RegionLabel = [(&'static str, String); 1];
 
 /// Handles of the metrics; clones share the values.
 #[derive(Clone)]
 pub struct MatchmakerMetrics {
     finds: Family<Labels, Counter>,
     find_seconds: Histogram,
+    finds_refused: Family<RegionLabel, Counter>,
     heartbeats: Family<Labels, Counter>,
+    heartbeat_gap: Histogram,
+    heartbeat_ttl: Gauge,
+    heartbeats_waiting: Gauge,
     reservations: Family<Labels, Counter>,
     resumes: Family<Labels, Counter>,
     dropped: Family<Labels, Counter>,
@@ -65,15 +75,20 @@ pub struct FindTimer<'a> {
 }
 
 impl MatchmakerMetrics {
-    /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_heartbeats_total`,
+    /// Makes the metrics and registers `berth_finds_total`, `berth_find_seconds`, `berth_finds_refused_total`,
+    /// `berth_heartbeats_total`, `berth_heartbeat_gap_seconds`, `berth_heartbeat_ttl_seconds`, `berth_heartbeats_waiting`,
     /// `berth_heartbeat_fields_dropped_total`, `berth_labels_ignored_total`, `berth_reservations_total`, `berth_resumes_total`,
     /// `berth_hosts_lost_total`, `berth_hosts_left_total`, `berth_hosts`, `berth_slots`, `berth_region_hosts`,
-    /// `berth_region_free_slots` and `berth_occupancy_known`.
+    /// `berth_region_free_slots`, `berth_occupancy_known` and `berth_store_quiet`.
     pub fn register(metrics: &Metrics) -> Self {
         let this = Self {
             finds: Family::default(),
             find_seconds: Histogram::new(FIND_BUCKETS),
+            finds_refused: Family::default(),
             heartbeats: Family::default(),
+            heartbeat_gap: Histogram::new(GAP_BUCKETS),
+            heartbeat_ttl: Gauge::default(),
+            heartbeats_waiting: Gauge::default(),
             reservations: Family::default(),
             resumes: Family::default(),
             dropped: Family::default(),
@@ -123,9 +138,29 @@ impl MatchmakerMetrics {
                 this.find_seconds.clone(),
             );
             registry.register(
+                "berth_finds_refused",
+                "Requests for a host that were refused because none was free, by the region that was asked for",
+                this.finds_refused.clone(),
+            );
+            registry.register(
                 "berth_heartbeats",
                 "Heartbeats of hosts by result",
                 this.heartbeats.clone(),
+            );
+            registry.register(
+                "berth_heartbeat_gap_seconds",
+                "Time from one heartbeat of a host to its next",
+                this.heartbeat_gap.clone(),
+            );
+            registry.register(
+                "berth_heartbeat_ttl_seconds",
+                "Gap after which a host is lost",
+                this.heartbeat_ttl.clone(),
+            );
+            registry.register(
+                "berth_heartbeats_waiting",
+                "Hosts whose last heartbeat the store could not be told yet",
+                this.heartbeats_waiting.clone(),
             );
             registry.register(
                 "berth_heartbeat_fields_dropped",
@@ -182,6 +217,24 @@ impl MatchmakerMetrics {
             self.totals.heartbeats.fetch_add(1, Ordering::Relaxed);
         }
         self.heartbeats.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// Counts a find that was refused, under the name of a region; see [`Demand`](crate::demand::Demand) for how many there are.
+    pub(crate) fn find_refused(&self, region: String) {
+        self.finds_refused.get_or_create(&[("region", region)]).inc();
+    }
+
+    /// Notes how long a host had been silent before a heartbeat.
+    pub(crate) fn heartbeat_gap(&self, silent_ms: u64) {
+        self.heartbeat_gap
+            .observe(Duration::from_millis(silent_ms).as_secs_f64());
+    }
+
+    /// Shows after which gap a host is lost, and how many hosts have heartbeats that wait for the store.
+    pub(crate) fn show_heartbeats(&self, ttl: Duration, waiting: usize) {
+        let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.heartbeat_ttl.set(shown(ttl.as_secs()));
+        self.heartbeats_waiting.set(shown(waiting as u64));
     }
 
     /// Counts a match that was asked for again.
@@ -326,7 +379,7 @@ impl Collector for PoolCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.load();
         let mut write = |name: &str, help: &str, label: &'static str, values: Vec<(&str, u64)>| {
-            let family = Family::<[(&'static str, String); 1], Gauge>::default();
+            let family = Family::<RegionLabel, Gauge>::default();
             for (value, number) in values {
                 let number = i64::try_from(number).unwrap_or(i64::MAX);
                 family.get_or_create(&[(label, value.to_owned())]).set(number);
@@ -364,6 +417,15 @@ impl Collector for PoolCollector {
         let known = Gauge::<i64>::default();
         known.set(i64::from(counts.occupancy_known));
         let help = "Whether a signaling server keeps the rooms of this pool on the same store";
-        known.encode(encoder.encode_descriptor("berth_occupancy_known", help, None, known.metric_type())?)
+        known.encode(encoder.encode_descriptor(
+            "berth_occupancy_known",
+            help,
+            None,
+            known.metric_type(),
+        )?)?;
+        let quiet = Gauge::<i64>::default();
+        quiet.set(i64::from(counts.quiet));
+        let help = "Whether no host is handed out because the store lost what was granted";
+        quiet.encode(encoder.encode_descriptor("berth_store_quiet", help, None, quiet.metric_type())?)
     }
 }

@@ -22,6 +22,7 @@ use crate::api::{self, Refusal};
 use crate::internal::{self, Late};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::MatchmakerMetrics;
+use crate::secrets::Purpose;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::{Clock, HostStore};
@@ -142,14 +143,24 @@ impl Server {
         } = self;
         info!({ field::POOL } = %matchmaker.settings().pool.name, address = %listener.local_addr(), "matchmaker serves");
         let public = listener.serve(router, shutdown.clone(), Phase::Draining);
-        tokio::join!(public, look_after(&matchmaker, link.as_ref(), &shutdown));
+        let around = async {
+            tokio::select! {
+                () = look_after(&matchmaker, link.as_ref(), &shutdown) => {}
+                never = matchmaker.warn_of_placeholders() => match never {},
+            }
+        };
+        tokio::join!(public, around);
     }
 }
 
 /// Adds what belongs to a matchmaker to the health of the process.
 fn describe(health: &Health, matchmaker: &Arc<Matchmaker>, link: Option<&RedisLink>) {
-    let asked = Arc::clone(matchmaker);
-    health.check("host-secret", move || asked.missing_host_secret());
+    for purpose in Purpose::ALL {
+        let asked = Arc::clone(matchmaker);
+        health.check(purpose.as_str(), move || {
+            asked.pool_secrets(&asked.settings()).missing(purpose)
+        });
+    }
     let asked = Arc::clone(matchmaker);
     health.section("pool", move || internal::status(&asked));
     let asked = Arc::clone(matchmaker);
@@ -182,12 +193,16 @@ async fn look_after(matchmaker: &Matchmaker, link: Option<&RedisLink>, shutdown:
             link.set_breaker(matchmaker.settings().cluster.circuit_breaker.into());
         }
         matchmaker.tend_ice();
+        let ttl = matchmaker.settings().pool.heartbeat_ttl;
+        let metrics = matchmaker.metrics();
+        metrics.show_heartbeats(ttl, matchmaker.waiting_heartbeats());
         // A failure was logged where it happened.
         let counts = matchmaker.counts().await;
         if counts != Err(Refusal::Unavailable) {
             matchmaker.write_back().await;
         }
         let Ok(counts) = counts else { continue };
+        matchmaker.tell_demand().await;
         if counts.occupancy_known {
             if unknown >= UNKNOWN_TICKS {
                 info!("a signaling server keeps the rooms again: their members count");

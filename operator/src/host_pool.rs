@@ -12,7 +12,7 @@ use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::Component;
 use crate::render::{self, ChildId, ChildKind, Owner, PodLinks};
-use crate::resolve::{self, Missing};
+use crate::resolve::{self, Missing, Placeholder};
 use crate::status::{self, HostPoolFacts, Trouble};
 
 impl Reconcile for HostPool {
@@ -31,8 +31,13 @@ impl Reconcile for HostPool {
                 return Ok(());
             }
         };
-        let (links, missing) = resolve_references(resource, &settings, context).await?;
+        let Resolved {
+            links,
+            missing,
+            placeholders,
+        } = resolve_references(resource, &settings, context).await?;
         findings.facts.missing = Some(missing);
+        findings.facts.placeholders = placeholders;
         let desired = render::host_pool(resource, links.as_ref(), &context.defaults);
         findings.applied = context.applier().converge(&Owner::of(resource), &desired).await;
         findings.facts.applied = findings.applied.hashes.get(&deployment(name)).cloned();
@@ -56,19 +61,32 @@ impl Reconcile for HostPool {
     }
 }
 
-/// What the pods mount when everything that the pool names is there, and what is not.
+/// What came of the references of a pool.
+struct Resolved {
+    /// What the pods mount, when everything is there.
+    links: Option<PodLinks>,
+    /// What is not.
+    missing: Vec<Missing>,
+    /// Secrets that are accepted although everybody knows them; absent when they were not looked at.
+    placeholders: Option<Vec<Placeholder>>,
+}
+
 async fn resolve_references(
     resource: &HostPool,
     settings: &PoolSettings,
     context: &Context,
-) -> Result<(Option<PodLinks>, Vec<Missing>), CallError> {
+) -> Result<Resolved, CallError> {
     let namespace = &settings.name.namespace;
     let (cluster, turn) = named(settings, &context.cluster);
     let mut missing = Vec::new();
     let turn = turn.and_then(|turn| turn.map_err(|gone| missing.push(gone)).ok());
     let Some(cluster) = cluster else {
         missing.insert(0, Missing::SignalingCluster(settings.signaling_cluster.clone()));
-        return Ok((None, missing));
+        return Ok(Resolved {
+            links: None,
+            missing,
+            placeholders: None,
+        });
     };
     let needs = resolve::pool_needs(resource, &cluster, turn.as_ref());
     let seen = context
@@ -77,10 +95,17 @@ async fn resolve_references(
         .look(&context.client, namespace, &needs)
         .await?;
     missing.extend(resolve::missing_secrets(&needs, &seen));
+    let found = resolve::placeholders(&resolve::pool_secrets(resource), &seen);
+    let (weak, placeholders) = resolve::judge_placeholders(found, cluster.spec.environment);
+    missing.extend(weak);
     let links = missing
         .is_empty()
         .then(|| resolve::pool_links(settings, &cluster, turn.as_ref()));
-    Ok((links, missing))
+    Ok(Resolved {
+        links,
+        missing,
+        placeholders: Some(placeholders),
+    })
 }
 
 type Named = (

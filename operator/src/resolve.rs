@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use berth_crds::api::RotatingSecretRef;
-use berth_crds::settings::{FieldErrors, PoolSettings, ProviderSettings, TurnSettings, match_key_secret};
+use berth_crds::api::{ClusterEnvironment, RotatingSecretRef};
+use berth_crds::settings::{
+    FieldErrors, PoolSettings, ProviderSettings, TurnSettings, match_key_secret, placeholder_cure,
+};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use kube::ResourceExt;
 
@@ -31,6 +33,8 @@ pub enum SecretView {
 pub struct KeyFact {
     /// The value has no bytes.
     pub empty: bool,
+    /// The value is one that everybody knows.
+    pub placeholder: bool,
     /// Hosts and ports when the value is the URL of a Redis.
     pub redis_endpoint: Option<String>,
 }
@@ -61,6 +65,30 @@ pub enum Missing {
     Key(SecretKey),
     /// A key of a Secret should hold the URL of a Redis and does not.
     RedisUrl(SecretKey),
+    /// A key of a Secret holds a value that everybody knows, which counts as none in production.
+    Weak(Purpose, SecretKey),
+}
+
+/// What a secret is for that must not be one that everybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Hosts prove by it that they belong to a pool.
+    Hosts,
+    /// It allows changes on the internal port of a matchmaker.
+    Admin,
+    /// It signs the tokens of peers.
+    Tokens,
+}
+
+/// A value in use that everybody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placeholder {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Where it is.
+    pub key: SecretKey,
+    /// It is the current one, and not the one before it.
+    pub current: bool,
 }
 
 /// A key of a Secret.
@@ -84,6 +112,13 @@ impl fmt::Display for Missing {
                 write!(
                     f,
                     "Secret {secret} key {key} is not a redis[s]://, redis[s]+sentinel:// or redis[s]+cluster:// URL"
+                )
+            }
+            Self::Weak(_, SecretKey { secret, key }) => {
+                write!(
+                    f,
+                    "{}, or set the SignalingCluster's spec.environment to Development",
+                    placeholder_cure(secret, key)
                 )
             }
         }
@@ -129,19 +164,32 @@ pub fn names_of_pool(resource: &HostPool) -> Names {
             .turn_config_ref
             .as_ref()
             .map(|reference| reference.name.clone()),
-        secrets: own_secrets(resource)
-            .map(|reference| reference.name.clone())
+        secrets: pool_secrets(resource)
+            .into_iter()
+            .map(|(_, reference)| reference.name.clone())
             .collect(),
     }
 }
 
-/// Secrets that someone made for the pool itself.
-fn own_secrets(resource: &HostPool) -> impl Iterator<Item = &RotatingSecretRef> {
+/// Secrets that someone made for the pool itself. Those that the operator makes are random.
+pub fn pool_secrets(resource: &HostPool) -> Vec<(Purpose, &RotatingSecretRef)> {
     let spec = &resource.spec;
-    spec.host_auth
-        .secret_ref
-        .iter()
-        .chain(&spec.admin_token_secret_ref)
+    let hosts = spec.host_auth.secret_ref.iter();
+    let admin = spec.admin_token_secret_ref.iter();
+    let hosts = hosts.map(|reference| (Purpose::Hosts, reference));
+    hosts
+        .chain(admin.map(|reference| (Purpose::Admin, reference)))
+        .collect()
+}
+
+/// Secrets that someone shares with a SignalingCluster.
+pub fn cluster_secrets(resource: &SignalingCluster) -> Vec<(Purpose, &RotatingSecretRef)> {
+    let jwt = resource.spec.auth.jwt.as_ref();
+    let shared = jwt.and_then(|jwt| jwt.secret_ref.as_ref());
+    shared
+        .map(|reference| (Purpose::Tokens, reference))
+        .into_iter()
+        .collect()
 }
 
 /// What a TurnConfig names.
@@ -201,7 +249,11 @@ pub fn pool_needs(
             ..need(&secret, [&key])
         },
     });
-    needs.extend(own_secrets(resource).map(|secret| need(&secret.name, [&secret.current_key])));
+    needs.extend(
+        pool_secrets(resource)
+            .into_iter()
+            .map(|(_, secret)| need(&secret.name, [&secret.current_key])),
+    );
     needs.extend(turn.map(turn_needs).unwrap_or_default());
     needs
 }
@@ -301,6 +353,48 @@ pub fn missing_secrets(needs: &[SecretNeed], seen: &BTreeMap<String, SecretView>
         }
     }
     missing.into_iter().collect()
+}
+
+/// Which of `secrets` everybody knows, by what was seen.
+pub fn placeholders(
+    secrets: &[(Purpose, &RotatingSecretRef)],
+    seen: &BTreeMap<String, SecretView>,
+) -> Vec<Placeholder> {
+    let mut found = Vec::new();
+    for (purpose, reference) in secrets {
+        let Some(SecretView::Keys(keys)) = seen.get(&reference.name) else {
+            continue;
+        };
+        for (key, current) in [(&reference.current_key, true), (&reference.previous_key, false)] {
+            if keys.get(key).is_some_and(|fact| fact.placeholder) {
+                found.push(Placeholder {
+                    purpose: *purpose,
+                    key: SecretKey {
+                        secret: reference.name.clone(),
+                        key: key.clone(),
+                    },
+                    current,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// What `found` means in `environment`: what is missing by it, first, and what there is to warn of. In production a current
+/// value counts as missing; a previous one is refused by the services, and only hosts that still have it mind.
+pub fn judge_placeholders(
+    found: Vec<Placeholder>,
+    environment: ClusterEnvironment,
+) -> (Vec<Missing>, Vec<Placeholder>) {
+    match environment {
+        ClusterEnvironment::Development => (Vec::new(), found),
+        ClusterEnvironment::Production => {
+            let current = found.into_iter().filter(|one| one.current);
+            let missing = current.map(|one| Missing::Weak(one.purpose, one.key));
+            (missing.collect(), Vec::new())
+        }
+    }
 }
 
 fn need<'a>(secret: &str, keys: impl IntoIterator<Item = &'a String>) -> SecretNeed {
@@ -416,6 +510,40 @@ mod tests {
                 "{auth}"
             );
         }
+    }
+
+    #[test]
+    fn placeholders_are_missing_in_production_and_warned_of_in_development() {
+        let weak = || KeyFact {
+            placeholder: true,
+            ..KeyFact::default()
+        };
+        let reference = RotatingSecretRef::named("a");
+        let judge = |keys: &[(&str, KeyFact)], environment| {
+            let found = placeholders(&[(Purpose::Hosts, &reference)], &seen(self::keys(keys)));
+            judge_placeholders(found, environment)
+        };
+        let (production, development) = (ClusterEnvironment::Production, ClusterEnvironment::Development);
+        let both = [("current", weak()), ("previous", weak()), ("other", weak())];
+        let missing = Missing::Weak(Purpose::Hosts, key("current"));
+        assert_eq!(judge(&both, production), (vec![missing.clone()], vec![]));
+        let (missing_then, warned) = judge(&both, development);
+        assert_eq!((missing_then, warned.len()), (vec![], 2));
+        let old = [("current", KeyFact::default()), ("previous", weak())];
+        assert_eq!(judge(&old, production), (vec![], vec![]));
+        assert_eq!(judge(&old, development).1[0].key, key("previous"));
+        assert_eq!(judge(&[("current", KeyFact::default())], development).1, []);
+        assert_eq!(
+            placeholders(&[(Purpose::Hosts, &reference)], &seen(SecretView::Absent)),
+            []
+        );
+        let told = missing.to_string();
+        assert!(
+            told.starts_with(
+                "Secret a has a placeholder that everybody knows under key current: put a random value there"
+            ),
+            "{told}"
+        );
     }
 
     #[test]

@@ -41,6 +41,10 @@ impl Reconcile for SignalingCluster {
             .look(&context.client, &name.namespace, &needs)
             .await?;
         missing.extend(resolve::missing_secrets(&needs, &secrets));
+        let found = resolve::placeholders(&resolve::cluster_secrets(resource), &secrets);
+        let (weak, placeholders) = resolve::judge_placeholders(found, resource.spec.environment);
+        missing.extend(weak);
+        facts.placeholders = placeholders;
         let links = missing
             .is_empty()
             .then(|| resolve::cluster_links(resource, turn.as_ref()));

@@ -181,7 +181,10 @@ fn refusal(error: AuthError) -> Close {
     if error == AuthError::NoKey
         && let Some(suppressed) = NO_KEY.pass()
     {
-        warn!(suppressed, "every peer with a token is refused: {error}");
+        warn!(
+            suppressed,
+            "every peer with a token is refused: {error}; /statusz tells more under auth"
+        );
     }
     match error {
         AuthError::OtherRoom => Close::Forbidden,

@@ -11,7 +11,7 @@ use berth_dataplane::ice::IceProviders;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::{Instance, LEASE, MemoryRooms, Seats, SharedRooms, Timing as SeatTiming};
 use berth_dataplane::redis::RedisLink;
-use berth_dataplane::secrets::SecretStore;
+use berth_dataplane::secrets::{SecretStore, warn_of_placeholders};
 use berth_dataplane::settings::{SignalingView, Snapshot};
 use berth_dataplane::shutdown::{Phase, Shutdown};
 use berth_dataplane::telemetry::Metrics;
@@ -242,6 +242,7 @@ fn background(core: &Arc<Core>, limit_sync: Duration) -> Vec<AbortOnDropHandle<(
         spawn(heartbeat(Arc::clone(core))),
         spawn(forget_clients(Arc::clone(core))),
         spawn(tend_ice(Arc::clone(core))),
+        spawn(judge_secrets(Arc::clone(core))),
         spawn(follow_settings(Arc::clone(core))),
     ];
     if let Some(link) = &core.link {
@@ -279,6 +280,15 @@ async fn tend_ice(core: Arc<Core>) {
         core.ice.tend(core.settings.load().turn.as_ref(), &core.secrets);
         tokio::time::sleep(TEND_ICE).await;
     }
+}
+
+/// Says when keys of tokens are ones that everybody knows.
+async fn judge_secrets(core: Arc<Core>) {
+    let judge = |view: &SignalingView| {
+        let found = Keyring::placeholders(&core.secrets, &view.cluster);
+        (view.cluster.environment, found)
+    };
+    match warn_of_placeholders(&core.settings, &core.secrets, judge).await {}
 }
 
 /// Time between two calls of [`crate::room::Room::age`]. A connection is seen to be lost two heartbeats later at the latest, and then

@@ -1,5 +1,5 @@
 //! Simulated hosts and headless players meet over test doubles of the services, and over a real
-//! TURN server.
+//! TURN server; and the real services agree on who may join.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 )]
 
 mod host_and_player;
+mod match_keys;
 mod room;
 mod support;
 mod turn;

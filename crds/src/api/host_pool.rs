@@ -334,7 +334,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `HostsAvailable`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `SecurityWarnings`, `HostsAvailable`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

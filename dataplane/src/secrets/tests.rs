@@ -1,6 +1,8 @@
 use super::*;
 use std::os::unix::fs::symlink;
 
+use crate::testing::MountedSecret;
+
 fn write(folder: &Path, name: &str, key: &str, content: &[u8]) {
     std::fs::create_dir_all(folder.join(name)).unwrap();
     std::fs::write(folder.join(name).join(key), content).unwrap();
@@ -128,22 +130,15 @@ fn file_wins_over_memory_and_documents_can_vanish() {
 
 #[tokio::test(start_paused = true)]
 async fn follows_the_symlink_swap_of_a_mounted_secret() {
-    // As kubelet does it: name/key -> ..data/key, ..data -> ..version, and ..data is replaced by a rename.
     let folder = tempfile::tempdir().unwrap();
-    let secret = folder.path().join("match-key");
-    for (version, value) in [("..1", "first"), ("..2", "second")] {
-        std::fs::create_dir_all(secret.join(version)).unwrap();
-        std::fs::write(secret.join(version).join("current"), value).unwrap();
-    }
-    symlink("..1", secret.join("..data")).unwrap();
-    symlink("..data/current", secret.join("current")).unwrap();
+    let mut mounted = MountedSecret::new(folder.path(), "match-key");
+    mounted.set(&[("current", "first")]);
     let store = SecretStore::open(folder.path());
     store.follow();
     assert_eq!(text(&store, "match-key", "current").as_deref(), Some("first"));
 
     let mut changes = store.watch();
-    symlink("..2", secret.join("..data_tmp")).unwrap();
-    std::fs::rename(secret.join("..data_tmp"), secret.join("..data")).unwrap();
+    mounted.set(&[("current", "second")]);
     tokio::time::timeout(Duration::from_mins(1), changes.changed())
         .await
         .unwrap()
@@ -187,17 +182,71 @@ fn unreadable_secrets_stay_and_deleted_ones_go() {
     std::fs::rename(folder.join("b"), root.path().join("b")).unwrap();
     break_path(&folder.join("b"));
     std::fs::remove_dir_all(folder.join("c")).unwrap();
-    store.shared.rebuild();
+    store.shared.reread();
     assert_eq!(held(&store), [true, false, true, false]);
 
     // All of them, more than once.
     std::fs::rename(&folder, root.path().join("away")).unwrap();
     break_path(&folder);
-    store.shared.rebuild();
-    store.shared.rebuild();
+    store.shared.reread();
+    store.shared.reread();
     assert_eq!(held(&store), [true, false, true, false]);
 
     std::fs::remove_file(&folder).unwrap();
-    store.shared.rebuild();
+    store.shared.reread();
     assert_eq!(held(&store), [false; 4]);
+}
+
+/// However often a Secret changes while it is read: what is in force is one of its versions, and never a part of one beside a
+/// part of another.
+#[test]
+fn keys_of_a_mounted_secret_are_of_one_version() {
+    const VERSIONS: u32 = 2000;
+    let root = tempfile::tempdir().unwrap();
+    let mut mounted = MountedSecret::new(root.path(), "host");
+    let mut set = move |number: u32| {
+        let (current, previous) = (number.to_string(), (number - 1).to_string());
+        mounted.set(&[("current", &current), ("previous", &previous)]);
+    };
+    set(1);
+    let store = SecretStore::open(root.path());
+    let writing = std::thread::spawn(move || (2..=VERSIONS).for_each(set));
+    let mut seen = 0;
+    while !writing.is_finished() || seen < VERSIONS {
+        store.shared.reread();
+        let number = |key| {
+            text(&store, "host", key)
+                .expect("there is always one")
+                .parse::<u32>()
+                .unwrap()
+        };
+        let (current, previous) = (number("current"), number("previous"));
+        assert_eq!(current, previous + 1);
+        assert!(current >= seen, "{current} after {seen}");
+        seen = current;
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn placeholders_count_in_development_alone() {
+    let secret = |text: &str| Some(Secret::new(text).unwrap());
+    let pair = |current: &str, previous: &str| RotatingSecret {
+        current: secret(current),
+        previous: secret(previous),
+    };
+    let known = pair("HELLO-MFS", "own");
+    assert!(
+        known.current.as_ref().unwrap().is_placeholder()
+            && !known.previous.as_ref().unwrap().is_placeholder()
+    );
+    assert_eq!(known.clone().counting_in(ClusterEnvironment::Development), known);
+    let counts = known.counting_in(ClusterEnvironment::Production);
+    assert_eq!(
+        (counts.current.clone(), counts.previous.clone()),
+        (None, secret("own"))
+    );
+    assert!(counts.accepts(b"own") && !counts.accepts(b"HELLO-MFS"));
+    let old = pair("own", "to-change-in-prod").counting_in(ClusterEnvironment::Production);
+    assert_eq!((old.current, old.previous), (secret("own"), None));
 }

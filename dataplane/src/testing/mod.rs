@@ -1,5 +1,6 @@
-//! What tests start, make or pretend: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), keys of a
-//! token issuer, a provider of ICE servers, an API server that is away. Only with the feature `testing`.
+//! What tests start, make, pretend or compare: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), keys
+//! of a token issuer, a Secret as it is mounted in a pod, a provider of ICE servers, an API server that is away, a page about
+//! metrics. Only with the feature `testing`.
 
 #![allow(
     clippy::expect_used,
@@ -13,6 +14,8 @@ mod issuer;
 mod key_set_server;
 mod kubeconfig;
 mod metered;
+mod metrics_page;
+mod mounted;
 mod sentinel;
 mod server;
 
@@ -25,6 +28,8 @@ pub use issuer::IssuerKey;
 pub use key_set_server::KeySetServer;
 pub use kubeconfig::kubeconfig_of_nobody;
 pub use metered::{MeteredCall, MeteredServer};
+pub use metrics_page::page_names_every_metric;
+pub use mounted::MountedSecret;
 pub use sentinel::{RedisSentinels, SentinelOptions};
 pub use server::{RedisServer, free_port};
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_dataplane::match_token::match_key;
 use berth_dataplane::secrets::{RotatingSecret, Secret};
 use berth_dataplane::settings::MatchmakerView;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use crate::api::Refusal;
 use crate::api::wire::{self, MatchAnswer};
 use crate::host::MatchId;
 use crate::resume_token;
+use crate::secrets::Purpose;
 use crate::store::{Held, Released, StoreError};
 
 /// How often a match is given up whose find was not answered, and how long the pauses are.
@@ -62,7 +62,7 @@ impl Matchmaker {
     /// What resume tokens are made of: the match key, or without one what only those know who share the store. Nothing that somebody
     /// may have chosen: a token and its match let everybody guess at leisure.
     fn resume_secret(&self, view: &MatchmakerView) -> RotatingSecret {
-        let key = match_key(&self.secrets, &view.cluster.name.name);
+        let key = self.pool_secrets(view).get(Purpose::MatchKey);
         if !key.is_empty() {
             return key;
         }

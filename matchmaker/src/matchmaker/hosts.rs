@@ -14,6 +14,7 @@ use crate::api::Refusal;
 use crate::api::wire::list::Part;
 use crate::api::wire::{self, Word};
 use crate::host::{HostId, HostStatus};
+use crate::secrets::Purpose;
 use crate::store::HostRecord;
 
 /// Most hosts that one call for a list looks at, and so most in a list.
@@ -63,15 +64,18 @@ impl Matchmaker {
     /// Checks the token of who wants to change something on the internal port.
     pub fn admit_admin(&self, token: Option<&[u8]>) -> Result<(), Refusal> {
         static REFUSED: Throttle = Throttle::new(Duration::from_secs(10));
-        let pair = &self.settings.load().pool.admin_token;
-        let tokens = self.secrets.rotating(pair);
+        let view = self.settings.load();
+        let secrets = self.pool_secrets(&view);
+        let tokens = secrets.get(Purpose::Admin);
         if tokens.is_empty() {
-            let SecretRef { name, key } = &pair.current;
-            let cure = if name == ENVIRONMENT_SECRET {
-                format!("set the environment variable {key}")
-            } else {
-                format!("put one into the Secret {name} under the key {key}")
-            };
+            let cure = secrets.missing(Purpose::Admin).unwrap_or_else(|| {
+                let SecretRef { name, key } = &view.pool.admin_token.current;
+                if name == ENVIRONMENT_SECRET {
+                    format!("set the environment variable {key}")
+                } else {
+                    format!("put one into the Secret {name} under the key {key}")
+                }
+            });
             return Err(Refusal::NoAdminToken { cure });
         }
         if tokens.accepts(token.ok_or(Refusal::Unauthorized)?) {

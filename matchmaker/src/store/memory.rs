@@ -15,10 +15,12 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::demand::Window;
 use super::{
     Beaten, Clock, Found, Held, HostRecord, HostStore, Released, Request, Rules, Step, Stepping, StoreError,
     Tick,
 };
+use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use pool::Pool;
 use view::View;
@@ -30,6 +32,7 @@ pub struct MemoryStore {
     name: String,
     secret: String,
     pool: Mutex<Pool>,
+    demand: Mutex<Window>,
 }
 
 impl MemoryStore {
@@ -41,6 +44,7 @@ impl MemoryStore {
             name: pool.into(),
             secret: Uuid::new_v4().to_string(),
             pool: Mutex::default(),
+            demand: Mutex::default(),
         }
     }
 
@@ -94,6 +98,11 @@ impl HostStore for MemoryStore {
 
     fn secret(&self) -> String {
         self.secret.clone()
+    }
+
+    fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>> {
+        let now_ms = self.clock.now_us() / 1000;
+        ready(Ok(self.demand.lock().add(refused, now_ms))).boxed()
     }
 
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {

@@ -4,6 +4,7 @@
 //! suite of tests runs against both. Every method is one atomic step, in Redis one script call, and tells what else
 //! it found changed: reservations that were used or are over, hosts that fell silent ([`Event`]).
 
+mod demand;
 pub mod memory;
 mod picking;
 pub mod redis;
@@ -18,6 +19,7 @@ use berth_dataplane::redis::RedisError;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
+use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Change, Reservation, Terms};
 
@@ -63,6 +65,9 @@ pub trait HostStore: Send + Sync + 'static {
     /// A text that only those know who share the store, and that it keeps as long as its matches; empty before it was asked for
     /// anything.
     fn secret(&self) -> String;
+
+    /// Adds finds that were refused, and gives all of the pool in the last 5 minutes.
+    fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>>;
 
     /// Hosts in the order of their ids, from the first one after `after`, at most [`PAGE`].
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>>;
@@ -149,6 +154,8 @@ pub enum Registered {
 pub struct Beaten {
     /// What the store did.
     pub registered: Registered,
+    /// How long before this one the last heartbeat of a host that is renewed came, ms.
+    pub silent_ms: Option<u64>,
     /// The host's reservations, oldest first.
     pub reservations: Vec<Reservation>,
 }

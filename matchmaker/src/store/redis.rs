@@ -1,6 +1,7 @@
 //! Hosts shared by Redis: every step is one script call.
 
 mod answers;
+mod demand;
 mod epoch;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use super::{
     Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, PAGE,
     Released, Request, Rules, Step, Stepping, StoreError, Tick,
 };
+use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use crate::slots::Terms;
 use answers::Flat;
@@ -281,6 +283,7 @@ impl HostStore for RedisStore {
             Ok(Step {
                 value: Beaten {
                     registered: answers::registered(&answer)?,
+                    silent_ms: answers::silent_ms(&answer),
                     reservations: answers::reservations(&reservations)?,
                 },
                 events: answers::events(&events)?,
@@ -396,6 +399,10 @@ impl HostStore for RedisStore {
     fn secret(&self) -> String {
         // Random, and known to who may read the store.
         self.epoch.known()
+    }
+
+    fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>> {
+        self.add_demand(refused).boxed()
     }
 
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {

@@ -1,6 +1,7 @@
 //! What every store must do. Each test runs against the store in memory, and against the one on Redis: on one server, on
 //! a cluster, and for a user who may do what Berth needs and nothing else.
 
+mod demand;
 mod hosts;
 mod index;
 mod life;

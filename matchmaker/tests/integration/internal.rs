@@ -1,5 +1,6 @@
 //! The internal port: counts, hosts in all states, readiness, status, metrics.
 
+use berth_dataplane::testing::RedisServer;
 use serde_json::json;
 
 use crate::support::http::{Request, delete, post};
@@ -22,12 +23,81 @@ async fn counts_for_the_operator() {
         "slots": {"total": 4, "available": 1},
         "regions": {"local": {"hosts": 2, "availableSlots": 1}, "eu": {"hosts": 1, "availableSlots": 0}},
         "occupancyKnown": true,
+        "demand": [],
     });
     assert_eq!((answer.status, answer.json()), (200, expected));
     for path in ["/counts", "/hosts", "/statusz"] {
         let answer = crate::support::http::get(path).send(served.public).await;
         assert_eq!(answer.status, 404, "{path} is not for the public");
     }
+}
+
+/// What players could not get, by the region that they asked for.
+#[tokio::test]
+async fn demand_is_counted_by_region() {
+    let served = Served::new().await;
+    let refuse = async |body: serde_json::Value| assert_eq!(served.find(&body).await.status, 404, "{body}");
+    for body in [json!({}), json!({"region": "eu"}), json!({"region": "eu"})] {
+        refuse(body).await;
+    }
+    // That one host is not there is no want of hosts.
+    refuse(json!({"hostId": "b", "region": "eu"})).await;
+    let told = served.ask("/counts").await.json();
+    let expected = json!([{"region": "eu", "refused": 2}, {"region": "any", "refused": 1}]);
+    assert_eq!(told["demand"], expected);
+    served.seated_host("a").await;
+    assert_eq!(
+        served.find(&json!({"region": "eu"})).await.status,
+        200,
+        "another region serves"
+    );
+    refuse(json!({"region": "eu"})).await;
+    let told = served.ask("/counts").await.json();
+    assert_eq!(told["demand"][0], json!({"region": "eu", "refused": 3}));
+    let metrics = served.ask("/metrics").await.body;
+    for line in [
+        "berth_finds_refused_total{region=\"eu\"} 3",
+        "berth_finds_refused_total{region=\"any\"} 1",
+    ] {
+        assert!(
+            metrics.lines().any(|other| other == line),
+            "{line} missing in\n{metrics}"
+        );
+    }
+}
+
+/// Whoever asks for regions that do not exist fills neither the metrics nor the answer.
+#[tokio::test]
+async fn at_most_64_regions_of_demand_are_named() {
+    let served = Served::new().await;
+    for number in 0..100 {
+        served
+            .find(&json!({"region": format!("nonsense-{number}")}))
+            .await;
+    }
+    let told = served.ask("/counts").await.json();
+    let demand = told["demand"].as_array().unwrap();
+    assert_eq!(
+        (demand.len(), &demand[0]),
+        (33, &json!({"region": "other", "refused": 68}))
+    );
+    let metrics = served.ask("/metrics").await.body;
+    let named = metrics
+        .lines()
+        .filter(|line| line.starts_with("berth_finds_refused_total{"));
+    assert_eq!(named.count(), 33);
+}
+
+/// A replica tells what it refused, although nobody asks for its counts.
+#[tokio::test]
+async fn demand_of_every_replica_is_told() {
+    let redis = RedisServer::start();
+    let (one, other) = (Served::on_redis(&redis).await, Served::on_redis(&redis).await);
+    assert_eq!(one.find(&json!({"region": "eu"})).await.status, 404);
+    until("the other replica knows", || async {
+        other.ask("/counts").await.json()["demand"] == json!([{"region": "eu", "refused": 1}])
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -307,6 +377,7 @@ async fn metrics_tell_what_happens() {
         "berth_finds_total{result=\"invalid\"} 1",
         "berth_find_seconds_count 3",
         "berth_heartbeats_total{result=\"accepted\"} 1",
+        "berth_heartbeat_gap_seconds_count 0",
         "berth_heartbeats_total{result=\"forbidden\"} 0",
         "berth_reservations_total{outcome=\"granted\"} 1",
         "berth_reservations_total{outcome=\"joined\"} 1",

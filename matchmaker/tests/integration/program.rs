@@ -15,10 +15,10 @@ use crate::support::world::{connect, room, shared_rooms};
 use crate::support::{LONG, until};
 
 /// A running program; it ends when this is dropped.
-struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
-    fn start(variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_berth-matchmaker"));
         command
             .env_clear()
@@ -59,11 +59,11 @@ impl Drop for Program {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-async fn answers(address: SocketAddr) {
+pub(crate) async fn answers(address: SocketAddr) {
     until("the program answers", || async {
         get("/health").try_send(address).await.is_ok()
     })
@@ -79,12 +79,16 @@ async fn runs_from_the_variables_of_the_node_matchmaker() {
         ("INTERNAL_PORT", &internal.to_string()),
         ("REDIS_URL", &redis.url()),
         ("HOST_SECRET", "s3cret"),
-        ("HOST_SECRET_PREVIOUS", "older"),
+        ("HOST_SECRET_PREVIOUS", "s3cret-before"),
         ("SIGNALING_PUBLIC_URL", "ws://play.example.com"),
     ]);
     answers(local(port)).await;
     let body = json!({"hostId": "h", "roomId": "r"});
-    for (secret, status) in [("s3cret", 200), ("older", 200), ("to-change-in-prod", 403)] {
+    for (secret, status) in [
+        ("s3cret", 200),
+        ("s3cret-before", 200),
+        ("to-change-in-prod", 403),
+    ] {
         let answer = post("/api/host/heartbeat")
             .bearer(secret)
             .json(&body)
@@ -118,10 +122,7 @@ async fn runs_from_the_variables_of_the_node_matchmaker() {
     program.signal("TERM");
     let (code, output, errors) = program.end();
     assert_eq!(code, Some(0), "{errors}");
-    assert!(
-        !output.contains("s3cret") && !output.contains("older"),
-        "{output}"
-    );
+    assert!(!output.contains("s3cret"), "{output}");
     // By the names that the signaling server's lines have too.
     let granted = output
         .lines()
@@ -197,11 +198,42 @@ async fn wrong_start_is_told_by_name() {
         (vec![("PORT", "eighty"), ("INTERNAL_PORT", &internal)], "PORT"),
         (vec![("REDIS_URL", "http://nowhere"), ("PORT", "0")], "REDIS_URL"),
         (vec![("NODE_ENV", "production"), ("PORT", "0")], "HOST_SECRET"),
+        (
+            vec![("NODE_ENV", "production"), ("PORT", "0"), ("HOST_SECRET", "own")],
+            "SIGNALING_PUBLIC_URL",
+        ),
     ] {
         let (code, _, errors) = Program::start(&variables).end();
         assert_eq!(code, Some(1), "{variables:?}");
         assert!(errors.contains(told), "{variables:?}: {errors}");
     }
+}
+
+/// A placeholder serves outside of production, and one line says so; a heartbeat with it is no other.
+#[tokio::test]
+async fn a_placeholder_is_warned_of_once() {
+    let (port, internal) = (free_port(), free_port());
+    let program = Program::start(&[
+        ("PORT", &port.to_string()),
+        ("INTERNAL_PORT", &internal.to_string()),
+        ("HOST_SECRET", "HELLO-MFS"),
+    ]);
+    answers(local(port)).await;
+    for _ in 0..3 {
+        let beat = post("/api/host/heartbeat")
+            .bearer("HELLO-MFS")
+            .json(&json!({"hostId": "h", "roomId": "r"}));
+        assert_eq!(beat.send(local(port)).await.status, 200);
+    }
+    program.signal("TERM");
+    let (_, output, _) = program.end();
+    let told: Vec<_> = output
+        .lines()
+        .filter(|line| line.contains("placeholder"))
+        .collect();
+    assert_eq!(told.len(), 1, "{output}");
+    assert!(told[0].contains("variable HOST_SECRET") && told[0].contains("environment is Development"));
+    assert!(!output.contains("HELLO-MFS"), "{output}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use berth_crds::settings::{ObjectName, RedisUrl};
+use berth_crds::settings::{ObjectName, RedisUrl, is_placeholder};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
@@ -135,6 +135,7 @@ async fn fetch(client: &Client, name: &ObjectName) -> Result<Keys, Unread> {
 fn fact(value: &ByteString) -> KeyFact {
     KeyFact {
         empty: value.0.is_empty(),
+        placeholder: is_placeholder(&value.0),
         redis_endpoint: std::str::from_utf8(&value.0).ok().and_then(redis_endpoint),
     }
 }
@@ -170,6 +171,25 @@ mod tests {
         for wrong in ["", "secret", "https://redis.example", "redis://"] {
             assert_eq!(redis_endpoint(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_placeholder_is_known_and_its_value_is_not_kept() {
+        let fact = |text: &str| fact(&ByteString(text.into()));
+        for (text, placeholder) in [
+            ("HELLO-MFS", true),
+            ("to-change-in-prod\n", true),
+            ("own", false),
+            ("", false),
+        ] {
+            let fact = fact(text);
+            assert_eq!(
+                (fact.placeholder, fact.empty),
+                (placeholder, text.is_empty()),
+                "{text}"
+            );
+        }
+        assert!(!format!("{:?}", fact("HELLO-MFS")).contains("HELLO"));
     }
 
     #[test]

@@ -145,6 +145,7 @@ async fn ask(reader: &dyn CountsReader, due: &Due) -> Occupation {
                     hosts: counts.hosts,
                     slots: counts.slots,
                     regions: counts.regions(),
+                    demand: counts.demand(),
                 };
             }
             // An address that now belongs to a pod of another pool.

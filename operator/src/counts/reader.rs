@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use berth_crds::api::{HostCounts, RegionCounts, SlotCounts};
+use berth_crds::api::{HostCounts, RegionCounts, RegionDemand, SlotCounts};
 use futures::future::BoxFuture;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
-/// Longest answer, in bytes; 64 regions take a tenth of it.
+/// Longest answer, in bytes; 64 regions and the demand of as many take a fifth of it.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -39,6 +39,9 @@ pub struct PoolCounts {
     /// By region; at most 64, the rest under `other`.
     #[serde(default)]
     pub regions: BTreeMap<String, Region>,
+    /// Finds that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
+    #[serde(default)]
+    pub demand: Vec<RegionDemand>,
 }
 
 /// Counts of one region.
@@ -61,6 +64,23 @@ impl PoolCounts {
                 name: name.clone(),
                 hosts: region.hosts,
                 available_slots: region.available_slots,
+            })
+            .collect()
+    }
+
+    /// The demand as the status lists it: by region, each region once.
+    pub(super) fn demand(&self) -> Vec<RegionDemand> {
+        let by_region: BTreeMap<&str, i64> = self
+            .demand
+            .iter()
+            .map(|one| (one.region.as_str(), one.refused))
+            .collect();
+        by_region
+            .into_iter()
+            .take(MOST_REGIONS)
+            .map(|(region, refused)| RegionDemand {
+                region: region.to_owned(),
+                refused,
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::Router;
 use axum::routing::get;
-use berth_crds::api::{HostCounts, RegionCounts, SlotCounts};
+use berth_crds::api::{HostCounts, RegionCounts, RegionDemand, SlotCounts};
 use futures::future::BoxFuture;
 
 use super::*;
@@ -87,7 +87,8 @@ fn a_reading_is_news_only_when_it_differs() {
 async fn reads_what_a_matchmaker_serves() {
     const BODY: &str = r#"{"pool": "ns/eu", "hosts": {"total": 7, "idle": 1, "busy": 2, "allocated": 1, "unreachable": 0, "draining": 3},
         "slots": {"total": 3, "available": 1}, "regions": {"us": {"hosts": 2, "availableSlots": 1}, "eu": {"hosts": 1,
-        "availableSlots": 0}}, "occupancyKnown": true}"#;
+        "availableSlots": 0}}, "demand": [{"region": "us", "refused": 4}, {"region": "asia", "refused": 1}],
+        "occupancyKnown": true}"#;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new().route("/counts", get(async || BODY));
@@ -112,6 +113,29 @@ async fn reads_what_a_matchmaker_serves() {
         available_slots,
     };
     assert_eq!(counts.regions(), [region("eu", 1, 0), region("us", 2, 1)]);
+    let demand = |region: &str, refused| RegionDemand {
+        region: region.into(),
+        refused,
+    };
+    assert_eq!(counts.demand(), [demand("asia", 1), demand("us", 4)]);
+    // One of before has none to tell.
+    let before: PoolCounts = serde_json::from_str(r#"{"pool": "ns/eu", "hosts": {}, "slots": {}}"#).unwrap();
+    assert_eq!(before.demand(), []);
+}
+
+#[test]
+fn demand_is_bounded_and_names_each_region_once() {
+    let demand = |number: i64| RegionDemand {
+        region: format!("r{:03}", number % 100),
+        refused: number,
+    };
+    let counts = PoolCounts {
+        demand: (0..200).map(demand).collect(),
+        ..PoolCounts::default()
+    };
+    let told = counts.demand();
+    assert_eq!(told.len(), 65);
+    assert!(told.windows(2).all(|pair| pair[0].region < pair[1].region));
 }
 
 #[tokio::test]

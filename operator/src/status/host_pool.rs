@@ -1,7 +1,7 @@
 //! Status of a HostPool.
 
 use berth_crds::HostPool;
-use berth_crds::api::{HostCounts, HostPoolStatus, RegionCounts, SlotCounts};
+use berth_crds::api::{HostCounts, HostPoolStatus, RegionCounts, RegionDemand, SlotCounts};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -9,8 +9,9 @@ use super::conditions::{Conditions, Truth};
 use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
+use super::security;
 use crate::names::Component;
-use crate::resolve::Missing;
+use crate::resolve::{Missing, Placeholder};
 
 /// What was seen of a HostPool.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub struct HostPoolFacts {
     pub applied: Option<String>,
     /// The last reading of the counts.
     pub occupation: Occupation,
+    /// Secrets that are accepted although everybody knows them; absent when they were not looked at.
+    pub placeholders: Option<Vec<Placeholder>>,
 }
 
 /// The last reading of a pool's counts.
@@ -41,6 +44,8 @@ pub enum Occupation {
         slots: SlotCounts,
         /// By region, ordered by name.
         regions: Vec<RegionCounts>,
+        /// Finds that were refused lately, by region, ordered by name.
+        demand: Vec<RegionDemand>,
     },
 }
 
@@ -59,7 +64,9 @@ pub fn host_pool(
         ..Progress::default()
     };
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
-    let (hosts, slots, regions) = counts(previous, &facts.occupation, &mut conditions);
+    let warnings = facts.placeholders.as_deref().map(security::of_placeholders);
+    security::tell(warnings, &mut conditions);
+    let (hosts, slots, regions, demand) = counts(previous, &facts.occupation, &mut conditions);
 
     HostPoolStatus {
         observed_generation: resource.metadata.generation,
@@ -70,18 +77,15 @@ pub fn host_pool(
         hosts,
         slots,
         regions,
-        // No matchmaker counts it yet.
-        demand: Vec::new(),
+        demand,
         conditions: conditions.finish(),
     }
 }
 
+type Counted = (HostCounts, SlotCounts, Vec<RegionCounts>, Vec<RegionDemand>);
+
 /// The counts, and the condition `HostsAvailable`. Counts that cannot be read stay as they are: zero would be a lie.
-fn counts(
-    previous: &HostPoolStatus,
-    occupation: &Occupation,
-    conditions: &mut Conditions<'_>,
-) -> (HostCounts, SlotCounts, Vec<RegionCounts>) {
+fn counts(previous: &HostPoolStatus, occupation: &Occupation, conditions: &mut Conditions<'_>) -> Counted {
     const KIND: ConditionType = ConditionType::HostsAvailable;
     const NO_ANSWER: &str = "no matchmaker answers; the counts are the last that were read";
     match occupation {
@@ -89,6 +93,7 @@ fn counts(
             hosts,
             slots,
             regions,
+            demand,
         } => {
             let (reason, message) = if slots.available > 0 {
                 (Reason::FreeSlots, "hosts have free slots")
@@ -98,10 +103,17 @@ fn counts(
                 (Reason::NoHosts, "no host has a live heartbeat")
             };
             conditions.set(KIND, (slots.available > 0).into(), reason, message);
-            return (*hosts, *slots, regions.clone());
+            return (*hosts, *slots, regions.clone(), demand.clone());
         }
         Occupation::Unreachable => conditions.set(KIND, Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER),
         Occupation::Unread => conditions.keep(KIND, (Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER)),
     }
-    (previous.hosts, previous.slots, previous.regions.clone())
+    let HostPoolStatus {
+        hosts,
+        slots,
+        regions,
+        demand,
+        ..
+    } = previous;
+    (*hosts, *slots, regions.clone(), demand.clone())
 }

@@ -3,7 +3,7 @@
 use super::conditions::{Conditions, Truth};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
-use crate::resolve::Missing;
+use crate::resolve::{Missing, Purpose};
 
 /// Why a resource could not be brought where its spec says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,10 +73,10 @@ impl Progress<'_> {
                 Reason::Resolved,
                 "everything that is named exists",
             ),
-            Some([first, ..]) => conditions.set(
+            Some(missing) => conditions.set(
                 ConditionType::ResolvedRefs,
                 Truth::False,
-                reason_of(first),
+                reason_of(missing).0,
                 self.missing_text(),
             ),
             None => conditions.keep(
@@ -145,8 +145,9 @@ impl Progress<'_> {
             let (reason, message) = trouble.tell();
             return (reason, message.to_owned(), trouble.is_stalled());
         }
-        if let Some([first, ..]) = self.missing {
-            return (reason_of(first), self.missing_text(), false);
+        if let Some(missing @ [_, ..]) = self.missing {
+            let (reason, stalled) = reason_of(missing);
+            return (reason, self.missing_text(), stalled);
         }
         if let Some(stuck) = &self.stuck {
             return (Reason::RolloutStuck, stuck.clone(), true);
@@ -164,13 +165,29 @@ impl Progress<'_> {
     }
 }
 
-fn reason_of(missing: &Missing) -> Reason {
-    match missing {
-        Missing::SignalingCluster(_) => Reason::SignalingClusterNotFound,
-        Missing::TurnConfig(_) => Reason::TurnConfigNotFound,
-        Missing::InvalidTurnConfig(_) => Reason::TurnConfigInvalid,
-        Missing::Secret(_) => Reason::SecretNotFound,
-        Missing::Key(_) => Reason::SecretKeyMissing,
-        Missing::RedisUrl(_) => Reason::RedisUrlInvalid,
+/// The reason for what is missing, and whether it stays so until someone changes something. What is not there may be on its
+/// way; a value that is refused is not.
+fn reason_of(missing: &[Missing]) -> (Reason, bool) {
+    let is_weak = |one: &&Missing| matches!(one, Missing::Weak(..));
+    let first = missing.iter().find(is_weak).or(missing.first());
+    let reason = match first {
+        None => Reason::Resolved,
+        Some(Missing::SignalingCluster(_)) => Reason::SignalingClusterNotFound,
+        Some(Missing::TurnConfig(_)) => Reason::TurnConfigNotFound,
+        Some(Missing::InvalidTurnConfig(_)) => Reason::TurnConfigInvalid,
+        Some(Missing::Secret(_)) => Reason::SecretNotFound,
+        Some(Missing::Key(_)) => Reason::SecretKeyMissing,
+        Some(Missing::RedisUrl(_)) => Reason::RedisUrlInvalid,
+        Some(Missing::Weak(purpose, _)) => weak(*purpose),
+    };
+    (reason, first.is_some_and(|first| is_weak(&first)))
+}
+
+/// The reason for a secret that everybody knows.
+pub(super) fn weak(purpose: Purpose) -> Reason {
+    match purpose {
+        Purpose::Hosts => Reason::WeakHostSecret,
+        Purpose::Admin => Reason::WeakAdminToken,
+        Purpose::Tokens => Reason::WeakTokenSecret,
     }
 }

@@ -17,7 +17,7 @@ pub enum ConditionType {
     ResolvedRefs,
     /// A player who asks now gets a host. Never part of `Ready`: an empty pool is no broken rollout.
     HostsAvailable,
-    /// The spec allows what should not stay allowed. Never part of `Ready`.
+    /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
 }
 
@@ -92,6 +92,12 @@ reasons! {
     SecretKeyMissing,
     /// A key of a Secret should hold the URL of a Redis and does not.
     RedisUrlInvalid,
+    /// The secret of the hosts is one that everybody knows.
+    WeakHostSecret,
+    /// The token for changes on the internal port is one that everybody knows.
+    WeakAdminToken,
+    /// The secret that signs the tokens of peers is one that everybody knows.
+    WeakTokenSecret,
     /// The spec breaks a rule.
     InvalidSpec,
     /// An object with the name of a child belongs to someone else.
@@ -112,8 +118,10 @@ reasons! {
     NoHosts,
     /// The matchmaker could not be asked for the counts; they are the last that were read.
     CountsUnavailable,
-    /// The spec allows nothing that should not stay allowed.
+    /// Nothing is allowed that should not stay allowed.
     NoWarnings,
+    /// Secrets were not looked at, because something else is missing or wrong.
+    NotLookedAt,
     /// Peers without a match token are let in.
     LegacyPeersAllowed,
     /// The issuer's keys come over a connection that anybody on the way can change.

@@ -11,7 +11,7 @@ use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
 use super::security;
 use crate::names::Component;
-use crate::resolve::Missing;
+use crate::resolve::{Missing, Placeholder};
 
 /// What was seen of a SignalingCluster.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct SignalingClusterFacts {
     pub applied: Option<String>,
     /// Redis.
     pub redis: RedisFacts,
+    /// Secrets that are accepted although everybody knows them.
+    pub placeholders: Vec<Placeholder>,
 }
 
 /// What was seen of Redis.
@@ -92,7 +94,9 @@ pub fn signaling_cluster(
         progress.waiting.push((reason, message.into()));
     }
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
-    security::tell(&resource.spec.auth, &mut conditions);
+    let mut warnings = security::of_auth(&resource.spec.auth);
+    warnings.extend(security::of_placeholders(&facts.placeholders));
+    security::tell(Some(warnings), &mut conditions);
 
     SignalingClusterStatus {
         observed_generation: resource.metadata.generation,

@@ -1,6 +1,8 @@
 //! What is told follows from what was seen, and from nothing else.
 
-use berth_crds::api::{HostCounts, HostPoolSpec, HostPoolStatus, SignalingClusterSpec, SlotCounts};
+use berth_crds::api::{
+    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SlotCounts,
+};
 use berth_crds::{HostPool, SignalingCluster};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 
 use super::conditions::find;
 use super::*;
-use crate::resolve::Missing;
+use crate::resolve::{Missing, Placeholder, Purpose, SecretKey};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -51,6 +53,7 @@ fn good() -> SignalingClusterFacts {
             applied: Some("h".into()),
             ..RedisFacts::default()
         },
+        placeholders: vec![],
     }
 }
 
@@ -246,6 +249,104 @@ fn security_is_warned_of_and_readiness_does_not_mind() {
     }
 }
 
+fn secret(name: &str) -> SecretKey {
+    SecretKey {
+        secret: name.into(),
+        key: "current".into(),
+    }
+}
+
+/// A value that everybody knows will not get better by waiting, whatever else may be on its way.
+#[test]
+fn a_weak_secret_is_stalled_and_its_message_names_the_cure() {
+    let weak = |purpose, name: &str| Missing::Weak(purpose, secret(name));
+    for (missing, reason) in [
+        (vec![weak(Purpose::Hosts, "hosts")], Reason::WeakHostSecret),
+        (vec![weak(Purpose::Admin, "admin")], Reason::WeakAdminToken),
+        (vec![weak(Purpose::Tokens, "jwt")], Reason::WeakTokenSecret),
+        (
+            vec![Missing::Secret("a".into()), weak(Purpose::Hosts, "hosts")],
+            Reason::WeakHostSecret,
+        ),
+    ] {
+        let facts = HostPoolFacts {
+            missing: Some(missing.clone()),
+            rollout: Some(complete()),
+            applied: None,
+            occupation: Occupation::Unread,
+            placeholders: Some(vec![]),
+        };
+        let pool = HostPool::new("eu", HostPoolSpec::new("main"));
+        let status = host_pool(&pool, &HostPoolStatus::default(), &facts, None, at(1));
+        assert_eq!(
+            summary(&status.conditions),
+            ("False False True".to_owned(), reason.as_str().to_owned())
+        );
+        for kind in [ConditionType::Stalled, ConditionType::ResolvedRefs] {
+            let told = find(&status.conditions, kind).unwrap();
+            assert_eq!(told.reason, reason.as_str());
+            assert!(
+                told.message.contains("put a random value there"),
+                "{}",
+                told.message
+            );
+            assert!(told.message.contains("spec.environment"), "{}", told.message);
+        }
+    }
+}
+
+#[test]
+fn placeholders_of_development_are_warned_of() {
+    let weak = |purpose, name: &str| Placeholder {
+        purpose,
+        key: secret(name),
+        current: true,
+    };
+    let pool = HostPool::new("eu", HostPoolSpec::new("main"));
+    let mut facts = HostPoolFacts {
+        missing: Some(vec![]),
+        rollout: Some(complete()),
+        applied: Some("h".into()),
+        ..HostPoolFacts::default()
+    };
+    let mut status = HostPoolStatus::default();
+    let mut told = |facts: &HostPoolFacts| {
+        status = host_pool(&pool, &status, facts, None, at(1));
+        let warned = find(&status.conditions, ConditionType::SecurityWarnings).unwrap();
+        assert_eq!(summary(&status.conditions).0, "True False False");
+        (
+            warned.status.clone(),
+            warned.reason.clone(),
+            warned.message.clone(),
+        )
+    };
+    assert_eq!(told(&facts).0, "Unknown");
+    facts.placeholders = Some(vec![]);
+    assert_eq!(told(&facts).1, "NoWarnings");
+    facts.placeholders = Some(vec![weak(Purpose::Hosts, "hosts"), weak(Purpose::Admin, "admin")]);
+    let warned = told(&facts);
+    assert_eq!((warned.0.as_str(), warned.1.as_str()), ("True", "WeakHostSecret"));
+    assert!(
+        warned.2.contains("Secret hosts") && warned.2.contains("Secret admin"),
+        "{}",
+        warned.2
+    );
+    // Nobody looked: nobody knows better.
+    facts.placeholders = None;
+    assert_eq!(told(&facts), warned);
+
+    let facts = SignalingClusterFacts {
+        placeholders: vec![weak(Purpose::Tokens, "jwt")],
+        ..good()
+    };
+    let conditions = tell(&facts, None);
+    let warned = find(&conditions, ConditionType::SecurityWarnings).unwrap();
+    assert_eq!(
+        (warned.status.as_str(), warned.reason.as_str()),
+        ("True", "WeakTokenSecret")
+    );
+}
+
 #[test]
 fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
     let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
@@ -257,18 +358,28 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
         },
         slots: SlotCounts { total: 2, available },
         regions: vec![],
+        demand: vec![RegionDemand {
+            region: "eu".into(),
+            refused: 2 - available,
+        }],
     };
     let mut facts = HostPoolFacts {
         missing: Some(vec![]),
         rollout: Some(complete()),
         applied: Some("h".into()),
         occupation: counted(1),
+        placeholders: Some(vec![]),
     };
     let mut status = HostPoolStatus::default();
     let mut next = |facts: &HostPoolFacts| {
         status = host_pool(&pool, &status, facts, None, at(1));
         let hosts = find(&status.conditions, ConditionType::HostsAvailable).unwrap();
         let told = (hosts.status.clone(), hosts.reason.clone());
+        assert_eq!(
+            status.demand[0].refused,
+            2 - status.slots.available,
+            "it stays as long as the counts do"
+        );
         (told, status.slots.available, summary(&status.conditions).0)
     };
     let ready = || "True False False".to_owned();

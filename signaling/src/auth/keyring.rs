@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use berth_crds::settings::{AuthSettings, KeySource, SignalingSettings};
+use berth_crds::settings::{AuthSettings, KeySource, SecretPair, SignalingSettings, match_key_secret};
 use berth_dataplane::match_token::MatchKeys;
-use berth_dataplane::secrets::SecretStore;
+use berth_dataplane::secrets::{RotatingSecret, SecretStore};
 use serde_json::{Value, json};
 
 use super::jwks::{KeySetTiming, KeySets};
@@ -47,10 +47,10 @@ impl Keyring {
         match (&settings.auth, token) {
             (AuthSettings::None, _) | (_, None) => Keys::None,
             (AuthSettings::MatchToken { .. }, Some(_)) => {
-                Keys::Match(MatchKeys::from_store(secrets, &settings.name.name))
+                Keys::Match(MatchKeys::from_store(secrets, settings))
             }
             (AuthSettings::Jwt(jwt), Some(token)) => Keys::Issuer(match &jwt.keys {
-                KeySource::Secret(pair) => IssuerKeys::Shared(secrets.rotating(pair)),
+                KeySource::Secret(pair) => IssuerKeys::Shared(shared(secrets, pair, settings)),
                 KeySource::Jwks(jwks) => match jwt::pinned(token, jwt) {
                     Ok(header) => IssuerKeys::Published(self.published.find(secrets, jwks, &header).await),
                     Err(_) => IssuerKeys::Published(None),
@@ -68,20 +68,39 @@ impl Keyring {
         }
     }
 
+    /// What to do about keys in use that everybody knows.
+    pub(crate) fn placeholders(secrets: &SecretStore, settings: &SignalingSettings) -> Vec<String> {
+        match &settings.auth {
+            AuthSettings::MatchToken { .. } => secrets.placeholders(&match_key_secret(&settings.name.name)),
+            AuthSettings::Jwt(jwt) => match &jwt.keys {
+                KeySource::Secret(pair) => secrets.placeholders(pair),
+                KeySource::Jwks(_) => Vec::new(),
+            },
+            AuthSettings::None => Vec::new(),
+        }
+    }
+
     /// For `/statusz`.
     pub(crate) fn describe(&self, secrets: &SecretStore, settings: &SignalingSettings) -> Value {
+        let placeholders = Self::placeholders(secrets, settings);
         match &settings.auth {
             AuthSettings::None => json!({"mode": "None"}),
             AuthSettings::MatchToken { legacy_peers } => {
-                let key = MatchKeys::from_store(secrets, &settings.name.name).is_some();
-                json!({"mode": "MatchToken", "legacyPeers": legacy_peers, "key": key})
+                let key = MatchKeys::from_store(secrets, settings).is_some();
+                json!({"mode": "MatchToken", "legacyPeers": legacy_peers, "key": key, "placeholders": placeholders})
             }
             AuthSettings::Jwt(jwt) => match &jwt.keys {
                 KeySource::Secret(pair) => {
-                    json!({"mode": "Jwt", "key": !secrets.rotating(pair).is_empty()})
+                    let key = !shared(secrets, pair, settings).is_empty();
+                    json!({"mode": "Jwt", "key": key, "placeholders": placeholders})
                 }
                 KeySource::Jwks(_) => json!({"mode": "Jwt", "keySet": self.published.describe()}),
             },
         }
     }
+}
+
+/// The secret that is shared with an issuer, as far as it counts in the environment of the cluster.
+fn shared(secrets: &SecretStore, pair: &SecretPair, settings: &SignalingSettings) -> RotatingSecret {
+    secrets.rotating(pair).counting_in(settings.environment)
 }

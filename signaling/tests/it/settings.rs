@@ -40,8 +40,6 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("spec.replicas", RELOAD, "classes_of_signaling_cluster"),
     ("spec.service.", RELOAD, "classes_of_signaling_cluster"),
-    // Says how secrets of hosts are judged, which signaling does not see.
-    ("spec.environment", RELOAD, "classes_of_signaling_cluster"),
     // Read by the matchmaker, which tells it to players.
     (
         "spec.publicUrl",

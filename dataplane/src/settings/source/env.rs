@@ -9,7 +9,9 @@ use berth_crds::api::{
     ApiKeySecretRef, AuthMode, ClusterEnvironment, FailurePolicy, HostListAccess, HostPoolSpec, Jwt,
     LocalRef, MeteredProvider, RotatingSecretRef, SignalingClusterSpec, TurnConfigSpec, TurnProvider,
 };
-use berth_crds::settings::{FieldErrors, PoolSettings, SecretRef, SignalingSettings, TurnSettings};
+use berth_crds::settings::{
+    FieldErrors, PoolSettings, SecretRef, SignalingSettings, TurnSettings, is_placeholder,
+};
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use serde_json::Value;
 use tracing::warn;
@@ -29,7 +31,10 @@ pub const ENVIRONMENT_SECRET: &str = "environment";
 /// Name of the resources that stand for the environment.
 const NAME: &str = "default";
 /// Host secret of a Node matchmaker that was not given one.
-const PLACEHOLDER_HOST_SECRET: &str = "to-change-in-prod";
+const USUAL_HOST_SECRET: &str = "to-change-in-prod";
+/// What a secret must be in production.
+const OWN_SECRET: &str =
+    "must be a secret of your own while NODE_ENV is production: `openssl rand -base64 32` prints a good one";
 /// More than anybody asks for.
 const NO_LIMIT: i32 = 1_000_000_000;
 /// Internal port if `HEALTH_PORT` is absent and signaling itself was put on that port's default.
@@ -85,6 +90,9 @@ impl EnvironmentSettings {
             name: NAME.to_owned(),
         });
         let cluster = reader.signaling_cluster(named.clone());
+        if kind == Kind::HostPool {
+            reader.public_url();
+        }
         let pool = (kind == Kind::HostPool).then(|| reader.host_pool(named));
         if !reader.errors.is_empty() {
             return Err(EnvironmentError(reader.errors));
@@ -273,23 +281,32 @@ impl Reader<'_> {
 
     /// Without a host secret the Node matchmaker takes one that everybody knows. That is for a laptop.
     fn host_secret(&mut self) {
-        let given = self
-            .environment
-            .get("HOST_SECRET")
-            .filter(|secret| *secret != PLACEHOLDER_HOST_SECRET);
-        if given.is_some() {
-            self.secret("HOST_SECRET");
-        } else if self.environment.get("NODE_ENV") == Some("production") {
-            self.error(
-                "HOST_SECRET",
-                "must be set to a secret of your own while NODE_ENV is production",
-            );
+        if self.secret("HOST_SECRET") {
+            return;
+        }
+        if self.in_production() {
+            self.error("HOST_SECRET", OWN_SECRET);
         } else {
-            self.put("HOST_SECRET", PLACEHOLDER_HOST_SECRET);
+            self.put("HOST_SECRET", USUAL_HOST_SECRET);
             self.notes.push(format!(
-                "HOST_SECRET is not set: hosts register with {PLACEHOLDER_HOST_SECRET}"
+                "HOST_SECRET is not set: hosts register with {USUAL_HOST_SECRET}"
             ));
         }
+    }
+
+    /// The usual address is one of this machine, and no player is on it.
+    fn public_url(&mut self) {
+        const NAME: &str = "SIGNALING_PUBLIC_URL";
+        if self.in_production() && self.environment.get(NAME).is_none() {
+            self.error(
+                NAME,
+                "must be set while NODE_ENV is production, such as to wss://signaling.example.com: players get it with each match",
+            );
+        }
+    }
+
+    fn in_production(&self) -> bool {
+        self.environment.get("NODE_ENV") == Some("production")
     }
 
     fn apply<S>(&mut self, variables: &[Variable<S>], spec: &mut S) {
@@ -334,7 +351,14 @@ impl Reader<'_> {
         let Some(text) = self.environment.get(variable) else {
             return false;
         };
-        self.put(variable, text);
+        if self.in_production() && is_placeholder(text.as_bytes()) {
+            self.error(
+                variable,
+                format!("{OWN_SECRET}; this one is a placeholder that everybody knows"),
+            );
+        } else {
+            self.put(variable, text);
+        }
         true
     }
 

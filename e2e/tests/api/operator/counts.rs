@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use berth_crds::api::RegionDemand;
 use berth_operator::counts::{CountsError, CountsReader, PoolCounts, Region};
 use futures::future::BoxFuture;
 use serde_json::json;
@@ -34,6 +35,10 @@ impl CountsReader for Matchmaker {
                 },
             )]
             .into(),
+            demand: vec![RegionDemand {
+                region: "eu".to_owned(),
+                refused: 2,
+            }],
             ..PoolCounts::default()
         };
         counts.hosts.total = 4;
@@ -93,6 +98,7 @@ async fn counts_come_from_a_ready_pod_and_cost_a_write_only_when_they_change() {
         status["regions"],
         json!([{"name": "us", "hosts": 4, "availableSlots": 3}])
     );
+    assert_eq!(status["demand"], json!([{"region": "eu", "refused": 2}]));
     let told = berth_e2e::process::output(bed.server.kubectl().args([
         "--namespace",
         &bed.namespace,

@@ -177,6 +177,49 @@ async fn secrets_of_a_cluster_are_looked_at_too() {
         .await;
 }
 
+/// In production no pod is made with a secret that everybody knows; in development it is, and the status warns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_secret_that_everybody_knows_is_for_development() {
+    let bed = Bed::new("weak-secret").await;
+    let _operator = bed.operator().await;
+    let _pods = bed.roll_out();
+    bed.cluster("main").await;
+    bed.secret("hosts", json!({"current": "HELLO-MFS"})).await;
+    bed.resource(
+        "HostPool",
+        "eu",
+        json!({"signalingClusterRef": {"name": "main"}, "hostAuth": {"secretRef": {"name": "hosts"}}}),
+    )
+    .await;
+    let stalled = bed.wait_condition("HostPool", "eu", "Stalled", "True").await;
+    let told = conditions(&stalled);
+    assert_eq!(told["Ready"].1, "WeakHostSecret");
+    let message = &told["Stalled"].2;
+    assert!(message.starts_with("Secret hosts has a placeholder"), "{message}");
+    assert!(
+        message.contains("key current") && !message.contains("HELLO"),
+        "{message}"
+    );
+    let deployments = bed.api("apps/v1", "Deployment");
+    assert!(deployments.get_opt("eu-matchmaker").await.unwrap().is_none());
+
+    let development = |environment: &str| json!({"environment": environment});
+    bed.edit("SignalingCluster", "main", development("Development"))
+        .await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+    let warned = bed
+        .wait_condition("HostPool", "eu", "SecurityWarnings", "True")
+        .await;
+    assert_eq!(conditions(&warned)["SecurityWarnings"].1, "WeakHostSecret");
+
+    bed.secret("hosts", json!({"current": "own"})).await;
+    bed.wait_condition("HostPool", "eu", "SecurityWarnings", "False")
+        .await;
+    bed.edit("SignalingCluster", "main", development("Production"))
+        .await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn new_contents_of_a_secret_change_no_pod() {
     let bed = Bed::new("rotation").await;

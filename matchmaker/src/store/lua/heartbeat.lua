@@ -1,7 +1,8 @@
 -- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, host, room, region, status, capacity, available, ttl_ms, keep_ms,
 -- most classes, labels as JSON or nothing, matches that the host serves, joined by commas, or '-' if it does not say, age of the
 -- heartbeat (ms), digest of the info or nothing, info or nothing, keys and values of the labels.
--- Answers {{'new' | 'renewed'} | {'room-taken', other host}, events, reservations as match, text, ...}.
+-- Answers {{'new'} | {'renewed', ms since the heartbeat before} | {'room-taken', other host}, events, reservations as match, text,
+-- ...}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local id, room, age_ms = ARGV[5], ARGV[6], tonumber(ARGV[16])
 local at_us, alive_ms = pool.now_us - age_ms * 1000, pool.now_ms - age_ms + tonumber(ARGV[11])
@@ -17,6 +18,7 @@ end
 -- It was said before what is known by now.
 if host and host.at_us > at_us then return {{'renewed'}, pool.events, {}} end
 local answer = host and 'renewed' or 'new'
+local silent_ms = host and berth_integer(math.floor((at_us - host.at_us) / 1000))
 local key, info_key, digest = pool.at .. 'host:' .. id, pool.at .. 'info:' .. id, ARGV[17]
 if not host then
   host = host_new(id)
@@ -86,4 +88,4 @@ for _, reservation in ipairs(host.reservations) do
   reservations[#reservations + 1] = reservation.id
   reservations[#reservations + 1] = reservation.stored
 end
-return {{answer}, pool.events, reservations}
+return {{answer, silent_ms}, pool.events, reservations}

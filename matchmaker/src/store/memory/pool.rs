@@ -66,6 +66,7 @@ impl Pool {
         {
             return Beaten {
                 registered: Registered::RoomTaken(owner),
+                silent_ms: None,
                 reservations: Vec::new(),
             };
         }
@@ -75,6 +76,10 @@ impl Pool {
             Registered::New
         };
         let before = self.hosts.remove(&beat.host);
+        let said_us = view.now_us.saturating_sub(micros(beat.age));
+        let silent_ms = before
+            .as_ref()
+            .map(|host| said_us.saturating_sub(host.offer.at_us) / 1000);
         let drained = match &before {
             Some(host) => host.drained,
             None => self.drained.contains(&beat.host),
@@ -95,7 +100,7 @@ impl Pool {
         let offer = Offer {
             capacity: beat.capacity,
             available: beat.available,
-            at_us: view.now_us.saturating_sub(micros(beat.age)),
+            at_us: said_us,
         };
         let class = self.classes.join(&beat.region, &beat.labels);
         if class.is_none() && !beat.labels.is_empty() {
@@ -130,6 +135,7 @@ impl Pool {
         self.keep(beat.host, host);
         Beaten {
             registered,
+            silent_ms,
             reservations,
         }
     }

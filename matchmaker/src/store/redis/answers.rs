@@ -8,6 +8,7 @@ use berth_dataplane::redis::{FromRedisValue, Value};
 use uuid::Uuid;
 
 use super::epoch::Granted;
+use crate::demand::ByRegion;
 use crate::host::{HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Asked, Holder, Reservation};
 use crate::store::{
@@ -27,9 +28,17 @@ fn malformed<T>(what: &'static str) -> impl FnOnce() -> Answer<T> {
 pub(super) fn registered(answer: &[String]) -> Answer<Registered> {
     match answer {
         [word] if word == "new" => Ok(Registered::New),
-        [word] if word == "renewed" => Ok(Registered::Renewed),
+        [word, ..] if word == "renewed" => Ok(Registered::Renewed),
         [word, other] if word == "room-taken" => Ok(Registered::RoomTaken(HostId::new(other))),
         _ => Err(StoreError::Answer("a malformed registration")),
+    }
+}
+
+/// How long a host that is renewed had been silent, if that was told.
+pub(super) fn silent_ms(answer: &[String]) -> Option<u64> {
+    match answer {
+        [word, silent_ms] if word == "renewed" => silent_ms.parse().ok(),
+        _ => None,
     }
 }
 
@@ -237,6 +246,14 @@ fn reservation(id: &str, text: &str) -> Option<Reservation> {
         left_ms,
         asked,
     })
+}
+
+/// Refused finds as region, number, region, ...
+pub(super) fn demand(answer: &[String]) -> Answer<ByRegion> {
+    let numbers = numbers(answer)?.into_iter();
+    Ok(numbers
+        .map(|(region, number)| (region.to_owned(), number))
+        .collect())
 }
 
 fn numbers(answer: &[String]) -> Answer<HashMap<&str, u64>> {

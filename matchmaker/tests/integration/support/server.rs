@@ -110,6 +110,13 @@ impl Served {
         Self::start(view, Store::Memory(rooms.clone()), Seats::Memory(rooms), ice).await
     }
 
+    /// In memory, with every default and these secrets.
+    pub(crate) async fn with_secrets(secrets: SecretStore) -> Self {
+        let rooms = MemoryRooms::default();
+        let (store, seats) = (Store::Memory(rooms.clone()), Seats::Memory(rooms));
+        Self::start_with(view(None), store, seats, IceOptions::default(), secrets).await
+    }
+
     pub(crate) async fn on_redis(server: &RedisServer) -> Self {
         let endpoint = RedisEndpoint::from_url(&server.url()).unwrap();
         let link = RedisLink::start(endpoint, LinkOptions::default(), RedisMetrics::unregistered());
@@ -122,7 +129,17 @@ impl Served {
     }
 
     async fn start(view: MatchmakerView, store: Store, seats: Seats, ice: IceOptions) -> Self {
-        let (settings, secrets, shutdown) = (Snapshot::new(view), SecretStore::in_memory(), Shutdown::new());
+        Self::start_with(view, store, seats, ice, SecretStore::in_memory()).await
+    }
+
+    async fn start_with(
+        view: MatchmakerView,
+        store: Store,
+        seats: Seats,
+        ice: IceOptions,
+        secrets: SecretStore,
+    ) -> Self {
+        let (settings, shutdown) = (Snapshot::new(view), Shutdown::new());
         let metrics = Metrics::new();
         let health = Health::new("matchmaker", "m-1", &shutdown);
         let internal = Internal::default();

@@ -248,7 +248,7 @@ async fn players_get_a_match_token_where_there_is_a_key() {
             "signalingUrl"
         ]
     );
-    let tokens = MatchKeys::from_store(&served.secrets, "main").unwrap();
+    let tokens = MatchKeys::from_store(&served.secrets, &served.settings.load().cluster).unwrap();
     let claims = tokens
         .verify(found["matchToken"].as_str().unwrap(), now())
         .unwrap();

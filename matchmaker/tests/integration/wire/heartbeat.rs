@@ -284,7 +284,7 @@ async fn hosts_get_a_match_token_where_there_is_a_key() {
         Secret::new("match-key").unwrap(),
     );
     let answer = served.heartbeat(&body()).await.json();
-    let keys = MatchKeys::from_store(&served.secrets, "main").unwrap();
+    let keys = MatchKeys::from_store(&served.secrets, &served.settings.load().cluster).unwrap();
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()

@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use super::{Live, Proof, talk};
+use crate::auth::match_token;
 use crate::refusals::unix_now;
 use crate::support::{Client, Request, eventually, get};
 
@@ -38,6 +39,7 @@ pub(super) const PROVEN: &[Proof] = &[
     ),
     ("spec.auth.jwt.roomsClaim", ReloadClass::Connection, rooms_claim),
     ("spec.auth.legacyPeers", ReloadClass::Connection, legacy_peers),
+    ("spec.environment", ReloadClass::Hot, environment),
 ];
 
 const UNAUTHORIZED: (u16, &str) = (1008, "Unauthorized");
@@ -243,4 +245,44 @@ async fn legacy_peers() {
     talk((&mut host, &mut player), "still here").await;
     live.set(&[("spec.auth.legacyPeers", json!("Allow"))]);
     live.is_seated(Request::room("r2")).await;
+}
+
+/// Keys that everybody knows open doors in development alone, and who is inside stays. The matchmaker's secrets are judged
+/// likewise (`matchmaker/tests/integration/secrets.rs`).
+#[tokio::test]
+async fn environment() {
+    let key = EncodingKey::from_secret(b"change-me");
+    let jwt = encode(&Header::new(Algorithm::HS256), &json!({}), &key).unwrap();
+    let by_issuer = json!({"mode": "Jwt", "jwt": {"secretRef": {"name": "jwt"}}});
+    for (auth, token, secret) in [
+        (by_issuer, jwt, "Secret jwt "),
+        (
+            json!({"mode": "MatchToken"}),
+            match_token("change-me"),
+            "Secret default-match-key ",
+        ),
+    ] {
+        let mut live = shared_key().await;
+        for name in ["jwt", "default-match-key"] {
+            let reference = SecretRef {
+                name: name.to_owned(),
+                key: "current".to_owned(),
+            };
+            live.node
+                .secrets
+                .put(&reference, Secret::new("change-me").unwrap());
+        }
+        live.set(&[("spec.auth", auth), ("spec.environment", json!("Development"))]);
+        let mut before = live.is_seated(with(&token)).await;
+        live.set(&[("spec.environment", json!("Production"))]);
+        live.is_closed(with(&token), 1008, "Unauthorized").await;
+        let (_, status) = get(live.node.internal, "/statusz").await;
+        let auth = serde_json::from_str::<Value>(&status).unwrap()["auth"].clone();
+        assert_eq!(auth["key"], false, "{auth}");
+        let told = auth["placeholders"][0].as_str().unwrap();
+        assert!(told.starts_with(secret) && !told.contains("change-me"), "{told}");
+        live.set(&[("spec.environment", json!("Development"))]);
+        let mut after = live.is_seated(with(&token)).await;
+        talk((&mut before, &mut after), "still here").await;
+    }
 }

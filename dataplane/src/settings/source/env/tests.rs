@@ -282,16 +282,50 @@ fn host_secret_of_everybody_is_for_laptops() {
     let (placeholder, notes) = secret(&[]);
     assert_eq!(placeholder, "to-change-in-prod");
     assert!(notes[0].starts_with("HOST_SECRET is not set"), "{notes:?}");
-    for variables in [
-        &[("NODE_ENV", "production")][..],
-        &[("NODE_ENV", "production"), ("HOST_SECRET", "to-change-in-prod")],
-    ] {
-        let refused = refusals(Kind::HostPool, variables);
-        assert_eq!(
-            refused,
-            ["HOST_SECRET: must be set to a secret of your own while NODE_ENV is production"]
-        );
+    for known in ["HELLO-MFS", "to-change-in-prod"] {
+        assert_eq!(secret(&[("HOST_SECRET", known)]), (known.to_owned(), vec![]));
     }
+}
+
+#[test]
+fn production_asks_for_secrets_of_its_own_and_an_address() {
+    let own = "must be a secret of your own while NODE_ENV is production: `openssl rand -base64 32` prints a good one";
+    let known = format!("{own}; this one is a placeholder that everybody knows");
+    let (production, url) = (
+        ("NODE_ENV", "production"),
+        ("SIGNALING_PUBLIC_URL", "wss://a.example"),
+    );
+    let good = [production, url, ("HOST_SECRET", "own")];
+    assert!(read(Kind::HostPool, &good).is_ok());
+    assert_eq!(
+        refusals(Kind::HostPool, &[production]),
+        [
+            "SIGNALING_PUBLIC_URL: must be set while NODE_ENV is production, such as to wss://signaling.example.com: players get it with each match".to_owned(),
+            format!("HOST_SECRET: {own}"),
+        ]
+    );
+    for placeholder in ["to-change-in-prod", "HELLO-MFS"] {
+        assert_eq!(
+            refusals(Kind::HostPool, &[production, url, ("HOST_SECRET", placeholder)]),
+            [format!("HOST_SECRET: {known}")]
+        );
+        for name in ["HOST_SECRET_PREVIOUS", "ADMIN_TOKEN", "ADMIN_TOKEN_PREVIOUS"] {
+            let refused = refusals(Kind::HostPool, &[&good[..], &[(name, placeholder)]].concat());
+            assert_eq!(refused, [format!("{name}: {known}")]);
+        }
+    }
+    // Signaling has no hosts, and tells nobody where it is.
+    assert!(read(Kind::SignalingCluster, &[production]).is_ok());
+    let tokens = [
+        production,
+        ("ENABLE_AUTH", "true"),
+        ("JWT_SECRET", "your-secret-key"),
+    ];
+    assert_eq!(
+        refusals(Kind::SignalingCluster, &tokens),
+        [format!("JWT_SECRET: {known}")]
+    );
+    assert!(read(Kind::SignalingCluster, &tokens[1..]).is_ok());
 }
 
 #[test]
