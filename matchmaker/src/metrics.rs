@@ -98,38 +98,7 @@ impl MatchmakerMetrics {
             counts: Arc::default(),
             totals: Arc::default(),
         };
-        let finds = [
-            "granted",
-            "no_hosts",
-            "none_matching",
-            "draining",
-            "rate_limited",
-            "invalid",
-            "unavailable",
-            "no_ice_servers",
-            "error",
-        ];
-        start_at_zero(&this.finds, "result", finds);
-        let heartbeats = [
-            "accepted",
-            "unauthorized",
-            "forbidden",
-            "invalid",
-            "conflict",
-            "error",
-        ];
-        start_at_zero(&this.heartbeats, "result", heartbeats);
-        start_at_zero(&this.dropped, "field", ["publicIp", "gameInfo"]);
-        start_at_zero(
-            &this.reservations,
-            "outcome",
-            EventKind::ALL.into_iter().filter_map(outcome).chain(["granted"]),
-        );
-        start_at_zero(
-            &this.resumes,
-            "result",
-            ["granted", "over", "unknown", "forbidden", "error"],
-        );
+        this.begin();
         metrics.register(|registry| {
             registry.register("berth_finds", "Requests for a host by result", this.finds.clone());
             registry.register(
@@ -191,6 +160,42 @@ impl MatchmakerMetrics {
             registry.register_collector(Box::new(PoolCollector(Arc::clone(&this.counts))));
         });
         this
+    }
+
+    /// Shows every series before its first event.
+    fn begin(&self) {
+        let finds = [
+            "granted",
+            "no_hosts",
+            "none_matching",
+            "draining",
+            "rate_limited",
+            "invalid",
+            "unavailable",
+            "no_ice_servers",
+            "error",
+        ];
+        start_at_zero(&self.finds, "result", finds);
+        let heartbeats = [
+            "accepted",
+            "unauthorized",
+            "forbidden",
+            "invalid",
+            "conflict",
+            "error",
+        ];
+        start_at_zero(&self.heartbeats, "result", heartbeats);
+        start_at_zero(&self.dropped, "field", ["publicIp", "gameInfo"]);
+        start_at_zero(
+            &self.reservations,
+            "outcome",
+            EventKind::ALL.into_iter().filter_map(outcome).chain(["granted"]),
+        );
+        start_at_zero(
+            &self.resumes,
+            "result",
+            ["granted", "over", "unknown", "forbidden", "error"],
+        );
     }
 
     /// Begins to measure a find.

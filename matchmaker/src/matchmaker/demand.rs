@@ -6,18 +6,26 @@ use crate::demand::ByRegion;
 use crate::host::HostId;
 
 /// Where a player wanted to play, if any host would have done: what one host cannot serve says nothing about a region.
-pub(super) struct Wanted(Option<Option<String>>);
+pub(super) enum Wanted {
+    /// On one host alone.
+    Host,
+    /// In this region, or anywhere.
+    Region(Option<String>),
+}
 
 impl Wanted {
-    pub(super) fn new(region: &Option<String>, host: &Option<HostId>) -> Self {
-        Self(host.is_none().then(|| region.clone()))
+    pub(super) fn new(region: Option<&str>, host: Option<&HostId>) -> Self {
+        match host {
+            Some(_) => Self::Host,
+            None => Self::Region(region.map(str::to_owned)),
+        }
     }
 }
 
 impl Matchmaker {
     /// Counts a find that is refused.
     pub(super) fn refuse(&self, wanted: Wanted, refusal: Refusal) -> Refusal {
-        if let Wanted(Some(region)) = wanted {
+        if let Wanted::Region(region) = wanted {
             let counts = self.metrics.counts();
             let has_hosts = |region: &str| counts.regions.contains_key(region);
             let name = self.demand.lock().refused(region.as_deref(), has_hosts);

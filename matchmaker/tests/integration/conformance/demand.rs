@@ -5,8 +5,8 @@ use std::time::Duration;
 use berth_dataplane::testing::RedisServer;
 use berth_matchmaker::demand::ByRegion;
 use berth_matchmaker::host::Heartbeat;
-use berth_matchmaker::store::HostStore;
 use berth_matchmaker::store::redis::RedisStore;
+use berth_matchmaker::store::{Clock, HostStore};
 
 use super::both_stores;
 use crate::support::world::{World, connect, constant, keys, room};
@@ -31,12 +31,12 @@ async fn add(world: &World, numbers: &[(&str, u64)]) -> ByRegion {
 async fn demand_is_summed_up_and_forgotten_after_five_minutes(world: World) {
     assert_eq!(add(&world, &[]).await, refused(&[]));
     add(&world, &[("eu", 2), ("us", 1)]).await;
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     assert_eq!(add(&world, &[("eu", 3)]).await, refused(&[("eu", 5), ("us", 1)]));
-    world.clock.advance(Duration::from_secs(180));
+    world.clock.advance(Duration::from_mins(3));
     assert_eq!(add(&world, &[]).await, refused(&[("eu", 5), ("us", 1)]));
     // The first is older than five minutes now, the second is not yet.
-    world.clock.advance(Duration::from_secs(60));
+    world.clock.advance(Duration::from_mins(1));
     assert_eq!(
         add(&world, &[("asia west/1", 1)]).await,
         refused(&[("asia west/1", 1), ("eu", 3)])
@@ -89,8 +89,8 @@ async fn a_heartbeat_tells_how_long_the_host_was_silent(mut world: World) {
 async fn replicas_tell_the_demand_of_all() {
     let server = RedisServer::start();
     let link = connect(&server).await;
-    let replicas = [0, 1].map(|_| RedisStore::new(link.clone(), keys(), "eu", Default::default()));
-    let other = RedisStore::new(link.clone(), keys(), "us", Default::default());
+    let replicas = [0, 1].map(|_| RedisStore::new(link.clone(), keys(), "eu", Clock::default()));
+    let other = RedisStore::new(link.clone(), keys(), "us", Clock::default());
     for (replica, store) in replicas.iter().enumerate() {
         let told = store.demand(refused(&[("eu", 2)])).await.unwrap();
         assert_eq!(told, refused(&[("eu", 2 * (replica as u64 + 1))]));
