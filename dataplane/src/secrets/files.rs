@@ -184,8 +184,8 @@ mod tests {
     fn files_that_are_being_written_are_read_again() {
         let (old, half) = (keys(&[("current", "a")]), keys(&[("previous", "a")]));
         let new = keys(&[("current", "b"), ("previous", "a")]);
-        assert_eq!(settled(Some(&old), &[old.clone()]), (old.clone(), 1));
-        assert_eq!(settled(None, &[new.clone()]), (new.clone(), 1));
+        assert_eq!(settled(Some(&old), std::slice::from_ref(&old)), (old.clone(), 1));
+        assert_eq!(settled(None, std::slice::from_ref(&new)), (new.clone(), 1));
         let readings = [half.clone(), new.clone()];
         assert_eq!(settled(Some(&old), &readings), (new.clone(), 3));
         assert_eq!(
