@@ -1,4 +1,4 @@
-//! The matchmaker's public API against its own OpenAPI document: Schemathesis makes requests out of it, right and wrong ones, and
+//! The matchmaker's public API against its own `OpenAPI` document: Schemathesis makes requests out of it, right and wrong ones, and
 //! compares the answers with what is documented.
 
 use std::env;

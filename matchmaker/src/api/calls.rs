@@ -42,7 +42,16 @@ type NamedMatch = Result<Path<String>, PathRejection>;
     security(("hostSecret" = [])),
     request_body = HeartbeatBody,
     responses(
-        (status = 200, description = "Kept", body = HeartbeatAnswer),
+        (
+            status = 200,
+            description = "Kept",
+            body = HeartbeatAnswer,
+            links(("leave" = (
+                operation_id = "leave",
+                parameters(("id" = "$request.body#/hostId")),
+                description = "Leaves"
+            )))
+        ),
         OfHeartbeat
     )
 )]
@@ -68,7 +77,24 @@ pub(super) async fn heartbeat(
     params(IdempotencyKey),
     request_body = FindBody,
     responses(
-        (status = 200, description = "Granted", body = MatchAnswer),
+        (
+            status = 200,
+            description = "Granted",
+            body = MatchAnswer,
+            links(
+                ("giveUp" = (
+                    operation_id = "give_up",
+                    parameters(("id" = "$response.body#/matchId")),
+                    description = "Gives the match up"
+                )),
+                ("resume" = (
+                    operation_id = "resume",
+                    parameters(("id" = "$response.body#/matchId")),
+                    request_body = json!({"resumeToken": "$response.body#/resumeToken"}),
+                    description = "Gets the match again"
+                ))
+            )
+        ),
         OfFind
     )
 )]
