@@ -25,7 +25,7 @@ enum Document {
     Api,
     /// The JSON Schema of the signaling protocol v2
     Protocol,
-    /// The OpenAPI document of the matchmaker's public API
+    /// The description of the matchmaker's public API, as JSON
     Openapi,
 }
 

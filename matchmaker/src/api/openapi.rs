@@ -1,4 +1,4 @@
-//! The OpenAPI document of the public API: made of the handlers, the types of their answers and the bounds of their checks.
+//! The `OpenAPI` document of the public API: made of the handlers, the types of their answers and the bounds of their checks.
 
 mod refused;
 mod requests;

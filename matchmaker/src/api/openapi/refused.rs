@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::schema::{AnyOfBuilder as AnyOf, ObjectBuilder, Type};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::api::issue::Issue;
@@ -144,13 +144,12 @@ fn answer(bodies: &[(Value, bool)]) -> Response {
     let mut schemas: Vec<&str> = bodies.iter().map(|(body, _)| schema(body)).collect();
     schemas.sort_unstable();
     schemas.dedup();
-    let schema: RefOr<utoipa::openapi::Schema> = match schemas[..] {
-        [one] => Ref::from_schema_name(one).into(),
-        _ => {
-            let one_of = schemas.into_iter().map(Ref::from_schema_name);
-            // What is refused for a field has all that a request has which is refused: any of them, not exactly one.
-            one_of.fold(AnyOf::new(), AnyOf::item).into()
-        }
+    let schema: RefOr<Schema> = if let [one] = schemas[..] {
+        Ref::from_schema_name(one).into()
+    } else {
+        // What is refused for a field has all that a request has which is refused: any of them, not exactly one.
+        let forms = schemas.into_iter().map(Ref::from_schema_name);
+        forms.fold(AnyOf::new(), AnyOf::item).into()
     };
     let content = bodies.iter().fold(
         ContentBuilder::new().schema(Some(schema)),
