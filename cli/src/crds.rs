@@ -25,6 +25,8 @@ enum Document {
     Api,
     /// The JSON Schema of the signaling protocol v2
     Protocol,
+    /// The description of the matchmaker's public API, as JSON
+    Openapi,
 }
 
 /// Runs `berth crds`.
@@ -40,6 +42,7 @@ pub fn docs(options: &DocsOptions) -> ExitCode {
     match options.document {
         Document::Api => print(&docs::api_reference()),
         Document::Protocol => print(&format!("{:#}\n", berth_signaling::protocol::v2::schema())),
+        Document::Openapi => print(&berth_matchmaker::api::DOCUMENT),
     }
 }
 

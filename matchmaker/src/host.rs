@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use berth_crds::settings::RoomId;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub use info::{HostInfo, HostLocation, HostPort, Protocol};
@@ -47,7 +48,7 @@ impl fmt::Display for MatchId {
 }
 
 /// What a host says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HostStatus {
     /// It waits for players.

@@ -12,9 +12,9 @@ use crate::slots::Asked;
 /// Name of the header, and of the field in what is answered to a wrong one.
 pub const HEADER: &str = "Idempotency-Key";
 /// Shortest key, in characters: a key that somebody else chooses too would give his match away.
-const SHORTEST: usize = 16;
+pub(crate) const SHORTEST: usize = 16;
 /// Longest key, in characters.
-const LONGEST: usize = 255;
+pub(crate) const LONGEST: usize = 255;
 
 /// A request that may be a repetition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ enum Content {
 
 /// Every generated file. Helm reads no file outside a chart, hence the copies.
 #[rustfmt::skip] // One line each.
-const FILES: [(&str, Content); 8] = [
+const FILES: [(&str, Content); 9] = [
     ("crds/signalingclusters.yaml", Definition("signalingclusters.berth.dev")),
     ("crds/hostpools.yaml", Definition("hostpools.berth.dev")),
     ("crds/turnconfigs.yaml", Definition("turnconfigs.berth.dev")),
@@ -35,6 +35,7 @@ const FILES: [(&str, Content); 8] = [
     ("charts/berth/files/crds/hostpools.yaml", Definition("hostpools.berth.dev")),
     ("charts/berth/files/crds/turnconfigs.yaml", Definition("turnconfigs.berth.dev")),
     ("docs/api.md", Output(&["docs", "api"])),
+    ("docs/openapi.json", Output(&["docs", "openapi"])),
     ("docs/protocol.v2.schema.json", Output(&["docs", "protocol"])),
 ];
 

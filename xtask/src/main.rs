@@ -15,6 +15,7 @@ mod generate;
 mod helm;
 mod image;
 mod packages;
+mod schemathesis;
 mod scripts;
 mod soak;
 mod story;

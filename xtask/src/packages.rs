@@ -57,6 +57,16 @@ pub(crate) fn require(packages: &[Package]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    install(&missing)?;
+    // A package that does not bring what it is there for would fail much later, and less clearly.
+    match packages.iter().find(|(_, file)| !present(file)) {
+        None => Ok(()),
+        Some((name, file)) => bail!("{name} is installed and there is no {file} (is /usr/sbin in PATH?)"),
+    }
+}
+
+/// Installs packages as root on Debian, else fails and says which they are.
+pub(crate) fn install(missing: &[&str]) -> Result<()> {
     let install = format!("apt-get install --no-install-recommends {}", missing.join(" "));
     let root = process::output(Command::new("id").arg("-u"))?.trim() == "0";
     if !root || !Path::new("/etc/debian_version").exists() {
@@ -70,13 +80,8 @@ pub(crate) fn require(packages: &[Package]) -> Result<()> {
     process::run(
         apt_get()
             .args(["install", "--yes", "--no-install-recommends"])
-            .args(&missing),
-    )?;
-    // A package that does not bring what it is there for would fail much later, and less clearly.
-    match packages.iter().find(|(_, file)| !present(file)) {
-        None => Ok(()),
-        Some((name, file)) => bail!("{name} is installed and there is no {file} (is /usr/sbin in PATH?)"),
-    }
+            .args(missing),
+    )
 }
 
 /// Makes sure that `cargo fmt` and `cargo clippy` are there.

@@ -6,7 +6,7 @@ use berth_e2e::{binaries, process};
 use crate::packages::{self, cargo};
 use crate::story::Target;
 use crate::suites::{self, Suite};
-use crate::{chart, dependencies, docs, generate, helm, image, scripts};
+use crate::{chart, dependencies, docs, generate, helm, image, schemathesis, scripts};
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -50,6 +50,7 @@ fn suites(fast: bool, target: &Target) -> Vec<Suite> {
         (!fast, Suite::new("kubernetes", "Kubernetes is built from source, or cached", build_kubernetes)),
         (true, Suite::new("unit", "tests of all crates, with real Redis and coturn", || run_cargo("test --locked --no-fail-fast --workspace --exclude=berth-e2e"))),
         (true, Suite::new("programs", "command blocks that start the programs, with a real Redis", docs::run_programs)),
+        (true, Suite::new("schemathesis", "the matchmaker's API is as its OpenAPI document says", schemathesis::run)),
         (!fast, Suite::new("api", "the operator against the real API server", run_api)),
         (!fast, Suite::new("image", "the container image", || image::build("release", &chart::image()?, None).map(drop))),
         (!fast, Suite::new("docs", "command blocks that need no cluster", || docs::run_suite("local", &[]))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::issue::Issue;
 
@@ -78,13 +78,10 @@ pub enum Refusal {
     Internal,
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let nobody = |message: &str| json!({"found": false, "message": message});
-        let host = |error: &str| json!({"success": false, "error": error});
-        let issues =
-            |error: &str, issues: Vec<Issue>| json!({"success": false, "error": error, "issues": issues});
-        let retry_after = match self {
+impl Refusal {
+    /// When to come again, for those that pass.
+    pub(super) fn retry_after(&self) -> Option<HeaderValue> {
+        match self {
             Self::Unavailable => Some(RETRY_AFTER),
             Self::NoIceServers => Some(RETRY_AFTER_ICE),
             // Rounded up: who waits so long does not come too early.
@@ -93,9 +90,16 @@ impl IntoResponse for Refusal {
                 Some(HeaderValue::from(seconds.max(1)))
             }
             _ => None,
-        };
-        let too_slow = self == Self::TooSlow;
-        let (status, body) = match self {
+        }
+    }
+
+    /// Status and body.
+    pub(super) fn into_parts(self) -> (StatusCode, Value) {
+        let nobody = |message: &str| json!({"found": false, "message": message});
+        let host = |error: &str| json!({"success": false, "error": error});
+        let issues =
+            |error: &str, issues: Vec<Issue>| json!({"success": false, "error": error, "issues": issues});
+        match self {
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 host("Unauthorized: Missing or invalid Authorization header"),
@@ -166,7 +170,15 @@ impl IntoResponse for Refusal {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 json!({"error": "Internal server error"}),
             ),
-        };
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let retry_after = self.retry_after();
+        let too_slow = self == Self::TooSlow;
+        let (status, body) = self.into_parts();
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some(retry_after) = retry_after {

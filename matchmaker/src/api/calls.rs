@@ -9,13 +9,16 @@ use axum::extract::{ConnectInfo, FromRequest as _, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::answer::Refusal;
 use super::body::Body;
+use super::openapi::{
+    FindBody, HeartbeatBody, IdempotencyKey, ListParameters, OfFind, OfGiveUp, OfHeartbeat, OfLeave, OfLists,
+    OfResume, OfStatus, ResumeBody, StatusBody,
+};
 use super::wire::list::Part;
-use super::wire::{HeartbeatAnswer, HostTtl, ListedHost, MatchAnswer};
+use super::wire::{HeartbeatAnswer, HostTtl, ListedHost, MatchAnswer, StatusAnswer};
 use crate::host::{HostId, MatchId};
 use crate::idempotency;
 use crate::matchmaker::Matchmaker;
@@ -27,7 +30,29 @@ pub(crate) type Parameters = Query<Vec<(String, String)>>;
 /// A host or a match in a path. What cannot be read is the name of none.
 pub(crate) type Named = Result<Path<String>, PathRejection>;
 
-/// `POST /api/host/heartbeat`
+/// A host says that it is there
+///
+/// Every 20 seconds. A host that is silent for `spec.heartbeat.ttlSeconds` is lost.
+#[utoipa::path(
+    post,
+    path = "/heartbeat",
+    tag = "hosts",
+    security(("hostSecret" = [])),
+    request_body = HeartbeatBody,
+    responses(
+        (
+            status = 200,
+            description = "Kept",
+            body = HeartbeatAnswer,
+            links(("leave" = (
+                operation_id = "leave",
+                parameters(("id" = "$request.body#/hostId")),
+                description = "Leaves"
+            )))
+        ),
+        OfHeartbeat
+    )
+)]
 pub(super) async fn heartbeat(
     State(matchmaker): Matchmaking,
     body: Result<Body, Refusal>,
@@ -40,7 +65,37 @@ pub(super) async fn heartbeat(
     answer.map(Json)
 }
 
-/// `POST /api/match/find`
+/// A player asks for a host
+///
+/// The slot is granted until a deadline by which the player has to have joined the room. An absent body asks for any host.
+#[utoipa::path(
+    post,
+    path = "/api/match/find",
+    tag = "matches",
+    params(IdempotencyKey),
+    request_body = FindBody,
+    responses(
+        (
+            status = 200,
+            description = "Granted",
+            body = MatchAnswer,
+            links(
+                ("giveUp" = (
+                    operation_id = "give_up",
+                    parameters(("id" = "$response.body#/matchId")),
+                    description = "Gives the match up"
+                )),
+                ("resume" = (
+                    operation_id = "resume",
+                    parameters(("id" = "$response.body#/matchId")),
+                    request_body = json!({"resumeToken": "$response.body#/resumeToken"}),
+                    description = "Gets the match again"
+                ))
+            )
+        ),
+        OfFind
+    )
+)]
 pub(super) async fn find(
     State(matchmaker): Matchmaking,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -59,7 +114,20 @@ pub(super) async fn find(
     answer.map(Json)
 }
 
-/// `POST /api/match/{id}/resume`
+/// A player gets a match again
+///
+/// The same host and room with fresh ICE servers, until the seat is released.
+#[utoipa::path(
+    post,
+    path = "/api/match/{id}/resume",
+    tag = "matches",
+    params(("id" = Uuid, Path, description = "Id of the match")),
+    request_body = ResumeBody,
+    responses(
+        (status = 200, description = "Granted", body = MatchAnswer),
+        OfResume
+    )
+)]
 pub(super) async fn resume(
     State(matchmaker): Matchmaking,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -77,7 +145,17 @@ pub(super) async fn resume(
     answer.map(Json)
 }
 
-/// `DELETE /api/match/{id}`
+/// A player gives a match up
+#[utoipa::path(
+    delete,
+    path = "/api/match/{id}",
+    tag = "matches",
+    params(("id" = Uuid, Path, description = "Id of the match")),
+    responses(
+        (status = 204, description = "The slot is free"),
+        OfGiveUp
+    )
+)]
 pub(super) async fn give_up(
     State(matchmaker): Matchmaking,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -97,24 +175,67 @@ fn match_id(name: Named) -> Result<MatchId, Refusal> {
         .map_err(|_| Refusal::UnknownMatch)
 }
 
-/// `POST /api/host/status`
+/// A host says what it does from now on
+///
+/// It is no heartbeat.
+#[utoipa::path(
+    post,
+    path = "/status",
+    tag = "hosts",
+    security(("hostSecret" = [])),
+    request_body = StatusBody,
+    responses(
+        (status = 200, description = "In force", body = StatusAnswer),
+        OfStatus
+    )
+)]
 pub(super) async fn status(
     State(matchmaker): Matchmaking,
     body: Result<Body, Refusal>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<StatusAnswer>, Refusal> {
     let Body(body) = body?;
     matchmaker.say(body.as_ref()).await?;
-    Ok(Json(json!({"success": true})))
+    Ok(Json(StatusAnswer { success: true }))
 }
 
-/// `DELETE /api/host/{id}`
+/// A host leaves
+///
+/// It is forgotten at once, and its reservations end.
+#[utoipa::path(
+    delete,
+    path = "/{id}",
+    tag = "hosts",
+    security(("hostSecret" = [])),
+    params(("id" = String, Path, description = "Id of the host")),
+    responses(
+        (status = 204, description = "Forgotten"),
+        OfLeave
+    )
+)]
 pub(super) async fn leave(State(matchmaker): Matchmaking, name: Named) -> Result<StatusCode, Refusal> {
     let Path(name) = name.map_err(|_| Refusal::UnknownHost)?;
     matchmaker.leave(HostId::new(name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /api/hosts`: hosts with a free slot.
+/// Hosts with a free slot
+///
+/// By id, where `spec.hostListAccess` is `Public`.
+#[utoipa::path(
+    get,
+    path = "/api/hosts",
+    tag = "lists",
+    params(ListParameters),
+    responses(
+        (
+            status = 200,
+            description = "The list or a part of it",
+            body = Vec<ListedHost>,
+            headers(("Link" = String, description = "Where the next part is, `rel=\"next\"` (RFC 8288); absent behind the last one"))
+        ),
+        OfLists
+    )
+)]
 pub(super) async fn hosts(
     State(matchmaker): Matchmaking,
     Query(query): Parameters,
@@ -122,7 +243,24 @@ pub(super) async fn hosts(
     list(&matchmaker, &query, |host| host.free > 0, ListedHost::from).await
 }
 
-/// `GET /api/hosts/ttl`: all hosts.
+/// How long each live host counts as alive
+///
+/// By id, where `spec.hostListAccess` is `Public`.
+#[utoipa::path(
+    get,
+    path = "/api/hosts/ttl",
+    tag = "lists",
+    params(ListParameters),
+    responses(
+        (
+            status = 200,
+            description = "The list or a part of it",
+            body = Vec<HostTtl>,
+            headers(("Link" = String, description = "Where the next part is, `rel=\"next\"` (RFC 8288); absent behind the last one"))
+        ),
+        OfLists
+    )
+)]
 pub(super) async fn host_ttls(
     State(matchmaker): Matchmaking,
     Query(query): Parameters,

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// One wrong field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Issue {
     /// Path of the field, parts joined by dots; empty for the body as a whole.
     pub path: String,
@@ -47,7 +48,7 @@ impl Issue {
     }
 
     /// A field beyond its bound.
-    fn too_big(path: &str, expected: &str) -> Self {
+    pub(super) fn too_big(path: &str, expected: &str) -> Self {
         Self {
             path: path.to_owned(),
             message: format!("Too big: expected {expected}"),

@@ -7,6 +7,9 @@ mod around;
 mod body;
 mod calls;
 mod issue;
+mod openapi;
+mod page;
+mod service;
 pub mod wire;
 
 use std::sync::Arc;
@@ -16,40 +19,32 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use berth_dataplane::http::metrics_router;
 use berth_dataplane::telemetry::Metrics;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use answer::Refusal;
 pub(crate) use calls::{Named, Parameters};
 pub use issue::Issue;
+pub use openapi::DOCUMENT;
 
 use crate::matchmaker::Matchmaker;
 
 /// Largest body, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
+/// Path of everything that needs the host secret.
+const OF_HOSTS: &str = "/api/host";
 
 /// The public routes; `/metrics` is among them if `metrics` is given.
 pub fn router(matchmaker: Arc<Matchmaker>, metrics: Option<&Metrics>) -> Router {
-    let ok = || async { "OK" };
-    let of_hosts = Router::new()
-        .route("/heartbeat", post(calls::heartbeat))
-        .route("/status", post(calls::status))
-        .route("/{id}", delete(calls::leave))
+    let of_hosts = Router::from(host_routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(Arc::clone(&matchmaker), host_secret));
-    let router = Router::new()
-        .nest("/api/host", of_hosts)
-        .route("/api/match/find", post(calls::find))
-        .route("/api/match/{id}", delete(calls::give_up))
-        .route("/api/match/{id}/resume", post(calls::resume))
-        .route("/api/hosts", get(calls::hosts))
-        .route("/api/hosts/ttl", get(calls::host_ttls))
-        .route("/", get(|| async { "ok" }))
-        .route("/health", get(ok))
-        .route("/healthz", get(ok))
-        .route("/readyz", get(ok))
+    let router = Router::from(open_routes())
+        .nest(OF_HOSTS, of_hosts)
+        .merge(page::files())
         .with_state(matchmaker);
     let metrics = metrics.map(metrics_router).unwrap_or_default();
     router
@@ -58,6 +53,37 @@ pub fn router(matchmaker: Arc<Matchmaker>, metrics: Option<&Metrics>) -> Router 
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(from_fn(around::around))
+}
+
+/// What the document of the API is made of.
+fn routes() -> OpenApiRouter<Arc<Matchmaker>> {
+    OpenApiRouter::new()
+        .nest(OF_HOSTS, host_routes())
+        .merge(open_routes())
+}
+
+/// What needs the host secret.
+fn host_routes() -> OpenApiRouter<Arc<Matchmaker>> {
+    OpenApiRouter::new()
+        .routes(routes!(calls::heartbeat))
+        .routes(routes!(calls::status))
+        .routes(routes!(calls::leave))
+}
+
+/// What needs none.
+fn open_routes() -> OpenApiRouter<Arc<Matchmaker>> {
+    OpenApiRouter::new()
+        .routes(routes!(calls::find))
+        .routes(routes!(calls::give_up))
+        .routes(routes!(calls::resume))
+        .routes(routes!(calls::hosts))
+        .routes(routes!(calls::host_ttls))
+        .routes(routes!(service::root))
+        .routes(routes!(service::health))
+        .routes(routes!(service::healthz))
+        .routes(routes!(service::readyz))
+        .routes(routes!(service::document))
+        .routes(routes!(page::page))
 }
 
 /// Lets only hosts of the pool through.

@@ -1,6 +1,6 @@
 //! Requests and answers on the wire of the Node matchmaker.
 
-mod info;
+pub(in crate::api) mod info;
 pub mod list;
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use berth_crds::settings::RoomId;
 use berth_dataplane::ice::IceServer;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::issue::{Fields, Issue};
 use crate::host::{Heartbeat, HostId, HostInfo, HostStatus, MatchId};
@@ -17,25 +18,27 @@ use crate::slots::Reservation;
 use crate::store::HostRecord;
 
 /// Longest host id, in characters.
-const LONGEST_HOST_ID: usize = 128;
+pub(in crate::api) const LONGEST_HOST_ID: usize = 128;
 /// Longest name of a region, in characters.
-const LONGEST_REGION: usize = 64;
+pub(in crate::api) const LONGEST_REGION: usize = 64;
 /// Most labels of a host or of a find.
-const MOST_LABELS: usize = 16;
+pub(in crate::api) const MOST_LABELS: usize = 16;
 /// Longest key and longest value of a label, in characters.
-const LONGEST_LABEL: usize = 63;
+pub(in crate::api) const LONGEST_LABEL: usize = 63;
 /// Most regions whose latency a find can name.
-const MOST_LATENCIES: usize = 64;
+pub(in crate::api) const MOST_LATENCIES: usize = 64;
 /// Largest latency, ms.
-const LARGEST_LATENCY: f64 = 60_000.0;
+pub(in crate::api) const LARGEST_LATENCY: f64 = 60_000.0;
 /// Most sessions that one host can offer: its reservations are kept in one record.
-const LARGEST_CAPACITY: u64 = 1000;
+pub(in crate::api) const LARGEST_CAPACITY: u64 = 1000;
 /// Most matches that a host can name: more than it has sessions need not be told apart.
-const MOST_RESERVATIONS: usize = 1000;
+pub(in crate::api) const MOST_RESERVATIONS: usize = 1000;
 /// Longest resume token, in characters; ours are shorter.
-const LONGEST_RESUME_TOKEN: usize = 128;
+pub(in crate::api) const LONGEST_RESUME_TOKEN: usize = 128;
 /// Region of a host that names none.
-const DEFAULT_REGION: &str = "local";
+pub(in crate::api) const DEFAULT_REGION: &str = "local";
+/// What a host says that leaves.
+pub(in crate::api) const OFFLINE: &str = "offline";
 
 /// What a heartbeat is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +81,7 @@ pub struct FindRequest {
 }
 
 /// Answer to a heartbeat.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeartbeatAnswer {
     /// `true`.
@@ -87,16 +90,20 @@ pub struct HeartbeatAnswer {
     pub ttl: u64,
     /// The right to join its room, where there is a match key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub match_token: Option<String>,
     /// Who is on the way to it or there; absent while the store is away.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub reservations: Option<Vec<HeldSlot>>,
 }
 
 /// A slot of a host that is granted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldSlot {
+    /// Id of the match.
+    #[schema(value_type = Uuid)]
     match_id: MatchId,
     /// Until when the player may come, Unix ms.
     deadline: u64,
@@ -105,7 +112,7 @@ pub struct HeldSlot {
 }
 
 /// Answer to a find that was granted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MatchAnswer {
     /// `true`.
@@ -115,26 +122,60 @@ pub struct MatchAnswer {
     /// Where.
     pub signaling_url: String,
     /// STUN and TURN servers.
+    #[schema(value_type = Vec<ShownIceServer>)]
     pub ice_servers: Vec<IceServer>,
     /// Id of the match.
     pub match_id: String,
     /// The right to join the room, where there is a match key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub match_token: Option<String>,
     /// The right to get the match again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub resume_token: Option<String>,
 }
 
+/// A STUN or TURN server, as `RTCIceServer` of the WebRTC specification has it.
+#[derive(ToSchema)]
+#[schema(as = IceServer)]
+#[expect(dead_code, reason = "the schema of a type of another crate")]
+struct ShownIceServer {
+    /// The server, for example `turn:host:3478?transport=udp`.
+    urls: String,
+    /// User name, for TURN.
+    #[schema(nullable = false)]
+    username: Option<String>,
+    /// Credential, for TURN.
+    #[schema(nullable = false)]
+    credential: Option<String>,
+}
+
+/// Answer to a status.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct StatusAnswer {
+    /// `true`.
+    pub success: bool,
+}
+
 /// A host in the public list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedHost {
+    /// Id of the host.
+    #[schema(value_type = String)]
     host_id: HostId,
+    /// Its room on signaling.
+    #[schema(value_type = String)]
     room_id: RoomId,
+    /// Its region.
     region: String,
+    /// What it says that it does.
     status: HostStatus,
+    /// Sessions that it serves at the same time.
+    #[schema(minimum = 1)]
     capacity: u32,
+    /// Further sessions that it would get now.
     available_slots: u32,
     /// Unix ms.
     last_heartbeat: u64,
@@ -143,10 +184,13 @@ pub struct ListedHost {
 }
 
 /// How long a host counts as alive.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostTtl {
+    /// Id of the host.
+    #[schema(value_type = String)]
     host_id: HostId,
+    /// After so many seconds it is lost.
     ttl_seconds: u64,
 }
 
@@ -204,7 +248,7 @@ pub fn status(body: Option<&Value>) -> Result<(HostId, Word), Vec<Issue>> {
     let mut words = HostStatus::ALL
         .map(|status| (status.as_str(), Word::Status(status)))
         .to_vec();
-    words.push(("offline", Word::Offline));
+    words.push((OFFLINE, Word::Offline));
     let word = fields.required_word("status", &words);
     fields.finish(host.zip(word))
 }

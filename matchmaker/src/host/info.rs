@@ -5,44 +5,50 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// What a host tells of itself beside its room and its slots. Everything is optional. In heartbeats, in lists and in the
 /// store it looks the same.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostInfo {
     /// Its address on the internet.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false)]
     pub public_ip: Option<IpAddr>,
     /// Its name in DNS.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub fqdn: Option<String>,
     /// Ports that players reach beside the stream, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, HostPort>,
     /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub location: Option<HostLocation>,
     /// What runs on it, in whatever form.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, nullable = false)]
     pub game_info: Option<Map<String, Value>>,
 }
 
 /// A port of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostPort {
     /// As players reach it.
     pub port: u16,
     /// As the game listens on it, where a router maps ports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub internal: Option<u16>,
     /// What is spoken there.
     pub protocol: Protocol,
 }
 
 /// What is spoken on a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// Any, over TCP.
@@ -60,29 +66,36 @@ pub enum Protocol {
 }
 
 /// Where a host stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostLocation {
     /// City.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub city: Option<String>,
     /// State, province or department.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub administrative_division: Option<String>,
     /// Country.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub country: Option<String>,
     /// Continent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub continent: Option<String>,
     /// Time zone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub timezone: Option<String>,
     /// Degrees north, -90 to 90.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -90, maximum = 90, nullable = false)]
     pub latitude: Option<f64>,
     /// Degrees east, -180 to 180.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -180, maximum = 180, nullable = false)]
     pub longitude: Option<f64>,
 }
 

@@ -13,15 +13,19 @@ use crate::api::issue::Fields;
 use crate::host::{HostInfo, HostLocation, HostPort, Protocol};
 
 /// Largest `gameInfo`, in bytes of its JSON without blanks.
-const LARGEST_GAME_INFO: usize = 4096;
+pub(in crate::api) const LARGEST_GAME_INFO: usize = 4096;
 /// Longest name in DNS (RFC 1035, section 2.3.4, without the length bytes).
-const LONGEST_FQDN: usize = 253;
+pub(in crate::api) const LONGEST_FQDN: usize = 253;
 /// Most ports.
-const MOST_PORTS: usize = 16;
+pub(in crate::api) const MOST_PORTS: usize = 16;
 /// Longest name of a port, in characters.
-const LONGEST_PORT_NAME: usize = 64;
+pub(in crate::api) const LONGEST_PORT_NAME: usize = 64;
 /// Longest text of a location, in characters.
-const LONGEST_PLACE: usize = 64;
+pub(in crate::api) const LONGEST_PLACE: usize = 64;
+/// Most degrees north or south.
+pub(in crate::api) const LARGEST_LATITUDE: f64 = 90.0;
+/// Most degrees east or west.
+pub(in crate::api) const LARGEST_LONGITUDE: f64 = 180.0;
 
 /// What a heartbeat tells, and the names of what was left out.
 pub(super) fn read(fields: &mut Fields<'_>) -> (HostInfo, Vec<&'static str>) {
@@ -129,8 +133,8 @@ fn location(fields: &mut Fields<'_>) -> HostLocation {
         country: place("country"),
         continent: place("continent"),
         timezone: place("timezone"),
-        latitude: fields.degrees("latitude", 90.0),
-        longitude: fields.degrees("longitude", 180.0),
+        latitude: fields.degrees("latitude", LARGEST_LATITUDE),
+        longitude: fields.degrees("longitude", LARGEST_LONGITUDE),
     }
 }
 

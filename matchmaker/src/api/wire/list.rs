@@ -3,6 +3,7 @@
 use axum::http::HeaderValue;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::LONGEST_HOST_ID;
 use crate::api::Issue;
 use crate::host::{HostId, HostState};
 use crate::store::HostRecord;
@@ -52,9 +53,16 @@ impl Part {
                 vec![Issue::value("limit", message)]
             })
         });
+        let after = value(query, "after");
+        if after.is_some_and(|id| id.chars().count() > LONGEST_HOST_ID) {
+            return Err(vec![Issue::too_big(
+                "after",
+                &format!("string to have <={LONGEST_HOST_ID} characters"),
+            )]);
+        }
         Ok(Self {
             limit: limit.transpose()?,
-            after: value(query, "after").map(HostId::new),
+            after: after.map(HostId::new),
         })
     }
 
@@ -124,6 +132,14 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn nothing_is_behind_what_is_no_id() {
+        let after = |length: usize| Part::read(&query(&format!("after={}", "ü".repeat(length))));
+        assert!(after(128).is_ok());
+        let issues = after(129).unwrap_err();
+        assert_eq!((issues[0].path.as_str(), issues[0].code), ("after", "too_big"));
     }
 
     #[test]
