@@ -7,3 +7,4 @@ mod hosts;
 mod ice;
 mod lists;
 mod matches;
+mod picking;
