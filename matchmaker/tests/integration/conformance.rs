@@ -3,6 +3,7 @@
 
 mod hosts;
 mod index;
+mod labels;
 mod life;
 mod matches;
 mod picking;
