@@ -4,6 +4,7 @@
 mod demand;
 mod hosts;
 mod index;
+mod labels;
 mod life;
 mod matches;
 mod picking;

@@ -8,3 +8,4 @@ mod hosts;
 mod ice;
 mod lists;
 mod matches;
+mod picking;

@@ -107,59 +107,6 @@ async fn wrong_fields_are_named() {
     assert_eq!(served.find(&json!({})).await.status, 200, "no slot was spent");
 }
 
-/// Strategy, latencies and labels from the wire down to the store.
-#[tokio::test]
-async fn a_host_is_picked_by_latencies_labels_and_strategy() {
-    let mut view = view(None);
-    view.pool.strategy = berth_crds::settings::Strategy::Packed;
-    let served = Served::with(view).await;
-    for (name, region, gpu, slots) in [
-        ("a", "eu", "a100", 3),
-        ("b", "eu", "a100", 2),
-        ("c", "us", "l4", 9),
-        ("d", "asia", "l4", 9),
-    ] {
-        served.seated_host(name).await;
-        let body = json!({
-            "hostId": name, "roomId": format!("room-{name}"), "region": region,
-            "capacity": slots, "availableSlots": slots, "labels": {"gpu": gpu, "codec": "av1"},
-        });
-        assert_eq!(served.heartbeat(&body).await.status, 200);
-    }
-    for (body, room) in [
-        (
-            json!({"latencies": {"moon": 1, "asia": 20.5, "us": 40, "eu": 90}}),
-            "room-d",
-        ),
-        (
-            json!({"latencies": {"asia": 20, "us": 40}, "region": "us"}),
-            "room-c",
-        ),
-        (
-            json!({"labels": {"gpu": "a100"}, "latencies": {"asia": 20}}),
-            "room-b",
-        ),
-        (json!({"labels": {"codec": "av1"}, "region": "eu"}), "room-b"),
-        (json!({"labels": {"gpu": "a100"}, "hostId": "a"}), "room-a"),
-        (json!({"labels": {}, "latencies": {}, "region": "eu"}), "room-a"),
-    ] {
-        assert_eq!(served.find(&body).await.json()["roomId"], room, "{body}");
-    }
-    let nobody = json!({"found": false, "message": "No available hosts found matching criteria"});
-    for body in [
-        json!({"labels": {"gpu": "h100"}}),
-        json!({"labels": {"gpu": "a100"}, "hostId": "c"}),
-    ] {
-        let answer = served.find(&body).await;
-        assert_eq!((answer.status, answer.json()), (404, nobody.clone()), "{body}");
-    }
-    let answer = served.find(&json!({"latencies": {"eu": -1}})).await;
-    assert_eq!(
-        (answer.status, &answer.json()["issues"][0]["path"]),
-        (400, &json!("latencies.eu"))
-    );
-}
-
 /// What hosts and pages of the Node services do: the host says `idle` for ever, the player joins and leaves.
 #[tokio::test]
 async fn a_whole_session() {
