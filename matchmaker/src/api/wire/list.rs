@@ -41,8 +41,15 @@ fn value<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
 }
 
 impl Part {
-    /// Reads `limit` and `after`.
+    /// Reads `limit` and `after`, each given once: of two it would be anybody's guess which one is meant.
     pub fn read(query: &Query) -> Result<Self, Vec<Issue>> {
+        let twice = |wanted: &&str| query.iter().filter(|(name, _)| name == wanted).count() > 1;
+        if let Some(name) = ["limit", "after"].into_iter().find(twice) {
+            return Err(vec![Issue::value(
+                name,
+                "Invalid input: expected to be given once",
+            )]);
+        }
         let limit = value(query, "limit").map(|text| {
             let number = text
                 .parse()
@@ -118,12 +125,12 @@ mod tests {
     fn parts_within_their_bounds() {
         let part = |text: &str| Part::read(&query(text));
         assert_eq!(part("other=1&limit=&after=").unwrap(), Part::default());
-        let read = part("limit=1&after=b&limit=1000").unwrap();
-        assert_eq!(
-            (read.limit, read.after.unwrap().as_str()),
-            (Some(1000), "b"),
-            "the last one counts"
-        );
+        let read = part("limit=1000&after=b").unwrap();
+        assert_eq!((read.limit, read.after.unwrap().as_str()), (Some(1000), "b"));
+        for (twice, name) in [("limit=x&limit=", "limit"), ("limit=1&after=a&after=b", "after")] {
+            let issues = part(twice).unwrap_err();
+            assert_eq!((issues.len(), issues[0].path.as_str()), (1, name), "{twice}");
+        }
         for wrong in ["0", "1001", "-1", "x", "1.5"] {
             let issues = part(&format!("limit={wrong}")).unwrap_err();
             assert_eq!(
