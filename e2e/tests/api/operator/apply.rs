@@ -10,8 +10,8 @@ use super::bed::{Bed, WRITES, conditions};
 /// Children of a SignalingCluster with managed Redis: account, role, binding, two secrets, three services, two policies, budget,
 /// `StatefulSet`, Deployment.
 const CLUSTER_CHILDREN: u64 = 13;
-/// Children of a HostPool: account, role, binding, secret, service, policy, budget, Deployment.
-const POOL_CHILDREN: u64 = 8;
+/// Children of a HostPool: account, role, binding, two secrets, service, policy, budget, Deployment.
+const POOL_CHILDREN: u64 = 9;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_child_takes_one_request() {

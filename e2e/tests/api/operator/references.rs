@@ -184,6 +184,8 @@ async fn a_host_secret_that_everybody_knows_is_for_development() {
     let _operator = bed.operator().await;
     let _pods = bed.roll_out();
     bed.cluster("main").await;
+    bed.wait_condition("SignalingCluster", "main", "Ready", "True")
+        .await;
     bed.secret("hosts", json!({"current": "HELLO-MFS"})).await;
     bed.resource(
         "HostPool",
