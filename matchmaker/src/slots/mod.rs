@@ -20,7 +20,7 @@
 //! The one whose token names the match; of those without a token, the next one that joins after the grant, by join numbers: a
 //! reservation notes the last number of the room at its grant, its *base*. What ends first is taken first. A reservation
 //! whose player has left is *held* for a while, so that a reload finds its seat. Who said nothing at all may have been
-//! anybody: then the reservation waits for its deadline too.
+//! anybody, and of several without a token each may have been another's: then the reservation waits for its deadline too.
 
 mod attribute;
 mod standing;
@@ -318,7 +318,9 @@ impl Reservation {
         match self.holder {
             Holder::Nobody | Holder::Unclear => self.deadline_ms,
             _ if self.left_ms == 0 => u64::MAX,
-            Holder::Player { known: false, .. } => held.max(self.deadline_ms),
+            Holder::Player { known: false, .. } | Holder::Player { clear: false, .. } => {
+                held.max(self.deadline_ms)
+            }
             _ => held,
         }
     }

@@ -42,7 +42,7 @@ local function slots_end_ms(one, terms)
   if not slots_has_come(one) then return one.deadline_ms end
   if one.left_ms == 0 then return nil end
   local held = one.left_ms + terms.hold_ms
-  if slots_join(one) and not one.known then return math.max(held, one.deadline_ms) end
+  if slots_join(one) and not (one.known and one.clear) then return math.max(held, one.deadline_ms) end
   return held
 end
 
