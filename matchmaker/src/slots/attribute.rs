@@ -25,6 +25,29 @@ impl Slots {
             for candidate in self.candidates(room, look, false) {
                 self.attribute_next(&candidate, look, changes);
             }
+        } else {
+            self.wait_for_visitors(room, look);
+        }
+    }
+
+    /// While the host is away, who came and went without a word may be a player who comes again in time.
+    fn wait_for_visitors(&mut self, room: &RoomState, look: &Look<'_>) {
+        for visitor in room.departed.iter().filter(|one| one.who.role.is_none()) {
+            if self.is_attributed(visitor.join) {
+                continue;
+            }
+            let at_ms = left_ms(visitor.at_us / 1000, look);
+            for one in &mut self.reservations {
+                let in_time = one.is_open() && at_ms < one.end_ms(&look.terms);
+                if !in_time || !one.may_be_of(visitor.join) {
+                    continue;
+                }
+                if one.has_come() {
+                    one.left_ms = one.left_ms.max(at_ms);
+                } else {
+                    one.deadline_ms = one.deadline_ms.max(at_ms.saturating_add(look.terms.hold_ms));
+                }
+            }
         }
     }
 

@@ -427,6 +427,30 @@ fn who_was_taken_for_another_loses_nobody_a_slot() {
 }
 
 #[test]
+fn who_came_and_went_while_the_host_was_away_may_come_again() {
+    let mut host = Host::new(1);
+    host.terms.grace_ms = 60_000;
+    host.grant(1, 10);
+    let visited = without(&room(11, &[unknown(11)]), 11, DEADLINE_MS - 1000);
+    assert_eq!(host.at(DEADLINE_MS, &visited), []);
+    assert_eq!(host.at(DEADLINE_MS + 3999, &visited), []);
+    assert_eq!(host.at(DEADLINE_MS + 4000, &visited), [(id(1), Change::Expired)]);
+    // Who has shown that it is a player is held for that long after every visit.
+    host.grant(2, 11);
+    let playing = room(12, &[player(12)]);
+    host.at(NOW_MS, &playing);
+    let mut left = without(&playing, 12, DEADLINE_MS + 1000);
+    host.at(DEADLINE_MS + 1000, &left);
+    left.departed.push(Departed {
+        join: 13,
+        who: Who::default(),
+        at_us: (DEADLINE_MS + 4000) * 1000,
+    });
+    assert_eq!(host.at(DEADLINE_MS + 8999, &left), []);
+    assert_eq!(host.at(DEADLINE_MS + 9000, &left), [(id(2), Change::Left)]);
+}
+
+#[test]
 fn who_gives_up_has_not_come() {
     let mut host = Host::seated(2);
     host.grant(1, 10);

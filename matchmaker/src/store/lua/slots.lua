@@ -211,6 +211,25 @@ local function slots_attribute_next(host, candidate, terms, now_us, change)
   end
 end
 
+-- While the host is away, who came and went without a word may be a player who comes again in time.
+local function slots_wait_for_visitors(host, room, terms, now_ms)
+  local attributed = slots_attributed(host)
+  for _, visitor in ipairs(room.departed) do
+    if visitor.role == '' and not attributed[visitor.join] then
+      local at_ms = slots_left_ms(visitor.at_ms, now_ms)
+      for _, one in ipairs(host.reservations) do
+        if slots_is_open(one) and at_ms < slots_end_ms(one, terms) and slots_may_be_of(one, visitor.join) then
+          if slots_has_come(one) then
+            one.left_ms = math.max(one.left_ms, at_ms)
+          else
+            one.deadline_ms = math.max(one.deadline_ms, at_ms + terms.hold_ms)
+          end
+        end
+      end
+    end
+  end
+end
+
 local function slots_attribute(host, room, terms, now_us, change)
   local now_ms = math.floor(now_us / 1000)
   local there = slots_by_join(room.members)
@@ -219,7 +238,7 @@ local function slots_attribute(host, room, terms, now_us, change)
   for _, candidate in ipairs(slots_candidates(host, room, now_ms, true)) do
     slots_attribute_next(host, candidate, terms, now_us, change)
   end
-  if not slots_find_host(host, room, terms, now_ms) then return end
+  if not slots_find_host(host, room, terms, now_ms) then return slots_wait_for_visitors(host, room, terms, now_ms) end
   for _, candidate in ipairs(slots_candidates(host, room, now_ms, false)) do
     slots_attribute_next(host, candidate, terms, now_us, change)
   end
