@@ -65,6 +65,39 @@ async fn killed_and_started_again() {
     assert_eq!(host_again, host("a"));
 }
 
+/// What Redis was asked while it was paused may be done later, unheard: no slot is granted twice by that, and none is lost.
+#[tokio::test]
+async fn frozen_and_thawed() {
+    let mut world = World::new(Kind::Redis).await;
+    world.seated_host("a", "us").await;
+    world.redis.as_ref().unwrap().0.freeze();
+    for _ in 0..3 {
+        let error = world.store.find(anywhere(), world.rules).await.unwrap_err();
+        assert!(error.is_outage(), "{error:?}");
+    }
+    world.redis.as_ref().unwrap().0.thaw();
+    let link = world.redis.as_ref().unwrap().1.clone();
+    until("the link is back", || {
+        let healthy = link.healthy();
+        async move { healthy }
+    })
+    .await;
+    let begun = Instant::now();
+    loop {
+        world.beat(constant("a", "us")).await;
+        let found = world.find(anywhere()).await;
+        let host = &world.hosts().await[0];
+        assert!(host.reservations.len() <= 1, "{host:?}");
+        if matches!(found, Found::Granted(_)) {
+            break;
+        }
+        assert!(begun.elapsed() < LONG, "{host:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        world.advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+}
+
 /// Between the return of Redis and the first lease of signaling nobody knows who sits where.
 #[tokio::test]
 async fn nobody_is_handed_out_while_occupancy_is_expected() {
