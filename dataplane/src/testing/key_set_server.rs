@@ -1,6 +1,6 @@
 //! The server of a token issuer that publishes keys.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,11 +8,11 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::IssuerKey;
+use super::http::serve;
 
 /// A server on loopback that answers every request with the same, and counts them. It ends when it is dropped.
 #[derive(Debug)]
@@ -32,10 +32,6 @@ struct State {
 impl KeySetServer {
     /// Starts a server that publishes `keys`, on a port of its own.
     pub async fn start(keys: &[&IssuerKey]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a loopback port");
-        let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State {
             answer: Mutex::new((StatusCode::OK, text(keys))),
             requests: AtomicUsize::default(),
@@ -43,15 +39,11 @@ impl KeySetServer {
         });
         let answering = Arc::clone(&state);
         let router = Router::new().fallback(move || answer(Arc::clone(&answering)));
-        let task = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .await
-                .expect("the server runs until it is dropped");
-        });
+        let (address, task) = serve(router).await;
         Self {
             address,
             state,
-            _task: AbortOnDropHandle::new(task),
+            _task: task,
         }
     }
 

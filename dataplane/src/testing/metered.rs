@@ -1,6 +1,6 @@
 //! A stand-in for Metered, the provider of TURN servers: the two documented calls, on loopback.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -10,10 +10,11 @@ use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
+
+use super::http::serve;
 
 /// A server that answers as Metered does, and can be told to do otherwise. It ends when it is dropped.
 #[derive(Debug)]
@@ -72,10 +73,6 @@ type Answer = (StatusCode, String);
 impl MeteredServer {
     /// Starts a server for an application with this secret key, on a port of its own.
     pub async fn start(key: &'static str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a loopback port");
-        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             key,
             state: Mutex::default(),
@@ -85,15 +82,11 @@ impl MeteredServer {
             .route("/api/v1/turn/credential", post(make))
             .route("/api/v1/turn/credentials", get(list))
             .with_state(Arc::clone(&shared));
-        let task = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .await
-                .expect("the server runs until it is dropped");
-        });
+        let (address, task) = serve(router).await;
         Self {
             address,
             shared,
-            _task: AbortOnDropHandle::new(task),
+            _task: task,
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod acl;
 mod cluster;
+mod http;
 mod issuer;
 mod key_set_server;
 mod kubeconfig;

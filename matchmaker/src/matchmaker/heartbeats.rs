@@ -30,17 +30,13 @@ impl Matchmaker {
         };
         let Received { heartbeat, dropped } = wire::heartbeat(body, rules).map_err(Refusal::Invalid)?;
         self.note_dropped(&heartbeat.host, &dropped);
-        let (host, room, region) = (
-            heartbeat.host.clone(),
-            heartbeat.room.clone(),
-            heartbeat.region.clone(),
-        );
         let beaten = self.take(self.store.heartbeat(heartbeat.clone(), self.rules(&view)).await);
+        let (host, room) = (&heartbeat.host, &heartbeat.room);
         let beaten = match beaten {
             Ok(beaten) => beaten,
             Err(error) if error.is_outage() => {
                 // No host vanishes because the store is away.
-                if !self.waiting.keep(heartbeat, said) {
+                if !self.waiting.keep(heartbeat.clone(), said) {
                     return Err(failed("heartbeat", &error, Refusal::Unavailable));
                 }
                 if let Some(suppressed) = KEPT.pass() {
@@ -55,13 +51,13 @@ impl Matchmaker {
             }
             Err(error) => return Err(failed("heartbeat", &error, Refusal::HeartbeatFailed)),
         };
-        self.waiting.forget(&host);
+        self.waiting.forget(host);
         if let Some(silent_ms) = beaten.silent_ms {
             self.metrics.heartbeat_gap(silent_ms);
         }
         match beaten.registered {
             Registered::New => {
-                info!({ field::HOST } = %host, { field::ROOM } = %room, region, "host registered");
+                info!({ field::HOST } = %host, { field::ROOM } = %room, region = heartbeat.region, "host registered");
             }
             Registered::Renewed => {}
             Registered::RoomTaken(other) => {
