@@ -17,7 +17,7 @@ use berth::host::options::HostOptions;
 use berth::play::options::PlayOptions;
 use berth::up::{self, UpOptions};
 use berth_dataplane::shutdown::{Shutdown, ShutdownOutcome};
-use berth_dataplane::testing::RedisServer;
+use berth_dataplane::testing::{RedisServer, port_is_free};
 use clap::Parser;
 use tokio::fs::OpenOptions;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -48,7 +48,7 @@ fn free_base() -> u16 {
     let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     loop {
         let base = first + 3 * TAKEN.fetch_add(1, Ordering::Relaxed);
-        if (base..base + 3).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+        if (base..base + 3).all(port_is_free) {
             return base;
         }
         assert!(base < 60_000, "no three free ports in a row");

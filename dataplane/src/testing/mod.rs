@@ -17,6 +17,7 @@ mod kubeconfig;
 mod metered;
 mod metrics_page;
 mod mounted;
+mod ports;
 mod sentinel;
 mod server;
 
@@ -31,8 +32,9 @@ pub use kubeconfig::kubeconfig_of_nobody;
 pub use metered::{MeteredCall, MeteredServer};
 pub use metrics_page::page_names_every_metric;
 pub use mounted::MountedSecret;
+pub use ports::{free_port, port_is_free};
 pub use sentinel::{RedisSentinels, SentinelOptions};
-pub use server::{RedisServer, free_port};
+pub use server::RedisServer;
 
 /// Longest wait for something that must happen; only a hang reaches it.
 const DEADLINE: Duration = Duration::from_mins(1);
