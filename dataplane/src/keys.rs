@@ -49,7 +49,7 @@ impl Keys {
         format!("{}clients:messages", self.prefix)
     }
 
-    /// Hash: watched rooms, `ROOM` to the name of the pool that watches it.
+    /// Hash: watched rooms, `ROOM` to the names of the pools that watch it, joined by commas.
     pub fn watched(&self) -> String {
         format!("{}watched", self.prefix)
     }

@@ -84,7 +84,7 @@ redis.call('PEXPIRE', key, keep_ms)
 local seats = berth_seats_key(prefix, instance)
 redis.call('SADD', seats, member .. ' ' .. room)
 redis.call('PEXPIRE', seats, keep_ms)
-berth_touch(prefix, room, berth_watcher(prefix, room))
+berth_touch(prefix, room, berth_watchers(prefix, room))
 local moved = ''
 if value and holder ~= instance then moved = holder end
 local answer = {berth_integer(join), held and '1' or '0', moved, berth_integer(taken), berth_integer(#gone / 2)}

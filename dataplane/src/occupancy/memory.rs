@@ -23,8 +23,8 @@ pub struct MemoryRooms {
 struct State {
     /// Only rooms with members: a room begins anew when somebody joins it again.
     rooms: HashMap<RoomId, Room>,
-    /// Watched rooms and the pool that watches each.
-    watched: HashMap<RoomId, String>,
+    /// Watched rooms and the pools that watch each.
+    watched: HashMap<RoomId, BTreeSet<String>>,
     /// Watched rooms whose members changed, by pool. Bounded by the watched rooms.
     touched: HashMap<String, BTreeSet<RoomId>>,
     /// Highest join number given out in any room: one that begins anew within the same µs starts above it.
@@ -219,14 +219,20 @@ impl MemoryRooms {
     /// From now on changes of `room` are told to `pool`.
     pub fn watch(&self, room: &RoomId, pool: &str) {
         let mut state = self.state.lock();
-        state.watched.insert(room.clone(), pool.to_owned());
-        state.touch(room);
+        let pools = state.watched.entry(room.clone()).or_default();
+        pools.insert(pool.to_owned());
+        let touched = state.touched.entry(pool.to_owned()).or_default();
+        touched.insert(room.clone());
     }
 
     /// Ends the watch of `room` by `pool`.
     pub fn unwatch(&self, room: &RoomId, pool: &str) {
         let mut state = self.state.lock();
-        if state.watched.get(room).is_some_and(|watcher| watcher == pool) {
+        let Some(pools) = state.watched.get_mut(room) else {
+            return;
+        };
+        pools.remove(pool);
+        if pools.is_empty() {
             state.watched.remove(room);
             if state.rooms.get(room).is_some_and(|room| room.seats.is_empty()) {
                 state.rooms.remove(room);
@@ -250,7 +256,7 @@ impl MemoryRooms {
 
 impl State {
     fn touch(&mut self, room: &RoomId) {
-        if let Some(pool) = self.watched.get(room) {
+        for pool in self.watched.get(room).into_iter().flatten() {
             self.touched.entry(pool.clone()).or_default().insert(room.clone());
         }
     }

@@ -10,6 +10,6 @@ if id == '' then id = known_id end
 redis.call('HSET', KEYS[1], member, berth_seat_value(tonumber(join), instance, flags, id))
 -- Nobody's occupancy changes with the connection alone.
 if string.sub(known, 1, 1) ~= string.sub(flags, 1, 1) or known_id ~= id then
-  berth_touch(prefix, room, berth_watcher(prefix, room))
+  berth_touch(prefix, room, berth_watchers(prefix, room))
 end
 return 1

@@ -55,3 +55,28 @@ local function berth_room(prefix, room, now_ms)
   end
   return last, members, departed
 end
+
+-- The pools that watch a room, their names joined by commas; nothing if none does.
+local function berth_watchers(prefix, room)
+  return redis.call('HGET', prefix .. 'watched', room) or ''
+end
+
+-- From now on changes of the room are told to the pool, too.
+local function berth_watch(prefix, room, pool)
+  local pools = berth_watchers(prefix, room)
+  if string.find(',' .. pools .. ',', ',' .. pool .. ',', 1, true) then return end
+  redis.call('HSET', prefix .. 'watched', room, pools == '' and pool or pools .. ',' .. pool)
+end
+
+-- Ends the watch of one pool.
+local function berth_unwatch(prefix, room, pool)
+  local others = {}
+  for name in string.gmatch(berth_watchers(prefix, room), '[^,]+') do
+    if name ~= pool then others[#others + 1] = name end
+  end
+  if #others == 0 then
+    redis.call('HDEL', prefix .. 'watched', room)
+  else
+    redis.call('HSET', prefix .. 'watched', room, table.concat(others, ','))
+  end
+end

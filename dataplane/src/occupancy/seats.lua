@@ -7,21 +7,17 @@ local function berth_speaks_v2(flags)
   return string.match(flags, '^[hp]') ~= nil
 end
 
--- The pool that watches the room, or nil.
-local function berth_watcher(prefix, room)
-  return redis.call('HGET', prefix .. 'watched', room) or nil
+-- Tells the pools that watch the room.
+local function berth_touch(prefix, room, pools)
+  for pool in string.gmatch(pools, '[^,]+') do
+    local touched = prefix .. 'pool:' .. pool .. ':touched'
+    redis.call('SADD', touched, room)
+    -- A pool that is gone leaves nothing behind for ever.
+    redis.call('PEXPIRE', touched, 3600000)
+  end
 end
 
--- Tells the pool that watches the room, if one does.
-local function berth_touch(prefix, room, pool)
-  if not pool then return end
-  local touched = prefix .. 'pool:' .. pool .. ':touched'
-  redis.call('SADD', touched, room)
-  -- A pool that is gone leaves nothing behind for ever.
-  redis.call('PEXPIRE', touched, 3600000)
-end
-
--- Notes at the room who has left, for the pool that watches it: join number, when (µs), role or nothing, id or nothing; the
+-- Notes at the room who has left, for the pools that watch it: join number, when (µs), role or nothing, id or nothing; the
 -- latest first, at most 8. Hosts are none of it.
 local function berth_note_departure(key, join, flags, id)
   local role = string.lower(string.sub(flags, 1, 1))
@@ -96,11 +92,11 @@ local function berth_unseat(prefix, room, member, instance, ttl_ms, taken)
   redis.call('SREM', berth_seats_key(prefix, instance), member .. ' ' .. room)
   if holder ~= instance then return false end
   redis.call('HDEL', key, member)
-  local pool = berth_watcher(prefix, room)
-  if pool then berth_note_departure(key, join, flags, id) end
+  local pools = berth_watchers(prefix, room)
+  if pools ~= '' then berth_note_departure(key, join, flags, id) end
   -- What is left is the last number, and who has left.
   if redis.call('HLEN', key) <= (redis.call('HGET', key, '~') and 2 or 1) then redis.call('PEXPIRE', key, ttl_ms) end
-  berth_touch(prefix, room, pool)
+  berth_touch(prefix, room, pools)
   return true
 end
 

@@ -19,7 +19,8 @@ use crate::redis::{RedisLink, Script};
 /// Lua functions that read rooms, to stand at the head of a script: `berth_room(prefix, room, now_ms)`,
 /// `berth_occupancy_known(prefix, now_ms)`, `berth_now_us()`, `berth_integer(number)`.
 ///
-/// A pool watches a room by `HSET PREFIXwatched ROOM POOL` and finds changed rooms in the set `PREFIXpool:POOL:touched`.
+/// A pool watches a room by `berth_watch(prefix, room, pool)`, until `berth_unwatch`, and finds changed rooms in the set
+/// `PREFIXpool:POOL:touched`.
 pub const LUA_ROOMS: &str = include_str!("rooms.lua");
 const LUA_SEATS: &str = include_str!("seats.lua");
 

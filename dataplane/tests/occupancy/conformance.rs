@@ -61,6 +61,7 @@ promises!(
     a_room_that_begins_anew_starts_above,
     members_are_seen_with_their_numbers,
     changes_of_watched_rooms_are_told_to_their_pool,
+    room_of_two_pools_is_watched_by_both,
     occupancy_is_known_while_an_instance_lives,
 );
 
@@ -215,6 +216,35 @@ async fn changes_of_watched_rooms_are_told_to_their_pool(store: Store) {
     assert_eq!(store.touched("eu").await, told(&["watched"]));
     let state = store.state(&watched).await;
     assert_eq!((state.last, state.members), (before, vec![]));
+}
+
+async fn room_of_two_pools_is_watched_by_both(store: Store) {
+    let (shared, here) = (room("shared"), instance("i1"));
+    store.seats.renew(&here).await.unwrap();
+    let told = |changed: bool| BTreeSet::from_iter(changed.then(|| "shared".to_owned()));
+    // One name is the beginning of the other.
+    for pool in ["eu", "eu2", "eu"] {
+        store.watch(&shared, pool).await;
+    }
+    let mut members = 0..;
+    for (ended, eu, eu2) in [(None, true, true), (Some("eu"), false, true), (Some("eu2"), false, false)] {
+        if let Some(pool) = ended {
+            store.unwatch(&shared, pool).await;
+        }
+        store.touched("eu").await;
+        store.touched("eu2").await;
+        let departed_before = store.state(&shared).await.departed.len();
+        let newcomer = member(members.next().unwrap());
+        store.sits(&shared, newcomer, &here).await;
+        assert_eq!(
+            (store.touched("eu").await, store.touched("eu2").await),
+            (told(eu), told(eu2)),
+            "after {ended:?}"
+        );
+        store.leave(&shared, newcomer, &here).await;
+        let departed = store.state(&shared).await.departed.len();
+        assert_eq!(departed > departed_before, eu || eu2, "after {ended:?}");
+    }
 }
 
 async fn occupancy_is_known_while_an_instance_lives(store: Store) {

@@ -127,13 +127,22 @@ impl Store {
         match (&self.seats, &self.redis) {
             (Seats::Memory(rooms), _) => rooms.watch(room, pool),
             (_, Some((link, keys))) => {
-                let set = cmd("HSET")
-                    .arg(keys.watched())
-                    .arg(room.as_str())
-                    .arg(pool)
-                    .clone();
-                link.command::<()>(&set).await.unwrap();
+                let args = [keys.prefix().to_owned(), room.to_string(), pool.to_owned()];
+                let body = "berth_watch(ARGV[1], ARGV[2], ARGV[3])";
+                self.script::<()>(link, body, &[keys.room(room)], &args).await;
                 self.touch(room, pool).await;
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    pub(crate) async fn unwatch(&self, room: &RoomId, pool: &str) {
+        match (&self.seats, &self.redis) {
+            (Seats::Memory(rooms), _) => rooms.unwatch(room, pool),
+            (_, Some((link, keys))) => {
+                let args = [keys.prefix().to_owned(), room.to_string(), pool.to_owned()];
+                let body = "berth_unwatch(ARGV[1], ARGV[2], ARGV[3])";
+                self.script::<()>(link, body, &[keys.room(room)], &args).await;
             }
             _ => unreachable!(),
         }

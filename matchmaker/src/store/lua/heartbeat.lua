@@ -71,9 +71,9 @@ if host.info ~= digest then
   end
 end
 redis.call('ZADD', KEYS[1], berth_integer(alive_ms), id)
-redis.call('ZADD', pool.at .. 'ids', 0, id)
-redis.call('HSET', pool.at .. 'rooms', room, id)
-redis.call('HSET', pool.prefix .. 'watched', room, pool.name)
+if answer == 'new' then redis.call('ZADD', pool.at .. 'ids', 0, id) end
+if answer == 'new' or owner ~= id then redis.call('HSET', pool.at .. 'rooms', room, id) end
+berth_watch(pool.prefix, room, pool.name)
 if answer == 'new' then host_restore(pool, host) end
 local names = nil
 if ARGV[15] ~= '-' then

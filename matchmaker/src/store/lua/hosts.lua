@@ -277,9 +277,7 @@ end
 
 local function host_unwatch(pool, host)
   redis.call('HDEL', pool.at .. 'rooms', host.room)
-  if redis.call('HGET', pool.prefix .. 'watched', host.room) == pool.name then
-    redis.call('HDEL', pool.prefix .. 'watched', host.room)
-  end
+  berth_unwatch(pool.prefix, host.room, pool.name)
 end
 
 local function host_end_reservations(pool, host, kind)
