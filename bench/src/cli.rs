@@ -84,6 +84,9 @@ struct Figures {
 struct MatchmakerFigures {
     #[command(flatten)]
     common: Common,
+    /// Only these figures.
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    only: Vec<matchmaker::Figure>,
     /// Measure this `berth-matchmaker` instead of the one that is built in.
     #[arg(long, value_name = "PATH")]
     matchmaker: Option<PathBuf>,
@@ -166,6 +169,7 @@ impl MatchmakerFigures {
         } else {
             matchmaker::Plan::full()
         };
+        plan.figures = self.only;
         if let Some(rounds) = self.common.rounds {
             plan.rounds = usize::from(rounds);
         }

@@ -11,14 +11,15 @@ use berth_crds::api::RegionDemand;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::wire::list::{Filter, Part};
+use crate::api::wire::OFFLINE;
+use crate::api::wire::list::{Filter, Part, Wanted};
 use crate::api::{Named, Parameters, Refusal, bearer};
 use crate::demand::largest;
 use crate::host::{HostId, HostInfo, HostState, HostStatus};
 use crate::matchmaker::Matchmaker;
 use crate::metrics::largest_regions;
 use crate::slots::Reservation;
-use crate::store::{Counts, HostRecord, PAGE, RegionCounts};
+use crate::store::{Counts, HostRecord, Offline, PAGE, RegionCounts};
 
 /// The matchmaker, once there are settings for one.
 pub(crate) type Late = Arc<OnceLock<Arc<Matchmaker>>>;
@@ -94,6 +95,12 @@ async fn hosts(State(matchmaker): State<Late>, Query(query): Parameters) -> Resu
     let matchmaker = ready(&matchmaker)?;
     let filter = Filter::read(&query).map_err(Refusal::Invalid)?;
     let mut part = Part::read(&query).map_err(Refusal::Invalid)?;
+    if filter.state == Some(Wanted::Offline) {
+        let offline = matchmaker.offline().await?;
+        let fits = |host: &&Offline| filter.is_at(&host.region, &host.room);
+        let hosts: Vec<Value> = offline.iter().filter(fits).map(gone).collect();
+        return Ok(Json(json!({"hosts": hosts, "next": null})));
+    }
     part.limit = part.limit.or(Some(PAGE));
     let listed = matchmaker.list(&part, |host| filter.fits(host)).await?;
     let hosts: Vec<ShownHost<'_>> = listed.hosts.iter().map(host).collect();
@@ -165,6 +172,7 @@ struct ShownHost<'a> {
     last_heartbeat: u64,
     ttl_ms: u64,
     reservations: Vec<Value>,
+    labels: &'a BTreeMap<String, String>,
     #[serde(flatten)]
     info: HostInfo,
 }
@@ -183,8 +191,21 @@ fn host(record: &HostRecord) -> ShownHost<'_> {
         last_heartbeat: record.heartbeat_ms,
         ttl_ms: record.ttl_ms,
         reservations: record.reservations.iter().map(reservation).collect(),
+        labels: &record.labels,
         info: HostInfo::from_text(&record.info),
     }
+}
+
+/// A host that is gone, in the list of those.
+fn gone(host: &Offline) -> Value {
+    json!({
+        "hostId": host.host,
+        "roomId": host.room,
+        "region": host.region,
+        "state": OFFLINE,
+        "since": host.since_ms,
+        "reason": if host.left { "left" } else { "lost" },
+    })
 }
 
 fn reservation(reservation: &Reservation) -> Value {
@@ -193,5 +214,6 @@ fn reservation(reservation: &Reservation) -> Value {
         "grantedAt": reservation.granted_us / 1000,
         "deadline": reservation.deadline_ms,
         "joined": reservation.is_used(),
+        "leftAt": reservation.left_at_ms(),
     })
 }

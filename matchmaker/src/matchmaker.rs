@@ -227,6 +227,7 @@ impl Matchmaker {
             }
             Found::NoHosts => Err(self.refuse(wanted, Refusal::NoHosts)),
             Found::NoneMatching => Err(self.refuse(wanted, Refusal::NoneMatching)),
+            Found::NotNow => Err(Refusal::NotNow),
             Found::Conflict => Err(Refusal::OtherRequest),
             Found::Over(why) => Err(Refusal::Over(why.word())),
         }

@@ -3,6 +3,8 @@
 //! Counts of the pool are the same on every replica, because they come from the shared store; counters are each
 //! replica's own.
 
+mod results;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +41,7 @@ const GAP_BUCKETS: [f64; 15] = [
 
 type Labels = [(&'static str, &'static str); 1];
 type RegionLabel = [(&'static str, String); 1];
+type OwnedLabels = Vec<(&'static str, String)>;
 
 /// Handles of the metrics; clones share the values.
 #[derive(Clone)]
@@ -164,37 +167,14 @@ impl MatchmakerMetrics {
 
     /// Shows every series before its first event.
     fn begin(&self) {
-        let finds = [
-            "granted",
-            "no_hosts",
-            "none_matching",
-            "draining",
-            "rate_limited",
-            "invalid",
-            "unavailable",
-            "no_ice_servers",
-            "error",
-        ];
-        start_at_zero(&self.finds, "result", finds);
-        let heartbeats = [
-            "accepted",
-            "unauthorized",
-            "forbidden",
-            "invalid",
-            "conflict",
-            "error",
-        ];
-        start_at_zero(&self.heartbeats, "result", heartbeats);
+        start_at_zero(&self.finds, "result", results::OF_FINDS);
+        start_at_zero(&self.heartbeats, "result", results::OF_HEARTBEATS);
+        start_at_zero(&self.resumes, "result", results::OF_RESUMES);
         start_at_zero(&self.dropped, "field", ["publicIp", "gameInfo"]);
         start_at_zero(
             &self.reservations,
             "outcome",
             EventKind::ALL.into_iter().filter_map(outcome).chain(["granted"]),
-        );
-        start_at_zero(
-            &self.resumes,
-            "result",
-            ["granted", "over", "unknown", "forbidden", "error"],
         );
     }
 
@@ -208,19 +188,10 @@ impl MatchmakerMetrics {
 
     /// Counts a heartbeat that was accepted or refused.
     pub(crate) fn heartbeat(&self, refusal: Option<&Refusal>) {
-        let result = match refusal {
-            None => "accepted",
-            Some(Refusal::Unauthorized) => "unauthorized",
-            Some(Refusal::Forbidden) => "forbidden",
-            Some(Refusal::Conflict(_)) => "conflict",
-            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::TooSlow | Refusal::Unreadable) => {
-                "invalid"
-            }
-            Some(_) => "error",
-        };
         if refusal.is_none() {
             self.totals.heartbeats.fetch_add(1, Ordering::Relaxed);
         }
+        let result = results::of_heartbeat(refusal);
         self.heartbeats.get_or_create(&[("result", result)]).inc();
     }
 
@@ -244,13 +215,7 @@ impl MatchmakerMetrics {
 
     /// Counts a match that was asked for again.
     pub(crate) fn resume(&self, refusal: Option<&Refusal>) {
-        let result = match refusal {
-            None => "granted",
-            Some(Refusal::Over(_)) => "over",
-            Some(Refusal::UnknownMatch) => "unknown",
-            Some(Refusal::WrongResumeToken) => "forbidden",
-            Some(_) => "error",
-        };
+        let result = results::of_resume(refusal);
         self.resumes.get_or_create(&[("result", result)]).inc();
     }
 
@@ -294,19 +259,6 @@ impl FindTimer<'_> {
     /// The find was granted, or refused for this reason.
     pub(crate) fn done(self, refusal: Option<&Refusal>) {
         let Self { metrics, begun } = self;
-        let result = match refusal {
-            None => "granted",
-            Some(Refusal::NoHosts) => "no_hosts",
-            Some(Refusal::NoneMatching) => "none_matching",
-            Some(Refusal::Draining) => "draining",
-            Some(Refusal::TooManyFinds { .. }) => "rate_limited",
-            Some(Refusal::Invalid(_) | Refusal::TooLarge { .. } | Refusal::TooSlow | Refusal::Unreadable) => {
-                "invalid"
-            }
-            Some(Refusal::Unavailable) => "unavailable",
-            Some(Refusal::NoIceServers) => "no_ice_servers",
-            Some(_) => "error",
-        };
         let total = if refusal.is_none() {
             &metrics.totals.granted
         } else {
@@ -319,6 +271,7 @@ impl FindTimer<'_> {
                 .get_or_create(&[("outcome", "granted")])
                 .inc();
         }
+        let result = results::of_find(refusal);
         metrics.finds.get_or_create(&[("result", result)]).inc();
         metrics.find_seconds.observe(begun.elapsed().as_secs_f64());
     }
@@ -354,26 +307,25 @@ pub fn largest_regions(counts: &Counts) -> Vec<(&str, RegionCounts)> {
     let mut regions: Vec<(&str, RegionCounts)> = counts
         .regions
         .iter()
-        .map(|(name, region)| (name.as_str(), *region))
+        .map(|(name, region)| (name.as_str(), region.clone()))
         .collect();
     regions.sort_by(|(a, of_a), (b, of_b)| of_b.hosts.cmp(&of_a.hosts).then(a.cmp(b)));
     let rest = regions.split_off(regions.len().min(MOST_REGIONS));
     if !rest.is_empty() {
-        let other = rest
-            .iter()
-            .fold(RegionCounts::default(), |sum, (_, region)| RegionCounts {
-                hosts: sum.hosts + region.hosts,
-                available_slots: sum.available_slots + region.available_slots,
-            });
+        let mut other = RegionCounts::default();
+        for (_, region) in &rest {
+            other.add(region);
+        }
         match regions.iter_mut().find(|(name, _)| *name == OTHER_REGIONS) {
-            Some((_, region)) => {
-                region.hosts += other.hosts;
-                region.available_slots += other.available_slots;
-            }
+            Some((_, region)) => region.add(&other),
             None => regions.push((OTHER_REGIONS, other)),
         }
     }
     regions
+}
+
+fn label(name: &'static str, value: &str) -> (&'static str, String) {
+    (name, value.to_owned())
 }
 
 /// Writes the counts of the pool when somebody asks, so that regions without hosts vanish.
@@ -383,41 +335,46 @@ struct PoolCollector(Arc<ArcSwap<Counts>>);
 impl Collector for PoolCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.load();
-        let mut write = |name: &str, help: &str, label: &'static str, values: Vec<(&str, u64)>| {
-            let family = Family::<RegionLabel, Gauge>::default();
-            for (value, number) in values {
+        let mut write = |name: &str, help: &str, values: Vec<(OwnedLabels, u64)>| {
+            let family = Family::<OwnedLabels, Gauge>::default();
+            for (labels, number) in values {
                 let number = i64::try_from(number).unwrap_or(i64::MAX);
-                family.get_or_create(&[(label, value.to_owned())]).set(number);
+                family.get_or_create(&labels).set(number);
             }
             family.encode(encoder.encode_descriptor(name, help, None, family.metric_type())?)
         };
         let by_state = HostState::ALL.map(|state| {
             let number = counts.hosts.get(state.as_str()).copied().unwrap_or_default();
-            (state.as_str(), number)
+            (vec![label("state", state.as_str())], number)
         });
-        write("berth_hosts", "Hosts by state", "state", by_state.into())?;
-        let slots = vec![("total", counts.capacity), ("free", counts.free)];
+        write("berth_hosts", "Hosts by state", by_state.into())?;
+        let slots = [("total", counts.capacity), ("free", counts.free)];
+        let slots = slots.map(|(kind, number)| (vec![label("kind", kind)], number));
         write(
             "berth_slots",
             "Sessions that all hosts could serve, and that could begin now",
-            "kind",
-            slots,
+            slots.into(),
         )?;
         let regions = largest_regions(&counts);
-        let hosts = regions
-            .iter()
-            .map(|(name, region)| (*name, region.hosts))
-            .collect();
-        write("berth_region_hosts", "Hosts by region", "region", hosts)?;
-        let free = regions
-            .iter()
-            .map(|(name, region)| (*name, region.available_slots))
-            .collect();
+        let of_regions = |number: fn(&RegionCounts) -> u64| {
+            let region =
+                |(name, region): &(&str, RegionCounts)| (vec![label("region", name)], number(region));
+            regions.iter().map(region).collect()
+        };
+        let hosts = regions.iter().flat_map(|(name, region)| {
+            let states = region.states.iter();
+            states.map(|(state, hosts)| (vec![label("region", name), label("state", state)], *hosts))
+        });
+        write("berth_region_hosts", "Hosts by region and state", hosts.collect())?;
+        write(
+            "berth_region_slots",
+            "Sessions that all hosts of a region could serve",
+            of_regions(|region| region.slots),
+        )?;
         write(
             "berth_region_free_slots",
             "Sessions that could begin now by region",
-            "region",
-            free,
+            of_regions(|region| region.available_slots),
         )?;
         let known = Gauge::<i64>::default();
         known.set(i64::from(counts.occupancy_known));

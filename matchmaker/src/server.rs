@@ -97,7 +97,7 @@ impl Server {
             Store::Redis(link) => {
                 let keys = Keys::new(&view.cluster.name);
                 (
-                    Arc::new(RedisStore::new(link.clone(), keys, pool, Clock::default())),
+                    Arc::new(RedisStore::new(link.clone(), keys, pool, Clock::default()).gathering()),
                     Some(link),
                 )
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::Plan;
-use super::load::Hosts;
+use super::load::{Hosts, Paced};
 use super::server::Server;
 use crate::process::{Cores, Cost, Program};
 use crate::report::{Samples, Table};
@@ -49,26 +49,36 @@ impl Beats {
 }
 
 pub(super) fn measure(plan: &Plan, program: &Program, cores: &Cores) -> anyhow::Result<Vec<Table>> {
+    let mut nothing = Vec::new();
     let mut paced: [Vec<Beats>; CASES.len()] = Default::default();
     let mut flood: [Vec<Beats>; CASES.len()] = Default::default();
     for round in 0..plan.rounds {
         eprintln!("heartbeats: round {} of {}", round + 1, plan.rounds);
         for (case, (paced, flood)) in CASES.iter().zip(paced.iter_mut().zip(&mut flood)) {
-            let (once, most) = one_round(plan, program, cores, case)?;
-            paced.push(once);
-            flood.push(most);
+            let round = one_round(plan, program, cores, case)?;
+            nothing.push(round.nothing);
+            paced.push(round.once);
+            flood.push(round.most);
         }
     }
-    Ok(vec![at_their_pace(plan, &paced), at_once(plan, &flood)])
+    Ok(vec![at_their_pace(plan, &nothing, &paced), at_once(plan, &flood)])
 }
 
-/// Heartbeats at their pace, and as many as there can be.
+struct Round {
+    /// Requests that do nothing, at the pace of heartbeats.
+    nothing: Beats,
+    /// Heartbeats at their pace.
+    once: Beats,
+    /// As many as there can be.
+    most: Beats,
+}
+
 fn one_round(
     plan: &Plan,
     program: &Program,
     cores: &Cores,
     (_, redis, telling): &(&str, bool, bool),
-) -> anyhow::Result<(Beats, Beats)> {
+) -> anyhow::Result<Round> {
     let hosts = Hosts::new(plan.hosts, *telling);
     let server = Server::start(program, cores, redis.then_some(&*hosts.rooms))?;
     let measured = |beat: &dyn Fn() -> anyhow::Result<(u64, f64, f64)>| -> anyhow::Result<Beats> {
@@ -88,19 +98,20 @@ fn one_round(
     let address = server.address();
     // All hosts register, which is measured by the second turn of what they say for ever.
     hosts.flood(address, plan.connections, Duration::ZERO)?;
-    let once = measured(&|| {
-        let paced = hosts.once(address, plan.interval)?;
+    let at_pace = |paced: Paced| {
         let ms = |quantile| paced.latency.value_at_quantile(quantile) as f64 / 1e6;
-        Ok((paced.heartbeats, ms(0.5), ms(0.99)))
-    })?;
+        (paced.requests, ms(0.5), ms(0.99))
+    };
+    let nothing = measured(&|| Ok(at_pace(hosts.nothing(address, plan.interval)?)))?;
+    let once = measured(&|| Ok(at_pace(hosts.once(address, plan.interval)?)))?;
     let most = measured(&|| Ok((hosts.flood(address, plan.connections, plan.duration)?, 0.0, 0.0)))?;
     let all = plan.hosts as u64;
     let found = server.hosts()?;
     ensure!(found == (all, all), "{found:?} of {all} hosts are alive and idle");
-    Ok((once, most))
+    Ok(Round { nothing, once, most })
 }
 
-fn at_their_pace(plan: &Plan, runs: &[Vec<Beats>]) -> Table {
+fn at_their_pace(plan: &Plan, nothing: &[Beats], runs: &[Vec<Beats>]) -> Table {
     let mut table = Table::new(
         format!(
             "Heartbeats of {} hosts, each every {:.0} s",
@@ -118,7 +129,9 @@ fn at_their_pace(plan: &Plan, runs: &[Vec<Beats>]) -> Table {
         ],
     );
     let share = |cpu: f64| cpu / EACH.as_secs_f64() * 100.0;
-    for ((label, ..), runs) in CASES.iter().zip(runs) {
+    let labels = CASES.iter().map(|(label, ..)| *label);
+    let rows = labels.zip(runs.iter().map(Vec::as_slice));
+    for (label, runs) in [("`GET /healthz` instead", nothing)].into_iter().chain(rows) {
         let cells = [
             Samples::of(runs, Beats::cpu),
             Samples::of(runs, |run| share(run.cpu())),
@@ -128,12 +141,12 @@ fn at_their_pace(plan: &Plan, runs: &[Vec<Beats>]) -> Table {
             Samples::of(runs, |run| run.p50),
             Samples::of(runs, |run| run.p99),
         ];
-        table.row(*label, cells.into());
+        table.row(label, cells.into());
     }
     table.notes.push(
         "Each heartbeat comes on a connection of its own, as from a host that says something three times a minute; its cost is a part of it. \
          On Redis each host sits in its room and occupancy is known, in memory it is not. The script calls are those of heartbeats, and one \
-         each second that looks after what is due. Latency: from the time at which a heartbeat was due to its answer."
+         each second that looks after what is due. The first row is what any request costs that comes so: the matchmaker says that it is alive. Latency: from the time at which a heartbeat was due to its answer."
             .to_owned(),
     );
     table

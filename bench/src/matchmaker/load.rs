@@ -20,10 +20,10 @@ pub(super) struct Hosts {
     bodies: Vec<String>,
 }
 
-/// What came of heartbeats at a fixed rate.
+/// What came of requests at a fixed rate.
 pub(super) struct Paced {
-    pub(super) heartbeats: u64,
-    /// From the time at which a heartbeat was due to its answer, ns.
+    pub(super) requests: u64,
+    /// From the time at which a request was due to its answer, ns.
     pub(super) latency: Histogram<u64>,
 }
 
@@ -57,18 +57,32 @@ impl Hosts {
     /// Each host sends one, evenly spread over `interval`, on a connection of its own, as hosts do that say something three times
     /// a minute. An open loop: latency counts from the time at which a heartbeat was due.
     pub(super) fn once(&self, address: SocketAddr, interval: Duration) -> anyhow::Result<Paced> {
+        self.each(interval, |body| Kept::open(address)?.beat(body))
+    }
+
+    /// The same with the least that can be asked: whether the server is alive.
+    pub(super) fn nothing(&self, address: SocketAddr, interval: Duration) -> anyhow::Result<Paced> {
+        self.each(interval, |_| {
+            let (status, _) = Kept::open(address)?.ask("GET", "/healthz", "")?;
+            ensure!(status == 200, "GET /healthz answers {status}");
+            Ok(())
+        })
+    }
+
+    /// Does `act` with the heartbeat of each host, at the times that are due.
+    fn each(&self, interval: Duration, act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<Paced> {
         let mut latency = Histogram::new(2)?;
         let begun = Instant::now();
         let each = interval / u32::try_from(self.bodies.len().max(1))?;
         let mut due = begun;
         for body in &self.bodies {
             sleep(due.saturating_duration_since(Instant::now()));
-            Kept::open(address)?.beat(body)?;
+            act(body)?;
             latency.record(u64::try_from(due.elapsed().as_nanos())?)?;
             due += each;
         }
         Ok(Paced {
-            heartbeats: self.bodies.len() as u64,
+            requests: self.bodies.len() as u64,
             latency,
         })
     }

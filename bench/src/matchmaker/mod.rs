@@ -18,9 +18,20 @@ use std::time::Duration;
 use crate::process::{Cores, Program};
 use crate::report::Table;
 
+/// A group of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figure {
+    /// What finds cost, by the size of the pool.
+    Finds,
+    /// What heartbeats cost.
+    Heartbeats,
+}
+
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Which figures; empty: all of them.
+    pub figures: Vec<Figure>,
     /// Times that everything is measured.
     pub rounds: usize,
     /// Hosts of the pool whose heartbeats are measured.
@@ -39,6 +50,7 @@ impl Plan {
     /// What `docs/benchmarks.md` speaks of.
     pub fn full() -> Self {
         Self {
+            figures: Vec::new(),
             rounds: 3,
             hosts: 10_000,
             pools: vec![100, 1000, 10_000, 100_000],
@@ -80,7 +92,13 @@ pub fn served_by(bench: &Path) -> Program {
 /// Measures what the plan wants. `program` is the matchmaker. An error is a server that did wrong or a machine that cannot do it,
 /// never one that is slow.
 pub fn run(plan: &Plan, program: &Program, cores: &Cores) -> anyhow::Result<Vec<Table>> {
-    let mut tables = finds::measure(plan, program, cores)?;
-    tables.extend(heartbeats::measure(plan, program, cores)?);
+    let wanted = |figure| plan.figures.is_empty() || plan.figures.contains(&figure);
+    let mut tables = Vec::new();
+    if wanted(Figure::Finds) {
+        tables.extend(finds::measure(plan, program, cores)?);
+    }
+    if wanted(Figure::Heartbeats) {
+        tables.extend(heartbeats::measure(plan, program, cores)?);
+    }
     Ok(tables)
 }

@@ -279,7 +279,7 @@ impl Default for HostDefaults {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PoolRateLimits {
-    /// Matches that one client address may ask for; one over it is answered 429. Players behind one proxy share an address unless
+    /// Matches that one client address may ask one pod for; one over it is answered 429. Players behind one proxy share an address unless
     /// `security.trustedProxyCidrs` names it. Reload: hot.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub finds_per_ip: i32,

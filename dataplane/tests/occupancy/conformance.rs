@@ -227,7 +227,11 @@ async fn room_of_two_pools_is_watched_by_both(store: Store) {
         store.watch(&shared, pool).await;
     }
     let mut members = 0..;
-    for (ended, eu, eu2) in [(None, true, true), (Some("eu"), false, true), (Some("eu2"), false, false)] {
+    for (ended, eu, eu2) in [
+        (None, true, true),
+        (Some("eu"), false, true),
+        (Some("eu2"), false, false),
+    ] {
         if let Some(pool) = ended {
             store.unwatch(&shared, pool).await;
         }

@@ -72,6 +72,8 @@ pub enum Refusal {
     HeartbeatFailed,
     /// 503: the store is away.
     Unavailable,
+    /// 503: nobody is handed out until it is known who is free.
+    NotNow,
     /// 503: a provider of ICE servers fails, and `failurePolicy` is `Fail`.
     NoIceServers,
     /// 500: anything else.
@@ -82,7 +84,7 @@ impl Refusal {
     /// When to come again, for those that pass.
     pub(super) fn retry_after(&self) -> Option<HeaderValue> {
         match self {
-            Self::Unavailable => Some(RETRY_AFTER),
+            Self::Unavailable | Self::NotNow => Some(RETRY_AFTER),
             Self::NoIceServers => Some(RETRY_AFTER_ICE),
             // Rounded up: who waits so long does not come too early.
             Self::TooManyFinds { wait } => {
@@ -158,7 +160,7 @@ impl Refusal {
                 json!({"error": "Method not allowed"}),
             ),
             Self::HeartbeatFailed => (StatusCode::INTERNAL_SERVER_ERROR, host("Failed to set heartbeat")),
-            Self::Unavailable => (
+            Self::Unavailable | Self::NotNow => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 json!({"error": "Service temporarily unavailable"}),
             ),
@@ -177,12 +179,16 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let retry_after = self.retry_after();
-        let too_slow = self == Self::TooSlow;
+        let (too_slow, unauthorized) = (self == Self::TooSlow, self == Self::Unauthorized);
         let (status, body) = self.into_parts();
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         if let Some(retry_after) = retry_after {
             headers.insert(header::RETRY_AFTER, retry_after);
+        }
+        if unauthorized {
+            // RFC 9110, section 11.6.1.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if too_slow {
             // What is left of the body would be taken for the next request.

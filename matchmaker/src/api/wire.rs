@@ -38,7 +38,7 @@ pub(in crate::api) const LONGEST_RESUME_TOKEN: usize = 128;
 /// Region of a host that names none.
 pub(in crate::api) const DEFAULT_REGION: &str = "local";
 /// What a host says that leaves.
-pub(in crate::api) const OFFLINE: &str = "offline";
+pub(crate) const OFFLINE: &str = "offline";
 
 /// What a heartbeat is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -107,8 +107,12 @@ pub struct HeldSlot {
     match_id: MatchId,
     /// Until when the player may come, Unix ms.
     deadline: u64,
-    /// The player has come.
+    /// The player is there.
     joined: bool,
+    /// Since when a player who was there is gone, Unix ms; the slot is held for it for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    left_at: Option<u64>,
 }
 
 /// Answer to a find that was granted.
@@ -179,6 +183,9 @@ pub struct ListedHost {
     available_slots: u32,
     /// Unix ms.
     last_heartbeat: u64,
+    /// What finds can ask for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     #[serde(flatten)]
     info: HostInfo,
 }
@@ -292,6 +299,7 @@ impl From<&Reservation> for HeldSlot {
             match_id: reservation.id,
             deadline: reservation.deadline_ms,
             joined: reservation.is_used(),
+            left_at: reservation.left_at_ms(),
         }
     }
 }
@@ -306,6 +314,7 @@ impl From<HostRecord> for ListedHost {
             capacity: record.capacity,
             available_slots: record.free,
             last_heartbeat: record.heartbeat_ms,
+            labels: record.labels,
             info: HostInfo::from_text(&record.info),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_dataplane::secrets::{RotatingSecret, Secret};
+use berth_dataplane::secrets::RotatingSecret;
 use berth_dataplane::settings::MatchmakerView;
 use serde_json::Value;
 use tracing::debug;
@@ -25,12 +25,12 @@ impl Matchmaker {
     pub async fn resume(&self, id: MatchId, body: Option<&Value>) -> Result<MatchAnswer, Refusal> {
         let token = wire::resume(body).map_err(Refusal::Invalid)?;
         let view = self.settings.get();
-        if !resume_token::accepts(
-            &self.resume_secret(&view),
-            &view.pool.name.to_string(),
-            id,
-            &token,
-        ) {
+        let secret = self.resume_secret(&view);
+        if secret.is_empty() {
+            // The store has not told it yet.
+            return Err(Refusal::Unavailable);
+        }
+        if !resume_token::accepts(&secret, &view.pool.name.to_string(), id, &token) {
             return Err(Refusal::WrongResumeToken);
         }
         let held = self.take(self.store.look_up(id, self.rules(&view)).await);
@@ -66,10 +66,7 @@ impl Matchmaker {
         if !key.is_empty() {
             return key;
         }
-        RotatingSecret {
-            current: Secret::new(self.store.secret()).ok(),
-            previous: None,
-        }
+        self.store.secret()
     }
 
     /// Whether a match is not over.

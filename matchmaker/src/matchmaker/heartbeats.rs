@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::{Matchmaker, failed};
 use crate::api::wire::{self, HeartbeatAnswer, HeartbeatRules, HeldSlot, Received};
 use crate::api::{Issue, Refusal};
+use crate::host::Heartbeat;
 use crate::store::Registered;
 
 /// A host's match token outlives this many missed heartbeats.
@@ -58,6 +59,7 @@ impl Matchmaker {
         match beaten.registered {
             Registered::New => {
                 info!({ field::HOST } = %host, { field::ROOM } = %room, region = heartbeat.region, "host registered");
+                warn_of_small_rooms(&heartbeat, self.rules(&view).players);
             }
             Registered::Renewed => {}
             Registered::RoomTaken(other) => {
@@ -133,5 +135,21 @@ impl Matchmaker {
     /// How many hosts have heartbeats that the store does not know.
     pub fn waiting_heartbeats(&self) -> usize {
         self.waiting.len()
+    }
+}
+
+/// Says that a host offers more than its room can hold, which would else be a riddle: its further slots are never granted.
+fn warn_of_small_rooms(heartbeat: &Heartbeat, players: u32) {
+    static SMALL: Throttle = Throttle::new(Duration::from_mins(1));
+    if heartbeat.capacity > players
+        && let Some(suppressed) = SMALL.pass()
+    {
+        warn!(
+            { field::HOST } = %heartbeat.host,
+            capacity = heartbeat.capacity,
+            players,
+            suppressed,
+            "a room holds fewer players than the host has slots (rooms.capacity, ROOM_CAPACITY): the rest is not granted"
+        );
     }
 }

@@ -15,7 +15,7 @@ use crate::api::wire::list::Part;
 use crate::api::wire::{self, Word};
 use crate::host::{HostId, HostStatus};
 use crate::secrets::Purpose;
-use crate::store::HostRecord;
+use crate::store::{HostRecord, Offline};
 
 /// Most hosts that one call for a list looks at, and so most in a list.
 const MOST_LOOKED_AT: usize = 10_000;
@@ -59,6 +59,14 @@ impl Matchmaker {
         let known = known.map_err(|error| unavailable_or("leave of a host", &error, Refusal::Internal))?;
         self.waiting.forget(&host);
         known.then_some(()).ok_or(Refusal::UnknownHost)
+    }
+
+    /// Hosts that are gone and did not come back, for ten minutes.
+    pub async fn offline(&self) -> Result<Vec<Offline>, Refusal> {
+        // Who has fallen silent a moment ago is among them.
+        self.counts().await?;
+        let offline = self.store.offline().await;
+        offline.map_err(|error| unavailable_or("list of hosts that are gone", &error, Refusal::Internal))
     }
 
     /// Checks the token of who wants to change something on the internal port.

@@ -289,6 +289,11 @@ impl Reservation {
         !self.is_open()
     }
 
+    /// When its player left, Unix ms; `None` while that player is there or was never there.
+    pub fn left_at_ms(&self) -> Option<u64> {
+        (self.left_ms > 0).then_some(self.left_ms)
+    }
+
     /// Its player has not come, or has left.
     fn is_open(&self) -> bool {
         self.left_ms > 0 || !self.has_come()

@@ -3,6 +3,7 @@
 mod classes;
 mod hosts;
 mod index;
+mod offline;
 mod over;
 mod pool;
 mod shelf;
@@ -10,6 +11,7 @@ mod timers;
 mod view;
 
 use berth_dataplane::occupancy::MemoryRooms;
+use berth_dataplane::secrets::{RotatingSecret, Secret};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
@@ -17,8 +19,8 @@ use uuid::Uuid;
 
 use super::demand::Window;
 use super::{
-    Beaten, Clock, Found, Held, HostRecord, HostStore, Released, Request, Rules, Step, Stepping, StoreError,
-    Tick,
+    Beaten, Clock, Found, Held, HostRecord, HostStore, Offline, Released, Request, Rules, Step, Stepping,
+    StoreError, Tick,
 };
 use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
@@ -30,7 +32,7 @@ pub struct MemoryStore {
     rooms: MemoryRooms,
     clock: Clock,
     name: String,
-    secret: String,
+    secret: RotatingSecret,
     pool: Mutex<Pool>,
     demand: Mutex<Window>,
 }
@@ -42,7 +44,10 @@ impl MemoryStore {
             rooms,
             clock,
             name: pool.into(),
-            secret: Uuid::new_v4().to_string(),
+            secret: RotatingSecret {
+                current: Secret::new(Uuid::new_v4().to_string()).ok(),
+                previous: None,
+            },
             pool: Mutex::default(),
             demand: Mutex::default(),
         }
@@ -96,8 +101,13 @@ impl HostStore for MemoryStore {
         self.step(&rules, Pool::tick)
     }
 
-    fn secret(&self) -> String {
+    fn secret(&self) -> RotatingSecret {
         self.secret.clone()
+    }
+
+    fn offline(&self) -> BoxFuture<'_, Result<Vec<Offline>, StoreError>> {
+        let now_ms = self.clock.now_us() / 1000;
+        ready(Ok(self.pool.lock().gone.list(now_ms))).boxed()
     }
 
     fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>> {

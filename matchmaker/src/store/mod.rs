@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use berth_crds::settings::{PoolSettings, RoomId, Strategy};
 use berth_dataplane::redis::RedisError;
+use berth_dataplane::secrets::RotatingSecret;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
@@ -27,6 +28,10 @@ pub use picking::{Dice, Request};
 
 /// Most hosts in one page of [`HostStore::page`].
 pub const PAGE: usize = 256;
+/// How long a host that is gone is listed as offline.
+pub const OFFLINE_FOR: Duration = Duration::from_mins(10);
+/// Most hosts that are listed so: those that went last.
+pub const MOST_OFFLINE: usize = 1000;
 /// Most classes of a pool: combinations of a region and labels. Hosts of further ones are found by finds without labels only.
 pub const MOST_CLASSES: usize = 512;
 
@@ -62,9 +67,12 @@ pub trait HostStore: Send + Sync + 'static {
     /// another call at once.
     fn tick(&self, rules: Rules) -> Stepping<'_, Tick>;
 
-    /// A text that only those know who share the store, and that it keeps as long as its matches; empty before it was asked for
-    /// anything.
-    fn secret(&self) -> String;
+    /// What only those know who share the store, and what is kept as long as its matches, also where it loses everything and they are
+    /// written back; nothing before its first tick.
+    fn secret(&self) -> RotatingSecret;
+
+    /// Hosts that are gone and did not come back, for [`OFFLINE_FOR`], by their ids.
+    fn offline(&self) -> BoxFuture<'_, Result<Vec<Offline>, StoreError>>;
 
     /// Adds finds that were refused, and gives all of the pool in the last 5 minutes.
     fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>>;
@@ -169,6 +177,9 @@ pub enum Found {
     NoHosts,
     /// Hosts have free slots, but none that fits.
     NoneMatching,
+    /// Nobody is handed out at present, whoever is free: what was granted before may be lost and is waited for, or who sits in
+    /// the rooms is not known for a while.
+    NotNow,
     /// The match of this id was granted to another request.
     Conflict,
     /// The match of this id is over.
@@ -241,14 +252,45 @@ pub struct Counts {
     pub quiet: bool,
 }
 
+/// A host that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offline {
+    /// The host.
+    pub host: HostId,
+    /// The room that it had.
+    pub room: String,
+    /// Its region.
+    pub region: String,
+    /// Since when, Unix ms.
+    pub since_ms: u64,
+    /// It took its leave; if not, it fell silent.
+    pub left: bool,
+}
+
 /// Counts of one region.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegionCounts {
     /// Hosts.
     pub hosts: u64,
+    /// The same by state; only states that some are in.
+    pub states: BTreeMap<&'static str, u64>,
+    /// Sessions that they all could serve.
+    pub slots: u64,
     /// Sessions that could begin now.
     pub available_slots: u64,
+}
+
+impl RegionCounts {
+    /// Counts what is in `other` here too.
+    pub fn add(&mut self, other: &Self) {
+        self.hosts += other.hosts;
+        for (state, hosts) in &other.states {
+            *self.states.entry(state).or_default() += hosts;
+        }
+        self.slots += other.slots;
+        self.available_slots += other.available_slots;
+    }
 }
 
 /// A host as it is stored.
@@ -388,6 +430,10 @@ impl Counts {
         self.free = 0;
         for region in self.regions.values_mut() {
             region.available_slots = 0;
+            for (state, hosts) in std::mem::take(&mut region.states) {
+                let state = HostState::from_name(state).map_or(state, |state| state.draining().as_str());
+                *region.states.entry(state).or_default() += hosts;
+            }
         }
         self
     }

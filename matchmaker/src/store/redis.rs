@@ -3,6 +3,7 @@
 mod answers;
 mod demand;
 mod epoch;
+mod gather;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -13,20 +14,22 @@ use berth_crds::settings::Strategy;
 use berth_dataplane::keys::Keys;
 use berth_dataplane::occupancy::LUA_ROOMS;
 use berth_dataplane::redis::{FromRedisValue, RedisLink, Script, Value};
+use berth_dataplane::secrets::RotatingSecret;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::json;
 use tracing::debug;
 
 use super::{
-    Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, PAGE,
-    Released, Request, Rules, Step, Stepping, StoreError, Tick,
+    Beaten, Clock, Dice, Event, Found, Held, HostRecord, HostStore, MOST_CLASSES, MOST_DRAINED, Offline,
+    PAGE, Released, Request, Rules, Step, Stepping, StoreError, Tick,
 };
 use crate::demand::ByRegion;
 use crate::host::{Heartbeat, HostId, HostStatus, MatchId};
 use crate::slots::Terms;
-use answers::Flat;
+use answers::{Counted, Flat};
 use epoch::{Epoch, Granted};
+use gather::Gather;
 
 /// The Lua half of [`crate::slots`].
 pub const LUA_SLOTS: &str = include_str!("lua/slots.lua");
@@ -41,6 +44,9 @@ const TRIES: u32 = 256;
 const CALLS: u32 = 16;
 /// Most grants that one call writes back.
 const RESTORED: usize = 256;
+/// How long a heartbeat waits at most for others to be sent with it, and how many do not wait.
+const GATHER: Duration = Duration::from_millis(20);
+const GATHERED: usize = 16;
 /// How long the keys of a pool outlive the last process that looked after it.
 const KEEP: Duration = Duration::from_hours(1);
 
@@ -51,6 +57,7 @@ pub struct RedisStore {
     pool: String,
     clock: Clock,
     epoch: Epoch,
+    heartbeats: Gather,
 }
 
 struct Scripts {
@@ -64,6 +71,7 @@ struct Scripts {
     drain: Script,
     tick: Script,
     page: Script,
+    offline: Script,
 }
 
 fn scripts() -> &'static Scripts {
@@ -86,6 +94,7 @@ fn scripts() -> &'static Scripts {
         drain: script(include_str!("lua/drain.lua")),
         tick: script(include_str!("lua/tick.lua")),
         page: script(include_str!("lua/page.lua")),
+        offline: script(include_str!("lua/offline.lua")),
     })
 }
 
@@ -98,7 +107,15 @@ impl RedisStore {
             pool: pool.into(),
             clock,
             epoch: Epoch::default(),
+            heartbeats: Gather::new(Duration::ZERO, GATHERED),
         }
+    }
+
+    /// Heartbeats wait up to 20 ms for others that are then sent with them: a fraction of the work where hosts come one by one.
+    #[must_use]
+    pub fn gathering(mut self) -> Self {
+        self.heartbeats = Gather::new(GATHER, GATHERED);
+        self
     }
 
     /// Calls a script with what every script needs, and `args` behind it.
@@ -162,7 +179,13 @@ impl RedisStore {
             host.to_string(),
             request.region.clone().unwrap_or_default(),
             answers::asked_text(request.asked),
-            self.epoch.known(),
+            // Right after an interruption somebody may have been granted a slot that the store does not know of any more. Who
+            // asks again because of it gets what is there.
+            if self.epoch.may_grant(self.link.interruptions(), Instant::now()) {
+                self.epoch.known()
+            } else {
+                GRANT_NOTHING_NEW.to_owned()
+            },
             request.nearest.len().to_string(),
         ];
         let args = args
@@ -213,6 +236,8 @@ fn flat(labels: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
         .flat_map(|(key, value)| [key.clone(), value.clone()])
 }
 
+/// In place of an epoch.
+const GRANT_NOTHING_NEW: &str = "-";
 /// Rules that nobody asks for.
 const NO_TERMS: &str = "0|0|0|0|0|";
 
@@ -245,6 +270,9 @@ fn digest(text: &str) -> String {
 impl HostStore for RedisStore {
     fn heartbeat(&self, heartbeat: Heartbeat, rules: Rules) -> Stepping<'_, Beaten> {
         async move {
+            let heard = Instant::now();
+            self.heartbeats.pass().await;
+            let age = heartbeat.age + heard.elapsed();
             let serves = heartbeat.serves.map_or_else(
                 || "-".to_owned(),
                 |matches| {
@@ -272,7 +300,7 @@ impl HostStore for RedisStore {
                     json!(heartbeat.labels).to_string()
                 },
                 serves,
-                heartbeat.age.as_millis().to_string(),
+                age.as_millis().to_string(),
                 digest(&info),
                 info,
             ];
@@ -295,11 +323,6 @@ impl HostStore for RedisStore {
     fn find(&self, request: Request, rules: Rules) -> Stepping<'_, Found> {
         async move {
             let mut events = Vec::new();
-            if !self.epoch.may_grant(self.link.interruptions(), Instant::now()) {
-                // Somebody may have been granted a slot that the store does not know of any more.
-                let value = Found::NoHosts;
-                return Ok(Step { value, events });
-            }
             for _ in 0..CALLS {
                 let step = self.find_once(&request, &rules).await?;
                 events.extend(step.events);
@@ -330,12 +353,16 @@ impl HostStore for RedisStore {
 
     fn release(&self, id: MatchId, rules: Rules) -> Stepping<'_, Released> {
         async move {
-            self.epoch.released(id);
             let (answer, events): (Flat, Flat) = self
                 .call(&scripts().release, "matches", &terms(&rules), [id.to_string()])
                 .await?;
+            let value = answers::released(&answer)?;
+            // One that stays must be written back if the store loses it.
+            if value != Released::Stays {
+                self.epoch.released(id);
+            }
             Ok(Step {
-                value: answers::released(&answer)?,
+                value,
                 events: answers::events(&events)?,
             })
         }
@@ -375,12 +402,22 @@ impl HostStore for RedisStore {
                 self.epoch.known(),
                 Epoch::fresh(),
                 quiet(&rules).as_millis().to_string(),
+                self.epoch.secret(),
+                Epoch::fresh(),
             ];
-            let (answer, events, counts, hosts, slots): (Flat, Flat, Flat, Flat, Flat) =
+            let (answer, events, pool, hosts, slots, free): (Flat, Flat, Flat, Flat, Flat, Flat) =
                 self.call(&scripts().tick, "hosts", &terms(&rules), args).await?;
-            let value = answers::tick(&answer, &counts, &hosts, &slots)?;
+            let counted = Counted {
+                pool,
+                hosts,
+                slots,
+                free,
+            };
+            let value = answers::tick(&answer, &counted)?;
             let mut events = answers::events(&events)?;
-            let epoch = answer.get(2).map(String::as_str).unwrap_or_default();
+            let answered = |place: usize| answer.get(place).map(String::as_str).unwrap_or_default();
+            let epoch = answered(2);
+            self.epoch.learn(answered(6), answered(7));
             self.epoch.may_grant(self.link.interruptions(), Instant::now());
             let owed = self.epoch.owed(epoch, self.clock.now_us() / 1000);
             // What fails here is owed until the next tick; what this one found must not be lost by it.
@@ -396,9 +433,16 @@ impl HostStore for RedisStore {
         .boxed()
     }
 
-    fn secret(&self) -> String {
-        // Random, and known to who may read the store.
-        self.epoch.known()
+    fn secret(&self) -> RotatingSecret {
+        self.epoch.secrets()
+    }
+
+    fn offline(&self) -> BoxFuture<'_, Result<Vec<Offline>, StoreError>> {
+        async move {
+            let answer: Flat = self.call(&scripts().offline, "offline", NO_TERMS, []).await?;
+            answers::offline(&answer)
+        }
+        .boxed()
     }
 
     fn demand(&self, refused: ByRegion) -> BoxFuture<'_, Result<ByRegion, StoreError>> {

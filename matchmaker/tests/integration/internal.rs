@@ -21,7 +21,10 @@ async fn counts_for_the_operator() {
         "pool": "games/eu",
         "hosts": {"total": 3, "idle": 1, "busy": 0, "allocated": 1, "unreachable": 1, "draining": 0},
         "slots": {"total": 4, "available": 1},
-        "regions": {"local": {"hosts": 2, "availableSlots": 1}, "eu": {"hosts": 1, "availableSlots": 0}},
+        "regions": {
+            "local": {"hosts": 2, "states": {"idle": 1, "allocated": 1}, "slots": 2, "availableSlots": 1},
+            "eu": {"hosts": 1, "states": {"unreachable": 1}, "slots": 2, "availableSlots": 0},
+        },
         "occupancyKnown": true,
         "demand": [],
     });
@@ -184,6 +187,28 @@ async fn hosts_are_found_by_what_they_are() {
     }
     let page = served.ask("/hosts?region=eu&limit=1").await.json();
     assert_eq!(page["next"], "a");
+    let leaves = delete("/api/host/away").bearer(SECRET);
+    assert_eq!(leaves.send(served.public).await.status, 204);
+    let gone = served.ask("/hosts?state=offline&region=eu").await.json();
+    let (listed, since) = (&gone["hosts"][0], gone["hosts"][0]["since"].as_u64());
+    let expected = json!({
+        "hostId": "away", "roomId": "room-away", "region": "eu", "state": "offline", "since": since, "reason": "left",
+    });
+    assert_eq!(
+        (listed, gone["hosts"].as_array().map(Vec::len)),
+        (&expected, Some(1))
+    );
+    for query in [
+        "state=offline&region=us",
+        "state=offline&room=b",
+        "room=room-away",
+    ] {
+        assert_eq!(
+            served.ask(&format!("/hosts?{query}")).await.json()["hosts"],
+            json!([]),
+            "{query}"
+        );
+    }
     for (query, path) in [("limit=1001", "limit"), ("state=gone", "state")] {
         let answer = served.ask(&format!("/hosts?{query}")).await;
         assert_eq!(
@@ -387,7 +412,8 @@ async fn metrics_tell_what_happens() {
         "berth_hosts{state=\"unreachable\"} 0",
         "berth_slots{kind=\"total\"} 1",
         "berth_slots{kind=\"free\"} 1",
-        "berth_region_hosts{region=\"local\"} 1",
+        "berth_region_hosts{region=\"local\",state=\"idle\"} 1",
+        "berth_region_slots{region=\"local\"} 1",
         "berth_region_free_slots{region=\"local\"} 1",
         "berth_hosts_lost_total 0",
         "berth_occupancy_known 1",

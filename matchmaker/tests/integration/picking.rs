@@ -214,7 +214,7 @@ async fn run(world: &mut World, ops: &[Op]) -> Result<(), TestCaseError> {
                     Found::Granted(grant) => allowed.iter().any(|record| record.host == grant.host),
                     Found::NoHosts => free.is_empty(),
                     Found::NoneMatching => !free.is_empty() && allowed.is_empty(),
-                    Found::Conflict | Found::Over(_) => false,
+                    Found::NotNow | Found::Conflict | Found::Over(_) => false,
                 };
                 prop_assert!(
                     right,

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::support::http::post;
 use crate::support::server::Served;
 use crate::support::until;
 use crate::support::world::{Kind, World, anywhere, constant, host, room};
@@ -117,7 +118,7 @@ async fn grants_are_written_back() {
     assert_eq!(world.counts().await.hosts["busy"], 1);
     // Nobody else is sent anywhere before the last one of before is over.
     for _ in 0..29 {
-        assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+        assert_eq!(world.find(anywhere()).await, Found::NotNow);
         world.advance(Duration::from_secs(1)).await;
         for name in ["a", "b", "c"] {
             world.beat(constant(name, "us")).await;
@@ -128,6 +129,35 @@ async fn grants_are_written_back() {
     world.granted(anywhere()).await;
     world.granted(anywhere()).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+}
+
+/// A reload after Redis has lost everything finds its match again, through any replica.
+#[tokio::test]
+async fn resume_tokens_outlive_a_loss() {
+    let redis = RedisServer::start();
+    let replicas = [Served::on_redis(&redis).await, Served::on_redis(&redis).await];
+    for served in &replicas {
+        let mut view = (*served.settings.get()).clone();
+        view.pool.reservation_deadline = Duration::from_mins(5);
+        served.settings.replace(view);
+    }
+    replicas[0].seated_host("a").await;
+    let found = replicas[0].find(&json!({})).await.json();
+    let path = format!("/api/match/{}/resume", found["matchId"].as_str().unwrap());
+    let token = json!({"resumeToken": found["resumeToken"]});
+    let body = json!({"hostId": "a", "roomId": "room-a"});
+    for round in ["before the loss", "after it"] {
+        for served in &replicas {
+            until(round, || async {
+                assert_eq!(served.heartbeat(&body).await.status, 200);
+                let answer = post(&path).json(&token).send(served.public).await;
+                assert_ne!(answer.status, 403, "{round}: {}", answer.body);
+                answer.status == 200
+            })
+            .await;
+        }
+        redis.command("FLUSHALL");
+    }
 }
 
 /// A matchmaker that starts when Redis has just come back empty does not know better than those that ran before.
@@ -145,7 +175,7 @@ async fn a_fresh_matchmaker_finds_out_from_the_others() {
     world.join(&room("room-a")).await;
     world.beat(constant("a", "us")).await;
     for _ in 0..4 {
-        assert_eq!(world.find(anywhere()).await, Found::NoHosts);
+        assert_eq!(world.find(anywhere()).await, Found::NotNow);
     }
 }
 

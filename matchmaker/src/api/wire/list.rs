@@ -3,7 +3,7 @@
 use axum::http::HeaderValue;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::LONGEST_HOST_ID;
+use super::{LONGEST_HOST_ID, OFFLINE};
 use crate::api::Issue;
 use crate::host::{HostId, HostState};
 use crate::store::HostRecord;
@@ -24,11 +24,20 @@ pub struct Part {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// In this state.
-    pub state: Option<HostState>,
+    pub state: Option<Wanted>,
     /// In this region.
     pub region: Option<String>,
     /// In this room.
     pub room: Option<String>,
+}
+
+/// A state that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Of hosts that are alive.
+    Alive(HostState),
+    /// They are gone.
+    Offline,
 }
 
 /// The parameters of a query. Those that are not known are ignored, as unknown fields of bodies are.
@@ -88,8 +97,11 @@ impl Filter {
     /// Reads `state`, `region` and `room`.
     pub fn read(query: &Query) -> Result<Self, Vec<Issue>> {
         let state = value(query, "state").map(|name| {
-            HostState::from_name(name).ok_or_else(|| {
-                let allowed = HostState::ALL.map(|state| format!("\"{}\"", state.as_str()));
+            let wanted = HostState::from_name(name).map(Wanted::Alive);
+            let wanted = wanted.or_else(|| (name == OFFLINE).then_some(Wanted::Offline));
+            wanted.ok_or_else(|| {
+                let names = HostState::ALL.map(HostState::as_str).into_iter().chain([OFFLINE]);
+                let allowed: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
                 let message = format!("Invalid option: expected one of {}", allowed.join("|"));
                 vec![Issue::value("state", message)]
             })
@@ -103,10 +115,14 @@ impl Filter {
 
     /// Whether a host fits.
     pub fn fits(&self, host: &HostRecord) -> bool {
-        let Self { state, region, room } = self;
-        state.is_none_or(|state| host.state == state)
-            && region.as_ref().is_none_or(|region| host.region == *region)
-            && room.as_ref().is_none_or(|room| host.room.as_str() == room)
+        self.state.is_none_or(|state| Wanted::Alive(host.state) == state)
+            && self.is_at(&host.region, host.room.as_str())
+    }
+
+    /// Whether a host in this region and room fits, whatever its state is.
+    pub fn is_at(&self, region: &str, room: &str) -> bool {
+        let is = |wanted: &Option<String>, text: &str| wanted.as_ref().is_none_or(|wanted| wanted == text);
+        is(&self.region, region) && is(&self.room, room)
     }
 }
 
@@ -167,12 +183,12 @@ mod tests {
         let filter = |text: &str| Filter::read(&query(text));
         assert_eq!(
             filter("state=draining&region=eu").unwrap().state,
-            Some(HostState::Draining)
+            Some(Wanted::Alive(HostState::Draining))
         );
         let issues = filter("state=gone").unwrap_err();
         assert_eq!(issues[0].path, "state");
         assert!(
-            issues[0].message.ends_with("\"unreachable\"|\"draining\""),
+            issues[0].message.ends_with("\"draining\"|\"offline\""),
             "{}",
             issues[0].message
         );

@@ -338,6 +338,35 @@ fn any_json() -> impl Strategy<Value = Value> {
     ]
 }
 
+#[test]
+fn a_host_is_told_who_is_on_the_way_there_or_gone() {
+    use crate::slots::Holder;
+    let told = |holder, left_ms| {
+        let reservation = Reservation {
+            id: MatchId(uuid::Uuid::nil()),
+            granted_us: 1,
+            deadline_ms: 30,
+            base: 1,
+            holder,
+            joined_us: 0,
+            left_ms,
+            asked: None,
+        };
+        let mut told = json!(HeldSlot::from(&reservation));
+        told.as_object_mut().unwrap().remove("matchId");
+        told
+    };
+    let player = Holder::Player {
+        join: 2,
+        known: true,
+        clear: true,
+    };
+    assert_eq!(told(Holder::Nobody, 0), json!({"deadline": 30, "joined": false}));
+    assert_eq!(told(player, 0), json!({"deadline": 30, "joined": true}));
+    let left = json!({"deadline": 30, "joined": false, "leftAt": 40});
+    assert_eq!(told(player, 40), left);
+}
+
 proptest! {
     /// Whatever is sent: a heartbeat and a find within their bounds, or issues.
     #[test]

@@ -1,9 +1,9 @@
 -- KEYS: hosts. ARGV: prefix, pool, ahead_us, terms, match, deadline (ms from now), host, most to drain, most tries,
 -- strategy (packed, spread or sample), size of a sample, region weight, dice for straying, for the region, for the sample and for
--- the host, region, digest of a request that may be a repetition, or nothing, epoch that the caller knows, or nothing, number of
--- nearest regions, those, keys and values of labels.
--- Answers {{'granted', host, room, region, reservation} | {'no-hosts'} | {'none-matching'} | {'conflict'} | {'over', why} |
--- {'again'}, events}.
+-- the host, region, digest of a request that may be a repetition, or nothing, epoch that the caller knows, or nothing, or '-' if
+-- only what is granted already may be granted, number of nearest regions, those, keys and values of labels.
+-- Answers {{'granted', host, room, region, reservation} | {'no-hosts'} | {'none-matching'} | {'not-now'} | {'conflict'} |
+-- {'over', why} | {'again'}, events}.
 local pool = pool_open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local match, wanted_host, at = ARGV[5], ARGV[7], pool.at
 local asked, epoch = ARGV[18], ARGV[19]
@@ -47,9 +47,9 @@ if asked ~= '' then
   if host then return {{'over', host}, pool.events} end
 end
 -- What was granted before may be lost.
-if pool.quiet or epoch ~= '' and epoch ~= pool.state.epoch then return {{'no-hosts'}, pool.events} end
+if pool.quiet or epoch ~= '' and epoch ~= pool.state.epoch then return {{'not-now'}, pool.events} end
 -- Nobody meets the demands: hosts keep their places in the index for when occupancy is known again.
-if pool.terms.known_room and not pool.known then return {{'no-hosts'}, pool.events} end
+if pool.terms.known_room and not pool.known then return {{'not-now'}, pool.events} end
 if wanted_host ~= '' then
   local host, room = host_refresh(pool, wanted_host)
   if host and host.free > 0 and host_has(host, wanted.labels) then return grant(host, room) end

@@ -17,7 +17,15 @@ if host and host.alive_ms <= pool.now_ms and not pool.calm then
 end
 -- It was said before what is known by now.
 if host and host.at_us > at_us then return {{'renewed'}, pool.events, {}} end
+-- It waited somewhere while the host took its leave.
+if not host and age_ms > 0 then
+  local gone_us, gone = offline_since(pool, id)
+  if gone == 'gone' and gone_us >= at_us then return {{'renewed'}, pool.events, {}} end
+end
 local answer = host and 'renewed' or 'new'
+local status, available = ARGV[8], tonumber(ARGV[10])
+-- So it did while the host said something else.
+if host and host.said_us > at_us then status, available = host.status, host.available end
 local silent_ms = host and berth_integer(math.floor((at_us - host.at_us) / 1000))
 local key, info_key, digest = pool.at .. 'host:' .. id, pool.at .. 'info:' .. id, ARGV[17]
 if not host then
@@ -33,8 +41,9 @@ if host.room and host.room ~= room then
   host = host_new(id)
   host.was, host.drain, host.info = before.was, before.drain, before.info
 end
-host.room, host.region, host.at_us, host.alive_ms, host.status = room, ARGV[7], at_us, alive_ms, ARGV[8]
-host.capacity, host.available = tonumber(ARGV[9]), tonumber(ARGV[10])
+host.room, host.region, host.at_us, host.alive_ms, host.status = room, ARGV[7], at_us, alive_ms, status
+host.capacity = tonumber(ARGV[9])
+host.available = math.min(available, host.capacity)
 -- A host that found no place among the classes looks for one at each heartbeat.
 host.class = class
 if region ~= host.region or (labels or '') ~= ARGV[14] or not class then
@@ -55,7 +64,8 @@ if region ~= host.region or (labels or '') ~= ARGV[14] or not class then
   end
 end
 if #ARGV > 18 and not host.class then pool_event(pool, 'labels-ignored', id, room) end
-redis.call('HSET', key, 'room', room, 'region', ARGV[7], 'status', ARGV[8], 'capacity', ARGV[9], 'available', ARGV[10],
+redis.call('HSET', key, 'room', room, 'region', ARGV[7], 'status', status, 'capacity', ARGV[9], 'available',
+  berth_integer(host.available),
   'at_us', berth_integer(at_us), 'alive_ms', berth_integer(alive_ms))
 redis.call('PEXPIRE', key, ARGV[12])
 -- Heartbeats tell the same again and again: only what is new is written.
@@ -71,7 +81,10 @@ if host.info ~= digest then
   end
 end
 redis.call('ZADD', KEYS[1], berth_integer(alive_ms), id)
-if answer == 'new' then redis.call('ZADD', pool.at .. 'ids', 0, id) end
+if answer == 'new' then
+  redis.call('ZADD', pool.at .. 'ids', 0, id)
+  offline_forget(pool, {id})
+end
 if answer == 'new' or owner ~= id then redis.call('HSET', pool.at .. 'rooms', room, id) end
 berth_watch(pool.prefix, room, pool.name)
 if answer == 'new' then host_restore(pool, host) end

@@ -6,7 +6,7 @@
 --                  by the host), or a join number, with a p if it is known to be a player, and a c if it is clear; the field
 --                  marks is SEAT|FLOOR|TAKEN|DOUBT|DOUBT_MS|ABSENT_MS; labels is a JSON object, class names the host's class:
 --                  both are absent where there is none; drain is there while the host is taken out of service, info is a
---                  digest of what info:ID holds
+--                  digest of what info:ID holds; said_us is when it last said by itself what it does (Unix µs)
 --   info:ID        string: what the host tells of itself, JSON; only if it tells anything
 --   drained        sorted set: ids that were taken out of service, scored by when (Unix ms); they stay while the host is gone
 --   hosts          sorted set: ids, scored by the end of their life (Unix ms)
@@ -15,14 +15,16 @@
 --   rooms          hash: room to the id that claims it
 --   matches        hash: match to the id of its host
 --   kept:HOST      hash: reservations of a host that a store which lost everything does not know yet, as ROOM|TEXT
---   state          hash: epoch, quiet and calm, see below (until when, Unix ms); seen and known, when the pool was last looked
+--   state          hash: secret and before, the pool's secret and the one before it; epoch, quiet and calm, see below (until when, Unix ms); seen and known, when the pool was last looked
 --                  after and when occupancy was last known (these and calm by the system's clock, which no test moves)
+--   offline        hash: hosts that are gone, as SINCE_US HOW ROOM REGION; offline:since, a sorted set: their ids, scored by when (Unix ms)
 --   over:MATCH     string: why a match ended, for a while
 --   touched        set: rooms whose members changed (written by signaling)
 --   index          sorted set: hosts with a free slot, as index.lua has it
 --   classes        hash: class to its text, as index.lua has it; class:hosts: class to the number of its hosts
 --   counts         hash: hosts by state, capacity, free slots
---   region:hosts, region:slots   hashes: per region its hosts, its free slots
+--   region:states   hash: STATE:REGION to the number of hosts
+--   region:capacity, region:slots   hashes: per region all slots, its free slots
 
 -- Epoch: a store that came back empty has another one than before, or none. Reservations may be lost, so nobody is handed out
 -- until they would be over: the pool is *quiet*. Those who granted them write them back.
@@ -137,7 +139,7 @@ local function host_load(pool, id)
     id = id, room = record.room, region = record.region, status = record.status,
     labels = record.labels, class = record.class,
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
-    alive_ms = tonumber(record.alive_ms), reservations = reservations,
+    said_us = tonumber(record.said_us or 0), alive_ms = tonumber(record.alive_ms), reservations = reservations,
     drain = record.drain ~= nil, info = record.info or '',
     state = record.state, free = tonumber(record.free), due = tonumber(record.due),
   }
@@ -187,7 +189,8 @@ local function host_count(pool, id, was, is)
   pool_move(counts, was.state, 1, is.state, 1)
   pool_add(counts, 'capacity', is.capacity - was.capacity)
   pool_add(counts, 'free', is.free - was.free)
-  pool_move(at .. 'region:hosts', was.region, 1, is.region, 1)
+  pool_move(at .. 'region:states', was.region and was.state .. ':' .. was.region, 1, is.region and is.state .. ':' .. is.region, 1)
+  pool_move(at .. 'region:capacity', was.region, was.capacity, is.region, is.capacity)
   pool_move(at .. 'region:slots', was.region, was.free, is.region, is.free)
   index_move(at .. 'index', id, was, is)
 end
@@ -303,6 +306,35 @@ local function host_restore(pool, host)
   redis.call('DEL', key)
 end
 
+-- How long a host that is gone is listed, ms, and how many are.
+local OFFLINE_MS, MOST_OFFLINE = 600000, 1000
+
+local function offline_forget(pool, ids)
+  for _, id in ipairs(ids) do
+    redis.call('ZREM', pool.at .. 'offline:since', id)
+    redis.call('HDEL', pool.at .. 'offline', id)
+  end
+end
+
+-- Lists a host as gone. `gone`: how it went.
+local function offline_note(pool, host, gone)
+  local since = pool.at .. 'offline:since'
+  offline_forget(pool, redis.call('ZRANGEBYSCORE', since, '-inf', berth_integer(pool.now_ms - OFFLINE_MS), 'LIMIT', 0, 16))
+  redis.call('ZADD', since, berth_integer(pool.now_ms), host.id)
+  redis.call('HSET', pool.at .. 'offline', host.id,
+    table.concat({berth_integer(pool.now_us), gone, host.room, host.region}, ' '))
+  local many = redis.call('ZCARD', since) - MOST_OFFLINE
+  if many > 0 then offline_forget(pool, redis.call('ZRANGE', since, 0, berth_integer(many - 1))) end
+end
+
+-- When a host went, µs, and how; nothing if that is not known.
+local function offline_since(pool, id)
+  local text = redis.call('HGET', pool.at .. 'offline', id)
+  if not text then return nil end
+  local at_us, gone = string.match(text, '^(%d+) (%S+)')
+  return tonumber(at_us), gone
+end
+
 -- Forgets a host and all that belongs to it. `ended` is told of its reservations, `gone` of itself.
 local function host_end(pool, id, ended, gone)
   local host = host_load(pool, id)
@@ -316,6 +348,7 @@ local function host_end(pool, id, ended, gone)
   host_unwatch(pool, host)
   redis.call('DEL', pool.at .. 'host:' .. id, pool.at .. 'info:' .. id)
   pool_event(pool, gone, id, host.room)
+  offline_note(pool, host, gone)
 end
 
 local function host_lose(pool, id)
@@ -346,8 +379,8 @@ local function pool_match(pool, match)
 end
 
 -- Notes that the pool is looked after, and whether its store lost everything: `known` is the epoch that the caller knows, or
--- nothing, `new` one to begin with.
-local function pool_watch(pool, known, new, quiet_ms, keep_ms)
+-- nothing, `new` one to begin with. `secret` is the pool's secret as the caller knows it, or nothing, `fresh` one to begin with.
+local function pool_watch(pool, known, new, quiet_ms, keep_ms, secret, fresh)
   local state, at = pool.state, pool.at .. 'state'
   local created = not state.epoch
   if created then state.epoch = new end
@@ -355,9 +388,16 @@ local function pool_watch(pool, known, new, quiet_ms, keep_ms)
     state.quiet = math.max(state.quiet or 0, pool.now_ms + quiet_ms)
     pool.quiet = true
   end
+  -- What was made of the secret before a loss is good afterwards too.
+  if not state.secret then
+    state.secret = secret ~= '' and secret or fresh
+  elseif secret ~= '' and secret ~= state.secret then
+    state.before = secret
+  end
   if pool.known then state.known = pool.system_ms end
   redis.call('HSET', at, 'known', berth_integer(state.known or 0), 'epoch', state.epoch, 'seen', berth_integer(pool.system_ms),
-    'quiet', berth_integer(state.quiet or 0), 'calm', berth_integer(state.calm or 0))
+    'quiet', berth_integer(state.quiet or 0), 'calm', berth_integer(state.calm or 0), 'secret', state.secret,
+    'before', state.before or '')
   redis.call('PEXPIRE', at, keep_ms)
   return created
 end

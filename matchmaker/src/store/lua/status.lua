@@ -12,7 +12,8 @@ if status == 'busy' or status == 'allocated' then
 elseif status == 'idle' and host.available == 0 then
   host.available = host.capacity
 end
-redis.call('HSET', pool.at .. 'host:' .. id, 'status', status, 'available', berth_integer(host.available))
+redis.call('HSET', pool.at .. 'host:' .. id, 'status', status, 'available', berth_integer(host.available),
+  'said_us', berth_integer(pool.now_us))
 host_settle(pool, host)
 host_save(pool, host)
 return {{'1'}, pool.events}

@@ -9,13 +9,14 @@ use berth_dataplane::occupancy::RoomState;
 
 use super::classes::{Class, Classes, has};
 use super::index::{Entry, FreeHosts};
+use super::offline::Gone;
 use super::over::Over;
 use super::timers::Timers;
 use super::view::View;
 use crate::host::{Heartbeat, HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Change, Changes, Holder, Offer, Reservation, Slots, Standing};
 use crate::store::{
-    Beaten, Counts, EventKind, Found, Grant, Held, Registered, Released, Request, Tick, millis,
+    Beaten, Counts, EventKind, Found, Grant, Held, Offline, Registered, Released, Request, Tick, millis,
 };
 
 /// Most rooms, silent hosts and deadlines that one step looks after.
@@ -27,6 +28,7 @@ pub(super) struct Pool {
     pub(super) hosts: BTreeMap<HostId, Host>,
     /// Hosts that were taken out of service, and when.
     pub(super) drained: Timers,
+    pub(super) gone: Gone,
     /// Which host claims a room.
     rooms: HashMap<RoomId, HostId>,
     matches: HashMap<MatchId, HostId>,
@@ -75,6 +77,7 @@ impl Pool {
         } else {
             Registered::New
         };
+        self.gone.remove(&beat.host);
         let before = self.hosts.remove(&beat.host);
         let said_us = view.now_us.saturating_sub(micros(beat.age));
         let silent_ms = before
@@ -155,7 +158,7 @@ impl Pool {
         }
         // Nobody meets the demands: hosts keep their places in the index for when occupancy is known again.
         if view.rules.terms().known_room && !view.known {
-            return Found::NoHosts;
+            return Found::NotNow;
         }
         let granted = match &request.host {
             Some(host) if !self.has_labels(host, request) => None,
@@ -386,6 +389,14 @@ impl Pool {
         self.end_reservations(view, name, &host.room, &host.slots, ended);
         self.unclaim(view, &host.room);
         view.tell(gone, name, &host.room, None);
+        let offline = Offline {
+            host: name.clone(),
+            room: host.room.to_string(),
+            region: host.region,
+            since_ms: view.now_ms,
+            left: gone == EventKind::HostLeft,
+        };
+        self.gone.insert(offline, view.now_ms);
     }
 
     fn end_reservations(
@@ -416,7 +427,14 @@ impl Pool {
         less(&mut self.counts.free, free);
         if let Some(region) = self.counts.regions.get_mut(&host.region) {
             less(&mut region.hosts, 1);
+            less(&mut region.slots, capacity);
             less(&mut region.available_slots, free);
+            if let Some(hosts) = region.states.get_mut(state) {
+                less(hosts, 1);
+                if *hosts == 0 {
+                    region.states.remove(state);
+                }
+            }
             if region.hosts == 0 {
                 self.counts.regions.remove(&host.region);
             }
@@ -431,6 +449,8 @@ impl Pool {
         self.counts.free += free;
         let region = self.counts.regions.entry(host.region.clone()).or_default();
         region.hosts += 1;
+        *region.states.entry(state).or_default() += 1;
+        region.slots += capacity;
         region.available_slots += free;
         self.free.insert(host.entry(&name));
         self.due.set(&name, host.due_ms);

@@ -12,8 +12,8 @@ use crate::demand::ByRegion;
 use crate::host::{HostId, HostState, HostStatus, MatchId};
 use crate::slots::{Asked, Holder, Reservation};
 use crate::store::{
-    Counts, Event, EventKind, Found, Grant, Held, HostRecord, RegionCounts, Registered, Released, StoreError,
-    Tick,
+    Counts, Event, EventKind, Found, Grant, Held, HostRecord, Offline, RegionCounts, Registered, Released,
+    StoreError, Tick,
 };
 
 /// A flat list of texts.
@@ -62,6 +62,7 @@ pub(super) fn found(answer: &[String], id: MatchId) -> Answer<(Option<Found>, Op
         [word, why] if word == "over" => Ok(Some(Found::Over(reason(why)?))),
         [word] if word == "no-hosts" => Ok(Some(Found::NoHosts)),
         [word] if word == "none-matching" => Ok(Some(Found::NoneMatching)),
+        [word] if word == "not-now" => Ok(Some(Found::NotNow)),
         [word] if word == "again" => Ok(None),
         _ => Err(StoreError::Answer("a malformed find")),
     };
@@ -135,17 +136,37 @@ pub(super) fn events(answer: &[String]) -> Answer<Vec<Event>> {
         .collect()
 }
 
-pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots: &[String]) -> Answer<Tick> {
-    let [more, known, _, created, quiet, known_ms] = answer else {
+/// Counts as a tick answers them, each as name, number, ...
+pub(super) struct Counted {
+    /// Of the pool.
+    pub(super) pool: Flat,
+    /// Hosts by state and region.
+    pub(super) hosts: Flat,
+    /// Slots by region.
+    pub(super) slots: Flat,
+    /// Free slots by region.
+    pub(super) free: Flat,
+}
+
+pub(super) fn tick(answer: &[String], counted: &Counted) -> Answer<Tick> {
+    let [more, known, _, created, quiet, known_ms, ..] = answer else {
         return Err(StoreError::Answer("a malformed tick"));
     };
-    let counts = numbers(counts)?;
+    let counts = numbers(&counted.pool)?;
     let number = |name: &str| counts.get(name).copied().unwrap_or_default();
     let mut regions: BTreeMap<String, RegionCounts> = BTreeMap::new();
-    for (region, hosts) in numbers(hosts)? {
-        regions.entry(region.to_owned()).or_default().hosts = hosts;
+    for (name, hosts) in numbers(&counted.hosts)? {
+        let host = name.split_once(':');
+        let known = host.and_then(|(state, region)| Some((HostState::from_name(state)?, region)));
+        let (state, region) = known.map_or_else(malformed("hosts of no state"), Ok)?;
+        let region = regions.entry(region.to_owned()).or_default();
+        region.hosts += hosts;
+        region.states.insert(state.as_str(), hosts);
     }
-    for (region, slots) in numbers(slots)? {
+    for (region, slots) in numbers(&counted.slots)? {
+        regions.entry(region.to_owned()).or_default().slots = slots;
+    }
+    for (region, slots) in numbers(&counted.free)? {
         regions.entry(region.to_owned()).or_default().available_slots = slots;
     }
     let counts = Counts {
@@ -164,6 +185,25 @@ pub(super) fn tick(answer: &[String], counts: &[String], hosts: &[String], slots
         known_ago: known_ms.parse().ok().map(Duration::from_millis),
         counts,
     })
+}
+
+/// Hosts that are gone, by their ids.
+pub(super) fn offline(answer: &[String]) -> Answer<Vec<Offline>> {
+    let host = |(host, text): (&str, &str)| {
+        let mut parts = text.splitn(4, ' ');
+        Some(Offline {
+            host: HostId::new(host),
+            since_ms: parts.next()?.parse::<u64>().ok()? / 1000,
+            left: EventKind::from_word(parts.next()?)? == EventKind::HostLeft,
+            room: parts.next()?.to_owned(),
+            region: parts.next()?.to_owned(),
+        })
+    };
+    let hosts =
+        pairs(answer).map(|pair| host(pair).map_or_else(malformed("a malformed host that is gone"), Ok));
+    let mut hosts: Vec<Offline> = hosts.collect::<Answer<_>>()?;
+    hosts.sort_by(|a, b| a.host.cmp(&b.host));
+    Ok(hosts)
 }
 
 pub(super) fn page(answer: Vec<Value>) -> Answer<Vec<HostRecord>> {

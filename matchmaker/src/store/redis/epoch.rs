@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use berth_dataplane::secrets::{RotatingSecret, Secret};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -22,6 +23,9 @@ pub(super) struct Epoch(Mutex<State>);
 struct State {
     /// Empty until the store has told.
     known: String,
+    /// The same of the pool's secret, and of the one before it.
+    secret: String,
+    before: String,
     /// Granted by this process and perhaps not used yet, in the order of grants.
     granted: VecDeque<Granted>,
     /// All of them must be written back.
@@ -51,7 +55,33 @@ impl Epoch {
         self.0.lock().known.clone()
     }
 
-    /// An epoch that begins.
+    /// The pool's secret as this process knows it, or nothing.
+    pub(super) fn secret(&self) -> String {
+        self.0.lock().secret.clone()
+    }
+
+    /// The pool's secrets: random, and known to who may read the store.
+    pub(super) fn secrets(&self) -> RotatingSecret {
+        let state = self.0.lock();
+        let known = |text: &String| Secret::new(text.clone()).ok();
+        RotatingSecret {
+            current: known(&state.secret),
+            previous: known(&state.before),
+        }
+    }
+
+    /// Notes what the store says of the pool's secrets.
+    pub(super) fn learn(&self, secret: &str, before: &str) {
+        let mut state = self.0.lock();
+        if !state.secret.is_empty() && state.secret != secret {
+            state.before = std::mem::take(&mut state.secret);
+        } else if !before.is_empty() {
+            before.clone_into(&mut state.before);
+        }
+        secret.clone_into(&mut state.secret);
+    }
+
+    /// An epoch, or a secret, that begins.
     pub(super) fn fresh() -> String {
         Uuid::new_v4().to_string()
     }

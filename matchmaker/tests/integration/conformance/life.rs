@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_matchmaker::host::{Heartbeat, HostInfo, HostState, HostStatus};
-use berth_matchmaker::store::{EventKind, Found, Registered};
+use berth_matchmaker::store::{EventKind, Found, MOST_OFFLINE, Registered};
 
 use super::both_stores;
 use crate::support::world::{World, anywhere, constant, host, labels, pinned, room};
@@ -12,6 +12,7 @@ both_stores!(
     heartbeat_registers_and_renews,
     record_says_what_the_host_said,
     silent_host_is_lost,
+    hosts_that_are_gone_are_listed_for_a_while,
     room_belongs_to_one_live_host,
     change_of_room_ends_reservations,
     host_must_sit_in_its_room,
@@ -88,6 +89,41 @@ async fn silent_host_is_lost(mut world: World) {
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
     assert_eq!(world.beat(constant("a", "us")).await, Registered::New);
     world.granted(anywhere()).await;
+}
+
+async fn hosts_that_are_gone_are_listed_for_a_while(mut world: World) {
+    let listed = async |world: &World| {
+        let gone = world.store.offline().await.unwrap();
+        let shown = gone.into_iter().map(|gone| {
+            assert_eq!(gone.room, format!("room-{}", gone.host));
+            (gone.host.to_string(), gone.region, gone.left)
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let gone = |name: &str, left| (name.to_owned(), "us west".to_owned(), left);
+    for name in ["b", "a"] {
+        world.beat(constant(name, "us west")).await;
+    }
+    assert_eq!(listed(&world).await, []);
+    assert!(world.host_leaves("b").await);
+    world.advance(Duration::from_secs(31)).await;
+    world.counts().await;
+    assert_eq!(listed(&world).await, [gone("a", false), gone("b", true)]);
+    world.beat(constant("b", "us west")).await;
+    assert_eq!(listed(&world).await, [gone("a", false)]);
+    world.clock.advance(Duration::from_secs(599));
+    assert_eq!(listed(&world).await, [gone("a", false)]);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(listed(&world).await, []);
+    // The earliest are forgotten when there are many.
+    for number in 0..MOST_OFFLINE + 2 {
+        world.beat(constant(&format!("h{number}"), "us west")).await;
+        world.host_leaves(&format!("h{number}")).await;
+        world.clock.advance(Duration::from_millis(2));
+    }
+    let last = world.store.offline().await.unwrap();
+    assert_eq!(last.len(), MOST_OFFLINE);
+    assert!(last.iter().all(|gone| gone.host != host("h0")));
 }
 
 async fn room_belongs_to_one_live_host(mut world: World) {

@@ -285,8 +285,8 @@ async fn occupancy_that_is_expected_is_waited_for(mut world: World) {
     world.rules.expect_occupancy = true;
     world.signaling_ends().await;
     for _ in 0..3 {
-        assert_eq!(world.find(anywhere()).await, Found::NoHosts);
-        assert_eq!(world.find(pinned("a")).await, Found::NoHosts);
+        assert_eq!(world.find(anywhere()).await, Found::NotNow);
+        assert_eq!(world.find(pinned("a")).await, Found::NotNow);
     }
     world.signaling_lives().await;
     assert_eq!(

@@ -58,6 +58,8 @@ pub(super) fn counted(hosts: &[HostRecord], said: &Counts) -> Counts {
         *by_state.get_mut(record.state.as_str()).unwrap() += 1;
         let region = regions.entry(record.region.clone()).or_default();
         region.hosts += 1;
+        *region.states.entry(record.state.as_str()).or_default() += 1;
+        region.slots += u64::from(record.capacity);
         region.available_slots += u64::from(record.free);
     }
     Counts {

@@ -305,7 +305,7 @@ async fn a_drained_pool_hands_nobody_out() {
         (&counts["slots"], &counts["regions"]["local"]),
         (
             &json!({"total": 4, "available": 0}),
-            &json!({"hosts": 4, "availableSlots": 0})
+            &json!({"hosts": 4, "states": {"draining": 3, "unreachable": 1}, "slots": 4, "availableSlots": 0})
         )
     );
     let hosts = served.ask("/hosts?state=draining").await.json()["hosts"].clone();

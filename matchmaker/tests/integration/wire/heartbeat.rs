@@ -61,6 +61,8 @@ async fn who_may_register() {
         };
         let seen = request.send(served.public).await;
         assert_eq!((seen.status, &seen.json()), (status, answer), "{authorization:?}");
+        let challenge = (status == 401).then_some("Bearer");
+        assert_eq!(seen.header("www-authenticate"), challenge, "{authorization:?}");
     }
     let accepted = heartbeat()
         .header("authorization", "bearer  host-secret ")

@@ -3,6 +3,7 @@
 use berth_crds::settings::Strategy;
 use serde_json::{Value, json};
 
+use crate::support::http::get;
 use crate::support::server::{Served, view};
 
 /// Strategy, latencies and labels from the wire down to the store.
@@ -23,6 +24,15 @@ async fn a_host_is_picked_by_latencies_labels_and_strategy() {
             "capacity": slots, "availableSlots": slots, "labels": {"gpu": gpu, "codec": "av1"},
         });
         assert_eq!(served.heartbeat(&body).await.status, 200);
+    }
+    let public = get("/api/hosts").send(served.public).await.json();
+    let internal = served.ask("/hosts").await.json()["hosts"].clone();
+    for listed in [public, internal] {
+        assert_eq!(
+            listed[3]["labels"],
+            json!({"gpu": "l4", "codec": "av1"}),
+            "{listed}"
+        );
     }
     for (body, room) in [
         (
