@@ -158,6 +158,13 @@ async fn resume_tokens_outlive_a_loss() {
         }
         redis.command("FLUSHALL");
     }
+    // One that starts after the loss learns from the others what came before.
+    let fresh = Served::on_redis(&redis).await;
+    until("the new replica knows", || async {
+        assert_eq!(fresh.heartbeat(&body).await.status, 200);
+        post(&path).json(&token).send(fresh.public).await.status == 200
+    })
+    .await;
 }
 
 /// A matchmaker that starts when Redis has just come back empty does not know better than those that ran before.
