@@ -17,6 +17,7 @@ use berth_bench::process::Cores;
 #[test]
 fn every_heartbeat_is_accepted_and_is_one_script_call() {
     let plan = Plan {
+        figures: Vec::new(),
         rounds: 1,
         hosts: 40,
         pools: vec![5, 40],
