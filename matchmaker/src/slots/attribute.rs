@@ -189,7 +189,12 @@ impl Slots {
         let best = fitting().min_by_key(|(_, one)| one.end_ms(&look.terms));
         let Some((index, one)) = best else { return };
         let clear = fitting().count() == 1 && one.is_clear();
+        let latest_ms = fitting().map(|(_, one)| one.deadline_ms).max();
         self.take(index, candidate, clear, look, changes);
+        if let (false, Some(one), Some(latest_ms)) = (clear, self.reservations.get_mut(index), latest_ms) {
+            // The player of another one may be there in its place: then this is the one that is waited for, and as long.
+            one.deadline_ms = latest_ms;
+        }
         for other in &mut self.reservations {
             if other.holder == Holder::Nobody && other.base < candidate.join {
                 other.holder = Holder::Unclear;

@@ -427,6 +427,27 @@ fn who_was_taken_for_another_loses_nobody_a_slot() {
 }
 
 #[test]
+fn the_last_deadline_is_kept_for_who_may_still_come() {
+    let mut host = Host::seated(3);
+    host.grant(1, 10);
+    for number in [2, 3] {
+        host.slots.grant(Reservation {
+            deadline_ms: DEADLINE_MS + 3000,
+            ..reservation(number, 10)
+        });
+    }
+    // The player of the third one comes and goes, and that of the first one comes, both without a token. Then that of the third one is
+    // there again and shows it. That of the second one has not come, but the first one has nobody.
+    let both = room(12, &[unknown(10), player(11), player(12)]);
+    host.at(NOW_MS, &both);
+    let mut playing = without(&both, 11, NOW_MS);
+    host.at(NOW_MS, &playing);
+    (playing.last, playing.members) = (13, vec![unknown(10), player(12), player_of(13, 3)]);
+    assert_eq!(host.stands(DEADLINE_MS + 2999, &playing), ALLOCATED);
+    assert_eq!(host.stands(DEADLINE_MS + 3000, &playing), idle(1));
+}
+
+#[test]
 fn who_came_and_went_while_the_host_was_away_may_come_again() {
     let mut host = Host::new(1);
     host.terms.grace_ms = 60_000;

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on must fail loudly"
 )]
 
+mod signaling_killed;
 mod support;
 
 mod commands;

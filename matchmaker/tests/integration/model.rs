@@ -8,10 +8,17 @@
 //! Where several players of a host have no token, one may be taken for another who has not come, or has left. No slot is lost
 //! or granted twice by that, but after a player has left, its seat may not be held.
 //!
+//! Hosts take their leave, say what they do, and are taken out of service; finds come again with their key, and several come at once through
+//! different matchmakers.
+//!
 //! On Redis three matchmakers are asked in turn; each may start again at any time, and Redis may come back empty.
 
 mod actors;
+mod players;
+mod truth;
+mod words;
 
+use berth_matchmaker::host::HostStatus;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Runtime;
@@ -47,6 +54,23 @@ pub(crate) enum Op {
     Advance {
         seconds: u64,
     },
+    Drain {
+        host: usize,
+        drain: bool,
+    },
+    /// A host takes its leave of the matchmaker.
+    Goodbye(usize),
+    Says {
+        host: usize,
+        status: HostStatus,
+    },
+    /// A find comes again with its key.
+    Again(usize),
+    /// Several finds and a heartbeat at once.
+    Rush {
+        finds: u64,
+        host: usize,
+    },
     /// A matchmaker starts again.
     Restart(usize),
     /// Redis comes back empty.
@@ -66,11 +90,24 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0usize..8).prop_map(Op::PlayerLeaves),
         1 => (0usize..8).prop_map(Op::Release),
         1 => host.clone().prop_map(Op::HostLeaves),
-        2 => (host, any::<bool>()).prop_map(|(host, token)| Op::HostReturns { host, token }),
+        2 => (host.clone(), any::<bool>()).prop_map(|(host, token)| Op::HostReturns { host, token }),
+        1 => (host.clone(), prop::bool::weighted(0.4)).prop_map(|(host, drain)| Op::Drain { host, drain }),
+        1 => host.clone().prop_map(Op::Goodbye),
+        1 => (host.clone(), status()).prop_map(|(host, status)| Op::Says { host, status }),
+        2 => (0usize..8).prop_map(Op::Again),
+        2 => (2u64..5, host).prop_map(|(finds, host)| Op::Rush { finds, host }),
         3 => (1u64..16).prop_map(|seconds| Op::Advance { seconds }),
         2 => Just(Op::Tick),
         1 => (0usize..3).prop_map(Op::Restart),
         1 => Just(Op::Loss),
+    ]
+}
+
+fn status() -> impl Strategy<Value = HostStatus> {
+    prop_oneof![
+        2 => Just(HostStatus::Idle),
+        1 => Just(HostStatus::Busy),
+        1 => Just(HostStatus::Draining),
     ]
 }
 

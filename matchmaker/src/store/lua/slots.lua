@@ -195,10 +195,11 @@ end
 
 -- Gives a candidate the reservation that ends first of those that it may have come for.
 local function slots_attribute_next(host, candidate, terms, now_us, change)
-  local best, best_end, fitting = nil, nil, 0
+  local best, best_end, fitting, latest_ms = nil, nil, 0, 0
   for _, one in ipairs(host.reservations) do
     if slots_may_be_of(one, candidate.join) then
       fitting = fitting + 1
+      latest_ms = math.max(latest_ms, one.deadline_ms)
       local ends = slots_end_ms(one, terms) or math.huge
       if not best or ends < best_end then best, best_end = one, ends end
     end
@@ -206,6 +207,8 @@ local function slots_attribute_next(host, candidate, terms, now_us, change)
   if not best then return end
   local clear = fitting == 1 and best.holder ~= 'unclear' and (not slots_join(best) or best.clear)
   slots_take(host, best, candidate, clear, now_us, change)
+  -- The player of another one may be there in its place: then this is the one that is waited for, and as long.
+  if not clear then best.deadline_ms = latest_ms end
   for _, other in ipairs(host.reservations) do
     if not other.holder and other.base < candidate.join then other.holder = 'unclear' end
   end

@@ -20,6 +20,7 @@ use berth_matchmaker::store::{
     Beaten, Clock, Counts, Dice, Event, EventKind, Found, Grant, Held, HostRecord, HostStore, Registered,
     Released, Request, Rules, Step,
 };
+use futures::future::{join, join_all};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -379,6 +380,19 @@ impl World {
     pub(crate) async fn find(&mut self, request: Request) -> Found {
         let step = self.store().find(request, self.rules).await.unwrap();
         self.took(step)
+    }
+
+    /// Finds through different matchmakers, and a heartbeat, all at the same moment.
+    pub(crate) async fn rush(&mut self, requests: Vec<Request>, heartbeat: Heartbeat) -> Vec<Found> {
+        let finds = requests
+            .into_iter()
+            .map(|request| self.store().find(request, self.rules))
+            .collect::<Vec<_>>();
+        let beat = self.store().heartbeat(heartbeat, self.rules);
+        let (found, beaten) = join(join_all(finds), beat).await;
+        self.took(beaten.unwrap());
+        let found = found.into_iter().map(|step| self.took(step.unwrap()));
+        found.collect()
     }
 
     /// A find that must be granted.
