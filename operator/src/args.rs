@@ -1,6 +1,7 @@
 //! Flags of `berth-operator`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
@@ -42,6 +43,9 @@ pub struct Args {
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "BERTH_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Seconds between two questions to each STUN and TURN server whether it is there; 0: none is asked
+    #[arg(long, env = "BERTH_ICE_PROBE_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub ice_probe_seconds: u32,
     /// trace, debug, info, warn, error, fatal or silent
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -92,6 +96,7 @@ impl Args {
             identity,
             timing: Timing::default(),
         });
+        options.intervals.probe = Duration::from_secs(self.ice_probe_seconds.into());
         options.instance = pod;
         options.listen = Some(self.listen);
         options

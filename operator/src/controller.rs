@@ -14,14 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Applied, Applier, Entropy, write_status};
 use crate::backoff::{Attempts, spread};
+use crate::board::Board;
 use crate::client::CALL_LIMIT;
 use crate::cluster::{Cluster, MainKind, name_of, reference};
-use crate::counts::Board;
 use crate::error::{CallError, Class, with_causes};
 use crate::events::Announcer;
 use crate::metrics::{Kind, Metrics, Outcome};
+use crate::probe::Reach;
 use crate::render::Defaults;
-use crate::status::Trouble;
+use crate::status::{Occupation, Trouble};
 
 /// Reconciles of one kind that may run at the same time.
 const CONCURRENCY: u16 = 32;
@@ -36,7 +37,8 @@ pub(crate) struct Context {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) metrics: Metrics,
     pub(crate) defaults: Defaults,
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<Board<Occupation>>,
+    pub(crate) reach: Arc<Board<Reach>>,
     pub(crate) announcer: Announcer,
     pub(crate) entropy: Entropy,
     /// Random, from 0 to 1.

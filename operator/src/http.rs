@@ -10,8 +10,10 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::board::Board;
 use crate::cluster::{Cluster, MainKind, Registry};
 use crate::metrics::{Kind, Metrics};
+use crate::probe::Reach;
 
 /// What the endpoints speak of.
 #[derive(Clone)]
@@ -20,6 +22,7 @@ pub(crate) struct Endpoints {
     pub(crate) ready: watch::Receiver<bool>,
     pub(crate) metrics: Metrics,
     pub(crate) cluster: Arc<Cluster>,
+    pub(crate) reach: Arc<Board<Reach>>,
 }
 
 /// Serves until it is dropped.
@@ -53,6 +56,12 @@ async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     known(metrics, Kind::HostPool, &cluster.host_pools);
     known(metrics, Kind::TurnConfig, &cluster.turn_configs);
     metrics.stored(cluster.children.len(), cluster.secrets.len());
+    let reaches = endpoints.reach.all();
+    let sum = |number: fn(&Reach) -> usize| reaches.iter().map(number).sum();
+    metrics.ice_servers(
+        sum(|reach| reach.answering.len()),
+        sum(|reach| reach.silent.len()),
+    );
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], metrics.encode())
 }

@@ -12,13 +12,14 @@
 //!      └─▶ status                what is told about it                        (pure)
 //! ```
 //!
-//! Beside them: [`leader`] (one process writes), `counts` (live numbers of the pools), [`rbac`] (what all
+//! Beside them: [`leader`] (one process writes), [`counts`] (live numbers of the pools), [`probe`] (whether ICE servers answer), [`rbac`] (what all
 //! of it may do). At rest the operator writes nothing but its lease and reads nothing but its watches and, once per
-//! interval, the counts of each pool from one of its pods.
+//! interval, the counts of each pool from one of its pods; and it asks ICE servers whether they are there.
 
 mod apply;
 pub mod args;
 mod backoff;
+mod board;
 mod client;
 mod cluster;
 mod controller;
@@ -32,6 +33,7 @@ pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod operator;
+pub mod probe;
 pub mod rbac;
 pub mod render;
 pub mod resolve;

@@ -90,6 +90,11 @@ struct KindLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ObjectLabel {
     kind: &'static str,
 }
@@ -120,6 +125,7 @@ struct Inner {
     undecodable: Family<KindLabel, Gauge>,
     children: Gauge,
     secrets: Gauge,
+    ice_servers: Family<StateLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -141,6 +147,7 @@ impl Default for Metrics {
             undecodable: Family::default(),
             children: Gauge::default(),
             secrets: Gauge::default(),
+            ice_servers: Family::default(),
             registry: RwLock::default(),
         };
         registry.register("reconcile", "Reconciles", inner.reconciles.clone());
@@ -182,6 +189,11 @@ impl Default for Metrics {
             "secrets",
             "Secrets whose existence is known",
             inner.secrets.clone(),
+        );
+        registry.register(
+            "ice_servers",
+            "STUN and TURN servers of all TurnConfigs that were asked whether they are there",
+            inner.ice_servers.clone(),
         );
         *inner.registry.write() = registry;
         Self {
@@ -242,6 +254,16 @@ impl Metrics {
     pub(crate) fn stored(&self, children: usize, secrets: usize) {
         self.inner.children.set(count(children));
         self.inner.secrets.set(count(secrets));
+    }
+
+    /// ICE servers that were asked: how many answered and how many did not.
+    pub(crate) fn ice_servers(&self, answering: usize, silent: usize) {
+        for (state, number) in [("answering", answering), ("silent", silent)] {
+            self.inner
+                .ice_servers
+                .get_or_create(&StateLabel { state })
+                .set(count(number));
+        }
     }
 
     /// The metrics as Prometheus reads them.

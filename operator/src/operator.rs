@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::Board;
 use crate::client::{self, Fence};
 use crate::cluster::{Cluster, WatchOptions, watch_all};
 use crate::controller::{self, Context};
@@ -28,6 +29,7 @@ use crate::events::Announcer;
 use crate::http;
 use crate::leader::{Elector, LeaderOptions, LeaseLost};
 use crate::metrics::Metrics;
+use crate::probe::{BindingProbe, Prober, ServerProbe};
 use crate::render::Defaults;
 
 /// How long reconciles that have begun may go on after the operator was asked to stop.
@@ -52,6 +54,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// How the counts of a pool are read.
     pub counts: Arc<dyn CountsReader>,
+    /// How ICE servers are asked whether they are there.
+    pub probe: Arc<dyn ServerProbe>,
     /// Intervals.
     pub intervals: Intervals,
 }
@@ -65,6 +69,8 @@ pub struct Intervals {
     pub watch: Duration,
     /// Events of one object that come within this time are one look.
     pub debounce: Duration,
+    /// How often each ICE server is asked whether it is there; zero: never.
+    pub probe: Duration,
 }
 
 impl Default for Intervals {
@@ -73,6 +79,7 @@ impl Default for Intervals {
             resync: Duration::from_mins(10),
             watch: Duration::from_secs(200),
             debounce: Duration::from_millis(20),
+            probe: Duration::from_mins(1),
         }
     }
 }
@@ -117,6 +124,7 @@ impl Options {
             instance: crate::names::OPERATOR.into(),
             listen: None,
             counts: Arc::new(HttpCounts::default()),
+            probe: Arc::new(BindingProbe),
             intervals: Intervals::default(),
         }
     }
@@ -140,6 +148,7 @@ impl Operator {
     pub async fn run(self, stop: CancellationToken) -> Result<(), OperatorError> {
         let Self { options, metrics } = self;
         let cluster = Arc::new(Cluster::default());
+        let servers = Arc::new(Board::default());
         // Everything ends with this, in whatever way the function returns.
         let mut parts = JoinSet::new();
         let (ready, is_ready) = watch::channel(false);
@@ -151,6 +160,7 @@ impl Operator {
                 ready: is_ready,
                 metrics: metrics.clone(),
                 cluster: Arc::clone(&cluster),
+                reach: Arc::clone(&servers),
             };
             parts.spawn(http::serve(listener, endpoints));
         }
@@ -180,6 +190,7 @@ impl Operator {
             metrics: metrics.clone(),
             defaults: options.defaults.clone(),
             board: Arc::default(),
+            reach: Arc::clone(&servers),
             entropy,
             jitter: rand::random,
             resync: options.intervals.resync,
@@ -188,6 +199,8 @@ impl Operator {
         let work = Work {
             context: Arc::new(context),
             counts: Arc::clone(&options.counts),
+            probe: Arc::clone(&options.probe),
+            probe_interval: options.intervals.probe,
             metrics: metrics.clone(),
             parts,
         };
@@ -212,6 +225,8 @@ impl Operator {
 struct Work {
     context: Arc<Context>,
     counts: Arc<dyn CountsReader>,
+    probe: Arc<dyn ServerProbe>,
+    probe_interval: Duration,
     metrics: Metrics,
     parts: JoinSet<()>,
 }
@@ -256,6 +271,13 @@ impl Work {
             reader: Arc::clone(&self.counts),
         };
         self.parts.spawn(poller.run(stop.clone()));
+        let prober = Prober {
+            cluster: Arc::clone(&self.context.cluster),
+            board: Arc::clone(&self.context.reach),
+            probe: Arc::clone(&self.probe),
+            interval: self.probe_interval,
+        };
+        self.parts.spawn(prober.run(stop.clone()));
         tokio::select! {
             // What ends because it was asked to is no surprise.
             biased;

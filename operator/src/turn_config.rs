@@ -35,6 +35,7 @@ impl Reconcile for TurnConfig {
     }
 
     fn observe(name: &ObjectName, context: &Context, facts: &mut TurnConfigFacts) {
+        facts.reach = context.reach.get(name);
         facts.consumers = context.cluster.consumers(&Self::node(name.clone()));
     }
 

@@ -1,13 +1,12 @@
 //! ICE servers as a match hands them out, and the STUN and TURN endpoints that they name.
 
+use berth_crds::settings::{IceTransport, IceUrl};
 use serde::Deserialize;
 
 use super::secret::Secret;
 
 /// Servers of each kind that are asked; more would only make checking slower.
 const MAX_SERVERS: usize = 4;
-/// RFC 7064 and 7065: the port when a URL names none.
-const DEFAULT_PORT: u16 = 3478;
 
 /// One entry of `iceServers`, in the form of `RTCIceServer`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -67,15 +66,12 @@ pub struct IceEndpoints {
 /// Why an ICE server URL is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IceUrlError {
-    /// The scheme is not one of `stun:` and `turn:`.
-    #[error("scheme must be stun: or turn: (TLS transports are not supported)")]
-    Scheme,
-    /// `?transport=` names something else than UDP.
-    #[error("only transport=udp is supported")]
+    /// It is no URL of such a server.
+    #[error(transparent)]
+    Malformed(#[from] berth_crds::settings::IceUrlError),
+    /// It is spoken to by something else than UDP.
+    #[error("only UDP is supported, neither TCP nor TLS")]
     Transport,
-    /// The host or port cannot be read.
-    #[error("host or port is malformed")]
-    Endpoint,
     /// A TURN server without user name and credential.
     #[error("a TURN server needs username and credential")]
     Credential,
@@ -123,33 +119,28 @@ impl IceEndpoints {
     }
 
     fn add(&mut self, url: &str, server: &IceServer) -> Result<(), IceUrlError> {
-        let (scheme, rest) = url.split_once(':').ok_or(IceUrlError::Scheme)?;
-        let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
-        match scheme.to_ascii_lowercase().as_str() {
-            "stun" => {
-                let endpoint = parse_endpoint(address)?;
-                push_bounded(&mut self.stun, endpoint)
-            }
-            "turn" => {
-                if !query.is_empty() && !query.eq_ignore_ascii_case("transport=udp") {
-                    return Err(IceUrlError::Transport);
-                }
-                let endpoint = parse_endpoint(address)?;
-                let (Some(username), Some(credential)) = (server.username.clone(), server.credential.clone())
-                else {
-                    return Err(IceUrlError::Credential);
-                };
-                push_bounded(
-                    &mut self.turn,
-                    TurnServer {
-                        endpoint,
-                        username,
-                        credential,
-                    },
-                )
-            }
-            _ => Err(IceUrlError::Scheme),
+        let parsed = IceUrl::parse(url)?;
+        if parsed.transport != IceTransport::Udp {
+            return Err(IceUrlError::Transport);
         }
+        let endpoint = Endpoint {
+            host: parsed.host,
+            port: parsed.port,
+        };
+        if !parsed.relays {
+            return push_bounded(&mut self.stun, endpoint);
+        }
+        let (Some(username), Some(credential)) = (server.username.clone(), server.credential.clone()) else {
+            return Err(IceUrlError::Credential);
+        };
+        push_bounded(
+            &mut self.turn,
+            TurnServer {
+                endpoint,
+                username,
+                credential,
+            },
+        )
     }
 }
 
@@ -164,36 +155,10 @@ fn push_bounded<T: PartialEq>(list: &mut Vec<T>, item: T) -> Result<(), IceUrlEr
     Ok(())
 }
 
-fn parse_endpoint(address: &str) -> Result<Endpoint, IceUrlError> {
-    let (host, port) = if let Some(rest) = address.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or(IceUrlError::Endpoint)?;
-        (host, after.strip_prefix(':'))
-    } else {
-        match address.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (address, None),
-        }
-    };
-    let well_formed = !host.is_empty() && host.len() <= 253 && !host.contains(['/', '@', ' ']);
-    if !well_formed {
-        return Err(IceUrlError::Endpoint);
-    }
-    let port = match port {
-        None => DEFAULT_PORT,
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or(IceUrlError::Endpoint)?,
-    };
-    Ok(Endpoint {
-        host: host.to_owned(),
-        port,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use berth_crds::settings::IceUrlError as Malformed;
+
     use super::*;
 
     fn parse(json: &str) -> IceEndpoints {
@@ -231,12 +196,12 @@ mod tests {
         assert_eq!(
             errors,
             [
-                IceUrlError::Scheme,
+                IceUrlError::Transport,
                 IceUrlError::Transport,
                 IceUrlError::Credential,
-                IceUrlError::Endpoint,
-                IceUrlError::Endpoint,
-                IceUrlError::Scheme,
+                IceUrlError::Malformed(Malformed::Endpoint),
+                IceUrlError::Malformed(Malformed::Endpoint),
+                IceUrlError::Malformed(Malformed::Scheme),
             ]
         );
         assert_eq!(endpoints.stun, [endpoint("ok", 3478)]);

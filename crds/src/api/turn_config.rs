@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Providers", type_ = "string", json_path = ".spec.providers[*].name"),
     printcolumn(name = "Ttl", type_ = "integer", json_path = ".spec.credentialTtlSeconds"),
     printcolumn(name = "Consumers", type_ = "integer", json_path = ".status.consumers"),
+    printcolumn(name = "Reachable", type_ = "string", json_path = ".status.conditions[?(@.type==\"ServersReachable\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -166,7 +167,7 @@ pub struct TurnConfigStatus {
     pub observed_generation: Option<i64>,
     /// SignalingClusters and HostPools that name this TurnConfig.
     pub consumers: i32,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `ResolvedRefs`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `ResolvedRefs`, `ServersReachable`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

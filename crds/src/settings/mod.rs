@@ -8,6 +8,7 @@
 mod auth;
 mod check;
 mod host_pool;
+mod ice_url;
 mod placeholder;
 mod redis_url;
 mod signaling;
@@ -20,6 +21,7 @@ mod tests;
 pub use auth::{AuthSettings, JwksSettings, JwtSettings, KeySource};
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, Strategy, admin_token_secret, host_secret, match_key_secret};
+pub use ice_url::{IceTransport, IceUrl, IceUrlError};
 pub use placeholder::{is_placeholder, placeholder_cure};
 pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{

@@ -1,4 +1,4 @@
-//! What tests start, make, pretend or compare: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), keys
+//! What tests start, make, pretend or compare: a Redis of their own (one server, servers behind Sentinels, or a Redis Cluster), a coturn, keys
 //! of a token issuer, a Secret as it is mounted in a pod, a provider of ICE servers, an API server that is away, a page about
 //! metrics. Only with the feature `testing`.
 
@@ -10,6 +10,7 @@
 
 mod acl;
 mod cluster;
+mod coturn;
 mod http;
 mod issuer;
 mod key_set_server;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 pub use acl::{narrow_sentinel_user, narrow_user};
 pub use cluster::RedisCluster;
+pub use coturn::CoturnServer;
 pub use issuer::IssuerKey;
 pub use key_set_server::KeySetServer;
 pub use kubeconfig::kubeconfig_of_nobody;

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use berth_crds::settings::{ObjectName, PoolSettings};
 use berth_crds::{HostPool, field};
-use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::board::Board;
 use crate::cluster::{Cluster, name_of};
 use crate::status::Occupation;
 
@@ -31,34 +31,10 @@ const MOST_AT_A_TIME: usize = 32;
 /// Most pods of one pool that are asked in one interval: the first that answers ends it.
 const MOST_TRIES: usize = 3;
 
-/// The last reading of each pool.
-#[derive(Debug, Default)]
-pub(crate) struct Board {
-    readings: Mutex<HashMap<ObjectName, Occupation>>,
-}
-
-impl Board {
-    /// The last reading of `pool`.
-    pub(crate) fn get(&self, pool: &ObjectName) -> Occupation {
-        self.readings.lock().get(pool).cloned().unwrap_or_default()
-    }
-
-    /// Notes a reading; says whether it differs from the one before.
-    fn put(&self, pool: &ObjectName, reading: &Occupation) -> bool {
-        let before = self.readings.lock().insert(pool.clone(), reading.clone());
-        before.unwrap_or_default() != *reading
-    }
-
-    /// Forgets the pools that are gone.
-    fn retain(&self, exists: impl Fn(&ObjectName) -> bool) {
-        self.readings.lock().retain(|pool, _| exists(pool));
-    }
-}
-
 /// Asks for counts.
 pub(crate) struct Poller {
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) board: Arc<Board<Occupation>>,
     pub(crate) reader: Arc<dyn CountsReader>,
 }
 

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::routing::get;
 use berth_crds::api::{HostCounts, RegionCounts, RegionDemand, SlotCounts};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::*;
 

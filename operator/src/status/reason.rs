@@ -19,6 +19,8 @@ pub enum ConditionType {
     HostsAvailable,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
+    /// The STUN and TURN servers answer. Never part of `Ready`: players may see what the operator does not.
+    ServersReachable,
 }
 
 impl ConditionType {
@@ -33,6 +35,7 @@ impl ConditionType {
             Self::ResolvedRefs => "ResolvedRefs",
             Self::HostsAvailable => "HostsAvailable",
             Self::SecurityWarnings => "SecurityWarnings",
+            Self::ServersReachable => "ServersReachable",
         }
     }
 }
@@ -126,4 +129,10 @@ reasons! {
     LegacyPeersAllowed,
     /// The issuer's keys come over a connection that anybody on the way can change.
     KeySetUnprotected,
+    /// All servers that were asked answered.
+    ServersAnswer,
+    /// A server did not answer.
+    ServersSilent,
+    /// No server was asked.
+    ServersNotAsked,
 }

@@ -1,15 +1,17 @@
 //! What is told follows from what was seen, and from nothing else.
 
 use berth_crds::api::{
-    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SlotCounts,
+    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SlotCounts, TurnConfigSpec,
+    TurnConfigStatus,
 };
-use berth_crds::{HostPool, SignalingCluster};
+use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use proptest::prelude::*;
 
 use super::conditions::find;
 use super::*;
+use crate::probe::{ProbeError, Reach};
 use crate::resolve::{Missing, Placeholder, Purpose, SecretKey};
 
 fn at(second: i64) -> Timestamp {
@@ -414,6 +416,45 @@ fn the_same_facts_give_the_same_status() {
         signaling_cluster(&cluster(), &stored, &good(), None, at(3)),
         stored
     );
+}
+
+#[test]
+fn servers_that_do_not_answer_are_told_of_and_are_no_part_of_readiness() {
+    let resource = TurnConfig::new(
+        "turn",
+        TurnConfigSpec {
+            stun_urls: vec!["stun:a".into()],
+            ..serde_json::from_str("{}").unwrap()
+        },
+    );
+    let mut facts = TurnConfigFacts {
+        missing: Some(Vec::new()),
+        ..TurnConfigFacts::default()
+    };
+    let tell = |facts: &TurnConfigFacts, before: &TurnConfigStatus| {
+        turn_config(&resource, before, facts, None, at(1))
+    };
+    let reach = |status: &TurnConfigStatus| {
+        let found = status
+            .conditions
+            .iter()
+            .find(|one| one.type_ == "ServersReachable")
+            .unwrap();
+        (found.status.clone(), found.reason.clone())
+    };
+    let word = |truth: &str, reason: &str| (truth.to_owned(), reason.to_owned());
+    let unknown = tell(&facts, &TurnConfigStatus::default());
+    assert_eq!(reach(&unknown), word("Unknown", "ServersNotAsked"));
+    facts.reach.silent.insert("a:3478".into(), ProbeError::Silent);
+    let silent = tell(&facts, &unknown);
+    assert_eq!(reach(&silent), word("False", "ServersSilent"));
+    let ready = silent.conditions.iter().find(|one| one.type_ == "Ready").unwrap();
+    assert_eq!(ready.status, "True");
+    // Another process leads and has not asked yet: what is known stays.
+    facts.reach = Reach::default();
+    assert_eq!(reach(&tell(&facts, &silent)), word("False", "ServersSilent"));
+    facts.reach.answering.insert("a:3478".into());
+    assert_eq!(reach(&tell(&facts, &silent)), word("True", "ServersAnswer"));
 }
 
 #[test]

@@ -4,8 +4,10 @@ use berth_crds::TurnConfig;
 use berth_crds::api::TurnConfigStatus;
 use jiff::Timestamp;
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, Truth};
 use super::progress::{Progress, Trouble};
+use super::reason::{ConditionType, Reason};
+use crate::probe::Reach;
 use crate::resolve::Missing;
 
 /// What was seen of a TurnConfig.
@@ -15,6 +17,8 @@ pub struct TurnConfigFacts {
     pub missing: Option<Vec<Missing>>,
     /// SignalingClusters and HostPools that name it.
     pub consumers: usize,
+    /// Whether its servers answer.
+    pub reach: Reach,
 }
 
 /// The status of `resource` after `previous`; `trouble` is what went wrong.
@@ -32,9 +36,26 @@ pub fn turn_config(
         ..Progress::default()
     }
     .tell(&mut conditions);
+    tell_reach(&facts.reach, &mut conditions);
     TurnConfigStatus {
         observed_generation: resource.metadata.generation,
         consumers: i32::try_from(facts.consumers).unwrap_or(i32::MAX),
         conditions: conditions.finish(),
     }
+}
+
+/// Adds `ServersReachable`.
+fn tell_reach(reach: &Reach, conditions: &mut Conditions<'_>) {
+    const KIND: ConditionType = ConditionType::ServersReachable;
+    if *reach == Reach::default() {
+        // Nobody asked since this process leads.
+        let message = "no server was asked yet";
+        return conditions.keep(KIND, (Truth::Unknown, Reason::ServersNotAsked, message));
+    }
+    let (truth, reason) = match (reach.asked(), reach.silent.is_empty()) {
+        (0, _) => (Truth::Unknown, Reason::ServersNotAsked),
+        (_, true) => (Truth::True, Reason::ServersAnswer),
+        (_, false) => (Truth::False, Reason::ServersSilent),
+    };
+    conditions.set(KIND, truth, reason, reach.text());
 }

@@ -7,6 +7,7 @@ mod counts;
 mod deletion;
 mod leader;
 mod permissions;
+mod reach;
 mod references;
 mod replicas;
 mod rest;
