@@ -20,6 +20,7 @@ use crate::counts::Board;
 use crate::error::{CallError, Class, with_causes};
 use crate::events::Announcer;
 use crate::metrics::{Kind, Metrics, Outcome};
+use crate::pods;
 use crate::render::Defaults;
 use crate::status::Trouble;
 
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) defaults: Defaults,
     pub(crate) board: Arc<Board>,
+    pub(crate) pods: Arc<pods::Board>,
     pub(crate) announcer: Announcer,
     pub(crate) entropy: Entropy,
     /// Random, from 0 to 1.

@@ -32,6 +32,7 @@ pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod operator;
+pub mod pods;
 pub mod rbac;
 pub mod render;
 pub mod resolve;

@@ -28,6 +28,7 @@ use crate::events::Announcer;
 use crate::http;
 use crate::leader::{Elector, LeaderOptions, LeaseLost};
 use crate::metrics::Metrics;
+use crate::pods::{self, PodReader};
 use crate::render::Defaults;
 
 /// How long reconciles that have begun may go on after the operator was asked to stop.
@@ -52,6 +53,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// How the counts of a pool are read.
     pub counts: Arc<dyn CountsReader>,
+    /// How pods are asked for the settings that they follow.
+    pub pods: Arc<dyn PodReader>,
     /// Intervals.
     pub intervals: Intervals,
 }
@@ -117,6 +120,7 @@ impl Options {
             instance: crate::names::OPERATOR.into(),
             listen: None,
             counts: Arc::new(HttpCounts::default()),
+            pods: Arc::new(HttpCounts::default()),
             intervals: Intervals::default(),
         }
     }
@@ -180,6 +184,7 @@ impl Operator {
             metrics: metrics.clone(),
             defaults: options.defaults.clone(),
             board: Arc::default(),
+            pods: Arc::default(),
             entropy,
             jitter: rand::random,
             resync: options.intervals.resync,
@@ -188,6 +193,7 @@ impl Operator {
         let work = Work {
             context: Arc::new(context),
             counts: Arc::clone(&options.counts),
+            pods: Arc::clone(&options.pods),
             metrics: metrics.clone(),
             parts,
         };
@@ -212,6 +218,7 @@ impl Operator {
 struct Work {
     context: Arc<Context>,
     counts: Arc<dyn CountsReader>,
+    pods: Arc<dyn PodReader>,
     metrics: Metrics,
     parts: JoinSet<()>,
 }
@@ -256,6 +263,13 @@ impl Work {
             reader: Arc::clone(&self.counts),
         };
         self.parts.spawn(poller.run(stop.clone()));
+        let asking = pods::Poller {
+            cluster: Arc::clone(&self.context.cluster),
+            board: Arc::clone(&self.context.pods),
+            reader: Arc::clone(&self.pods),
+            metrics: self.metrics.clone(),
+        };
+        self.parts.spawn(asking.run(stop.clone()));
         tokio::select! {
             // What ends because it was asked to is no surprise.
             biased;

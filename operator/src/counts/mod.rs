@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, name_of};
+use crate::cluster::{Cluster, Service, name_of};
 use crate::status::Occupation;
 
 /// How often it is looked which pools are due.
@@ -120,7 +120,7 @@ impl Poller {
             let pods = self
                 .cluster
                 .endpoints
-                .ready(&name)
+                .ready(&Service::Matchmaker(name.clone()))
                 .into_iter()
                 .map(|address| SocketAddr::new(address, port))
                 .collect();
