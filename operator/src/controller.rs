@@ -20,6 +20,7 @@ use crate::cluster::{Cluster, MainKind, name_of, reference};
 use crate::error::{CallError, Class, with_causes};
 use crate::events::Announcer;
 use crate::metrics::{Kind, Metrics, Outcome};
+use crate::pods;
 use crate::probe::Reach;
 use crate::render::Defaults;
 use crate::status::{Occupation, Trouble};
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) defaults: Defaults,
     pub(crate) board: Arc<Board<Occupation>>,
     pub(crate) reach: Arc<Board<Reach>>,
+    pub(crate) pods: Arc<pods::Board>,
     pub(crate) announcer: Announcer,
     pub(crate) entropy: Entropy,
     /// Random, from 0 to 1.

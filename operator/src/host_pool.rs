@@ -7,10 +7,11 @@ use berth_crds::settings::{ObjectName, PoolSettings, TurnSettings};
 use berth_crds::{HostPool, SignalingCluster};
 use jiff::Timestamp;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Service};
 use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::Component;
+use crate::pods;
 use crate::render::{self, ChildId, ChildKind, Owner, PodLinks};
 use crate::resolve::{self, Missing, Placeholder};
 use crate::status::{self, HostPoolFacts, Trouble};
@@ -24,6 +25,7 @@ impl Reconcile for HostPool {
         context: &Context,
         findings: &mut Findings<HostPoolFacts>,
     ) -> Result<(), CallError> {
+        findings.facts.settings.wanted = pods::of_pool(resource, &context.cluster);
         let settings = match PoolSettings::try_from(resource) {
             Ok(settings) => settings,
             Err(errors) => {
@@ -47,6 +49,8 @@ impl Reconcile for HostPool {
     fn observe(name: &ObjectName, context: &Context, facts: &mut HostPoolFacts) {
         let live = context.cluster.children.live(&name.namespace, &deployment(name));
         facts.rollout = live.and_then(|live| live.rollout.clone());
+        let service = Service::Matchmaker(name.clone());
+        facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
         facts.occupation = context.board.get(name);
     }
 

@@ -33,6 +33,7 @@ pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod operator;
+pub mod pods;
 pub mod probe;
 pub mod rbac;
 pub mod render;

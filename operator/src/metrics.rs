@@ -89,6 +89,29 @@ struct KindLabel {
     kind: Kind,
 }
 
+/// Whether a pod answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Answered {
+    Yes,
+    No,
+}
+
+impl EncodeLabelValue for Answered {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+        }
+        .encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AskedLabels {
+    kind: Kind,
+    answered: Answered,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
@@ -123,6 +146,9 @@ struct Inner {
     resources: Family<KindLabel, Gauge>,
     waiting: Family<KindLabel, Gauge>,
     undecodable: Family<KindLabel, Gauge>,
+    pods_asked: Family<AskedLabels, Counter>,
+    pods_ready: Family<KindLabel, Gauge>,
+    pods_following: Family<KindLabel, Gauge>,
     children: Gauge,
     secrets: Gauge,
     ice_servers: Family<StateLabel, Gauge>,
@@ -145,6 +171,9 @@ impl Default for Metrics {
             resources: Family::default(),
             waiting: Family::default(),
             undecodable: Family::default(),
+            pods_asked: Family::default(),
+            pods_ready: Family::default(),
+            pods_following: Family::default(),
             children: Gauge::default(),
             secrets: Gauge::default(),
             ice_servers: Family::default(),
@@ -183,6 +212,21 @@ impl Default for Metrics {
             "undecodable_resources",
             "Resources that cannot be read",
             inner.undecodable.clone(),
+        );
+        registry.register(
+            "pods_asked",
+            "Pods that were asked which settings they follow, by whether they answered",
+            inner.pods_asked.clone(),
+        );
+        registry.register(
+            "pods_ready",
+            "Ready pods of the services",
+            inner.pods_ready.clone(),
+        );
+        registry.register(
+            "pods_following",
+            "Ready pods that follow the newest settings of their resource",
+            inner.pods_following.clone(),
         );
         registry.register("children", "Children that are known", inner.children.clone());
         registry.register(
@@ -248,6 +292,25 @@ impl Metrics {
             .undecodable
             .get_or_create(&labels)
             .set(count(undecodable));
+    }
+
+    /// A pod of a resource of this kind was asked for its settings, and answered or not.
+    pub(crate) fn asked_pod(&self, kind: Kind, answered: bool) {
+        let answered = if answered { Answered::Yes } else { Answered::No };
+        self.inner
+            .pods_asked
+            .get_or_create(&AskedLabels { kind, answered })
+            .inc();
+    }
+
+    /// Ready pods of the resources of this kind, and those that follow the newest settings.
+    pub(crate) fn follow(&self, kind: Kind, ready: usize, following: usize) {
+        let labels = KindLabel { kind };
+        self.inner.pods_ready.get_or_create(&labels).set(count(ready));
+        self.inner
+            .pods_following
+            .get_or_create(&labels)
+            .set(count(following));
     }
 
     /// Sizes of the stores.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] on every child; also the field manager of children.
 pub const OPERATOR: &str = "berth-operator";
+/// Label of what a pod does: a [`Component`].
+pub const COMPONENT: &str = "app.kubernetes.io/name";
 /// Label with the SignalingCluster that a child belongs to.
 pub const SIGNALING_CLUSTER: &str = "berth.dev/signaling-cluster";
 /// Label with the HostPool that a child belongs to.
@@ -64,7 +66,7 @@ impl Component {
     /// Labels by which the component's pods are found. A Deployment cannot change them, so they never may.
     pub fn selector(self, instance: &str) -> BTreeMap<String, String> {
         [
-            ("app.kubernetes.io/name", self.as_str()),
+            (COMPONENT, self.as_str()),
             ("app.kubernetes.io/instance", instance),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

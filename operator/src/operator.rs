@@ -29,6 +29,7 @@ use crate::events::Announcer;
 use crate::http;
 use crate::leader::{Elector, LeaderOptions, LeaseLost};
 use crate::metrics::Metrics;
+use crate::pods::{self, PodReader};
 use crate::probe::{BindingProbe, Prober, ServerProbe};
 use crate::render::Defaults;
 
@@ -56,6 +57,8 @@ pub struct Options {
     pub counts: Arc<dyn CountsReader>,
     /// How ICE servers are asked whether they are there.
     pub probe: Arc<dyn ServerProbe>,
+    /// How pods are asked for the settings that they follow.
+    pub pods: Arc<dyn PodReader>,
     /// Intervals.
     pub intervals: Intervals,
 }
@@ -125,6 +128,7 @@ impl Options {
             listen: None,
             counts: Arc::new(HttpCounts::default()),
             probe: Arc::new(BindingProbe),
+            pods: Arc::new(HttpCounts::default()),
             intervals: Intervals::default(),
         }
     }
@@ -191,6 +195,7 @@ impl Operator {
             defaults: options.defaults.clone(),
             board: Arc::default(),
             reach: Arc::clone(&servers),
+            pods: Arc::default(),
             entropy,
             jitter: rand::random,
             resync: options.intervals.resync,
@@ -201,6 +206,7 @@ impl Operator {
             counts: Arc::clone(&options.counts),
             probe: Arc::clone(&options.probe),
             probe_interval: options.intervals.probe,
+            pods: Arc::clone(&options.pods),
             metrics: metrics.clone(),
             parts,
         };
@@ -227,6 +233,7 @@ struct Work {
     counts: Arc<dyn CountsReader>,
     probe: Arc<dyn ServerProbe>,
     probe_interval: Duration,
+    pods: Arc<dyn PodReader>,
     metrics: Metrics,
     parts: JoinSet<()>,
 }
@@ -278,6 +285,13 @@ impl Work {
             interval: self.probe_interval,
         };
         self.parts.spawn(prober.run(stop.clone()));
+        let asking = pods::Poller {
+            cluster: Arc::clone(&self.context.cluster),
+            board: Arc::clone(&self.context.pods),
+            reader: Arc::clone(&self.pods),
+            metrics: self.metrics.clone(),
+        };
+        self.parts.spawn(asking.run(stop.clone()));
         tokio::select! {
             // What ends because it was asked to is no surprise.
             biased;

@@ -5,9 +5,11 @@ use berth_crds::api::SignalingClusterStatus;
 use berth_crds::settings::{ObjectName, SignalingSettings};
 use jiff::Timestamp;
 
+use crate::cluster::Service;
 use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::{self, Component};
+use crate::pods;
 use crate::render::{self, ChildId, ChildKind, Owner, RedisAccess};
 use crate::resolve::{self, SecretView};
 use crate::status::{self, RedisFacts, SignalingClusterFacts, Trouble};
@@ -22,6 +24,7 @@ impl Reconcile for SignalingCluster {
         findings: &mut Findings<SignalingClusterFacts>,
     ) -> Result<(), CallError> {
         let facts = &mut findings.facts;
+        facts.settings.wanted = pods::of_cluster(resource, &context.cluster);
         facts.redis.external = matches!(RedisAccess::of(resource), RedisAccess::External { .. });
         if let Err(errors) = SignalingSettings::try_from(resource) {
             findings.trouble = Some(Trouble::InvalidSpec(errors.to_string()));
@@ -74,6 +77,9 @@ impl Reconcile for SignalingCluster {
                 .live(&name.namespace, &id)
                 .and_then(|live| live.rollout.clone())
         };
+        let service = Service::Signaling(name.clone());
+        facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
+        facts.connections = context.pods.connections(&service);
         facts.rollout = rollout(deployment(name));
         if !facts.redis.external {
             facts.redis = RedisFacts {

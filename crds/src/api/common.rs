@@ -97,6 +97,16 @@ impl Default for Autoscaling {
     }
 }
 
+/// How far the pods of a service have come in following its settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SettingsStatus {
+    /// Pods that follow the newest settings.
+    pub applied_pods: i32,
+    /// Pods that are ready.
+    pub total_pods: i32,
+}
+
 /// How a Service is exposed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceType {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{
     Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, ServiceSpec,
+    SettingsStatus,
 };
 
 /// What a team wants of one pool of streaming hosts.
@@ -324,6 +325,8 @@ pub struct HostPoolStatus {
     /// Image that the pods run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// How many pods follow the newest settings.
+    pub settings: SettingsStatus,
     /// Hosts by state.
     pub hosts: HostCounts,
     /// Slots of all hosts.
@@ -334,7 +337,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `SecurityWarnings`, `HostsAvailable`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::common::{
-    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef, ServiceSpec, quantity,
+    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef, ServiceSpec,
+    SettingsStatus, quantity,
 };
 
 /// What a team wants of its signaling servers.
@@ -34,6 +35,7 @@ use super::common::{
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.replicas"),
     printcolumn(name = "Pods", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
     printcolumn(name = "Redis", type_ = "string", json_path = ".status.conditions[?(@.type==\"RedisReady\")].status"),
     printcolumn(name = "Url", type_ = "string", json_path = ".spec.publicUrl", priority = 1),
     printcolumn(name = "Image", type_ = "string", json_path = ".status.image", priority = 1),
@@ -104,6 +106,10 @@ pub struct SignalingClusterSpec {
     /// pods. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_config_ref: Option<LocalRef>,
+    /// How often the connections in the status are counted, in seconds. Reload: hot.
+    #[serde(default = "status_interval_seconds")]
+    #[schemars(range(min = 1, max = 300))]
+    pub status_interval_seconds: i32,
     /// The PodDisruptionBudget of the signaling pods.
     #[serde(default)]
     pub pdb: DisruptionBudget,
@@ -139,6 +145,7 @@ impl SignalingClusterSpec {
             drain: Drain::default(),
             redis: Redis::default(),
             turn_config_ref: None,
+            status_interval_seconds: status_interval_seconds(),
             pdb: DisruptionBudget::default(),
             network_policy: NetworkPolicySpec::default(),
             service: ServiceSpec::default(),
@@ -454,10 +461,14 @@ pub struct SignalingClusterStatus {
     /// Image that the pods run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// How many pods follow the newest settings.
+    pub settings: SettingsStatus,
+    /// Open WebSocket connections of all pods, as of the last count.
+    pub connections: i64,
     /// Redis, without user or password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `RedisReady`, `ResolvedRefs`, `SecurityWarnings`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `RedisReady`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -478,6 +489,10 @@ fn two() -> i32 {
 
 fn ws_port() -> i32 {
     3002
+}
+
+fn status_interval_seconds() -> i32 {
+    15
 }
 
 fn health_port() -> i32 {

@@ -186,6 +186,11 @@ impl Bundle {
         named.collect()
     }
 
+    /// `metadata.generation` of a resource, if it is there and has one.
+    pub fn generation(&self, key: &ResourceKey) -> Option<i64> {
+        self.resources.get(key)?.pointer("/metadata/generation")?.as_i64()
+    }
+
     /// Names of all resources of a kind.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &ObjectName> {
         self.resources

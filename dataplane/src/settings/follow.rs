@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::bundle::{Bundle, Own};
+use super::bundle::{Bundle, Kind, Own};
 use super::cache::Cache;
 use super::snapshot::Snapshot;
 use super::source::env::EnvironmentError;
@@ -86,6 +86,8 @@ struct State {
     applied: Option<Applied>,
     refusals: u64,
     last_refusal: Option<LastRefusal>,
+    /// The newest version, while it is a refused one.
+    refused: Option<Refused>,
     /// Why there is nothing yet.
     waiting: String,
 }
@@ -99,6 +101,13 @@ struct Applied {
 
 struct LastRefusal {
     at: String,
+    reason: String,
+}
+
+/// A version that is not in force because it was refused.
+struct Refused {
+    /// Those of its resources; absent when they could not be read.
+    generations: Option<BTreeMap<&'static str, i64>>,
     reason: String,
 }
 
@@ -243,7 +252,7 @@ impl<V: View> Settings<V> {
     }
 
     /// For `/statusz`: `source`, `own`, `generation` (of the own resource), `generations`, `appliedAt`, `fromCache`,
-    /// `refusals`, `lastRefusal`.
+    /// `refusals`, `lastRefusal`, `refused` (the newest version while it is a refused one: `generations`, `reason`).
     pub fn status(&self) -> Value {
         let state = self.shared.state.lock();
         let applied = state.applied.as_ref();
@@ -259,6 +268,10 @@ impl<V: View> Settings<V> {
                 .last_refusal
                 .as_ref()
                 .map(|refusal| json!({"at": refusal.at, "reason": refusal.reason})),
+            "refused": state
+                .refused
+                .as_ref()
+                .map(|refused| json!({"generations": refused.generations, "reason": refused.reason})),
         })
     }
 }
@@ -330,13 +343,16 @@ impl<V: View> Shared<V> {
     fn take(&self, update: &Update) -> bool {
         match update {
             Update::Waiting(reason) => self.state.lock().waiting.clone_from(reason),
-            Update::Broken(reason) => self.refuse(reason.clone()),
+            Update::Broken(reason) => self.refuse(reason.clone(), None),
             Update::Bundle(bundle) => match assemble::<V>(bundle, &self.own) {
                 Ok(view) => {
                     self.apply(view, false);
                     return true;
                 }
-                Err(refusals) => self.refuse(refusals.to_string()),
+                Err(refusals) => {
+                    let generations = generations(bundle, &self.own, V::OWN);
+                    self.refuse(refusals.to_string(), Some(generations));
+                }
             },
         }
         false
@@ -357,12 +373,19 @@ impl<V: View> Shared<V> {
             from_cache,
             "settings in force"
         );
-        self.state.lock().applied = Some(Applied {
-            generations,
-            own_generation,
-            at: jiff::Timestamp::now().to_string(),
-            from_cache,
-        });
+        {
+            let mut state = self.state.lock();
+            state.applied = Some(Applied {
+                generations,
+                own_generation,
+                at: jiff::Timestamp::now().to_string(),
+                from_cache,
+            });
+            // The cache stands in for a version that was refused; it does not mend it.
+            if !from_cache {
+                state.refused = None;
+            }
+        }
         self.snapshot.send_modify(|snapshot| match snapshot {
             Some(snapshot) => snapshot.replace(view),
             None => *snapshot = Some(Snapshot::new(view)),
@@ -370,7 +393,7 @@ impl<V: View> Shared<V> {
     }
 
     /// Sources tell each version once, so a version is logged and counted once.
-    fn refuse(&self, reason: String) {
+    fn refuse(&self, reason: String, generations: Option<BTreeMap<&'static str, i64>>) {
         let mut state = self.state.lock();
         state.refusals += 1;
         self.metrics.refused.inc();
@@ -381,6 +404,10 @@ impl<V: View> Shared<V> {
             kept_last_good = kept,
             "settings refused"
         );
+        state.refused = Some(Refused {
+            generations,
+            reason: reason.clone(),
+        });
         state.last_refusal = Some(LastRefusal {
             at: jiff::Timestamp::now().to_string(),
             reason,
@@ -392,6 +419,19 @@ impl<V: View> Shared<V> {
 fn assemble<V: View>(bundle: &Bundle, own: &Own) -> Result<V, Refusals> {
     let own = own.resolve(bundle, V::OWN)?;
     V::assemble(bundle, &own)
+}
+
+/// The generations of what the own resource and its references are in a bundle, whether or not they are good.
+fn generations(bundle: &Bundle, own: &Own, kind: Kind) -> BTreeMap<&'static str, i64> {
+    let Ok(own) = own.resolve(bundle, kind) else {
+        return BTreeMap::new();
+    };
+    let references = bundle.references(&own);
+    [own]
+        .into_iter()
+        .chain(references)
+        .filter_map(|key| Some((key.kind.as_str(), bundle.generation(&key)?)))
+        .collect()
 }
 
 impl SettingsMetrics {

@@ -7,6 +7,7 @@ mod chart;
 mod examples;
 mod helm;
 mod operator;
+mod oracles;
 mod server;
 mod settings;
 mod validate;

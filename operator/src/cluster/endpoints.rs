@@ -1,4 +1,4 @@
-//! Addresses of the matchmaker pods that are ready, from the `EndpointSlice`s of the pools' Services: much smaller than the
+//! Addresses of the pods of the services that are ready, from the `EndpointSlice`s of their Services: much smaller than the
 //! pods themselves, and ready means there what it means for players.
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,9 +9,18 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use parking_lot::RwLock;
 
-use crate::names;
+use crate::names::{self, Component};
 
-/// Addresses by pool.
+/// The pods of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    /// Signaling pods of a SignalingCluster.
+    Signaling(ObjectName),
+    /// Matchmaker pods of a HostPool.
+    Matchmaker(ObjectName),
+}
+
+/// Addresses by the resource that the pods belong to.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
     inner: RwLock<Inner>,
@@ -19,8 +28,8 @@ pub(crate) struct Endpoints {
 
 #[derive(Debug, Default)]
 struct Inner {
-    pool_of: HashMap<ObjectName, ObjectName>,
-    slices: HashMap<ObjectName, HashMap<ObjectName, Vec<IpAddr>>>,
+    service_of: HashMap<ObjectName, Service>,
+    slices: HashMap<Service, HashMap<ObjectName, Vec<IpAddr>>>,
 }
 
 impl Endpoints {
@@ -28,10 +37,9 @@ impl Endpoints {
     pub(crate) fn put(&self, name: &ObjectName, slice: &EndpointSlice) {
         let mut inner = self.inner.write();
         inner.remove(name);
-        let Some(pool) = slice.labels().get(names::HOST_POOL) else {
+        let Some(service) = service_of(&name.namespace, slice) else {
             return;
         };
-        let pool = ObjectName::new(&name.namespace, pool);
         let ready = slice.endpoints.iter().filter(|endpoint| {
             // Absent means ready (EndpointConditions in the API).
             endpoint
@@ -43,10 +51,10 @@ impl Endpoints {
         let addresses = ready
             .filter_map(|endpoint| endpoint.addresses.first()?.parse().ok())
             .collect();
-        inner.pool_of.insert(name.clone(), pool.clone());
+        inner.service_of.insert(name.clone(), service.clone());
         inner
             .slices
-            .entry(pool)
+            .entry(service)
             .or_default()
             .insert(name.clone(), addresses);
     }
@@ -56,12 +64,12 @@ impl Endpoints {
         self.inner.write().remove(name);
     }
 
-    /// Addresses of the ready pods of `pool`, in order.
-    pub(crate) fn ready(&self, pool: &ObjectName) -> BTreeSet<IpAddr> {
+    /// Addresses of the ready pods of `service`, in order.
+    pub(crate) fn ready(&self, service: &Service) -> BTreeSet<IpAddr> {
         self.inner
             .read()
             .slices
-            .get(pool)
+            .get(service)
             .into_iter()
             .flat_map(HashMap::values)
             .flatten()
@@ -70,15 +78,27 @@ impl Endpoints {
     }
 }
 
+/// Whose pods a slice lists. The managed Redis has the label of its SignalingCluster too.
+fn service_of(namespace: &str, slice: &EndpointSlice) -> Option<Service> {
+    let labels = slice.labels();
+    if let Some(pool) = labels.get(names::HOST_POOL) {
+        return Some(Service::Matchmaker(ObjectName::new(namespace, pool)));
+    }
+    let is_signaling =
+        labels.get(names::COMPONENT).map(String::as_str) == Some(Component::Signaling.as_str());
+    let cluster = labels.get(names::SIGNALING_CLUSTER).filter(|_| is_signaling)?;
+    Some(Service::Signaling(ObjectName::new(namespace, cluster)))
+}
+
 impl Inner {
     fn remove(&mut self, name: &ObjectName) {
-        let Some(pool) = self.pool_of.remove(name) else {
+        let Some(service) = self.service_of.remove(name) else {
             return;
         };
-        if let Some(slices) = self.slices.get_mut(&pool) {
+        if let Some(slices) = self.slices.get_mut(&service) {
             slices.remove(name);
             if slices.is_empty() {
-                self.slices.remove(&pool);
+                self.slices.remove(&service);
             }
         }
     }
@@ -101,7 +121,10 @@ mod tests {
     #[test]
     fn only_ready_pods_are_asked() {
         let endpoints = Endpoints::default();
-        let (name, pool) = (ObjectName::new("ns", "s"), ObjectName::new("ns", "eu"));
+        let (name, pool) = (
+            ObjectName::new("ns", "s"),
+            Service::Matchmaker(ObjectName::new("ns", "eu")),
+        );
         let seen = slice(
             "eu",
             &json!([
@@ -117,6 +140,20 @@ mod tests {
         endpoints.put(&name, &slice("us", &json!([])));
         assert!(endpoints.ready(&pool).is_empty());
         endpoints.remove(&name);
-        assert!(endpoints.inner.read().slices.is_empty() && endpoints.inner.read().pool_of.is_empty());
+        assert!(endpoints.inner.read().slices.is_empty() && endpoints.inner.read().service_of.is_empty());
+    }
+
+    #[test]
+    fn pods_of_signaling_are_told_from_those_of_its_redis() {
+        let slice = |component: &str| -> EndpointSlice {
+            serde_json::from_value(json!({
+                "metadata": {"labels": {"berth.dev/signaling-cluster": "main", "app.kubernetes.io/name": component}},
+                "addressType": "IPv4", "endpoints": [],
+            }))
+            .unwrap()
+        };
+        let main = Service::Signaling(ObjectName::new("ns", "main"));
+        assert_eq!(service_of("ns", &slice("signaling")), Some(main));
+        assert_eq!(service_of("ns", &slice("redis")), None);
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 
 pub(crate) use changes::{Change, name_of};
 pub(crate) use children::{Agreement, ChildView, Children, LiveChild, controller_of};
-pub(crate) use endpoints::Endpoints;
+pub(crate) use endpoints::{Endpoints, Service};
 pub(crate) use index::Node;
 pub(crate) use kind::{MainKind, Registry, reference};
 pub(crate) use secrets::Secrets;
@@ -58,7 +58,7 @@ pub(crate) struct Cluster {
     pub(crate) children: Children,
     /// Secrets of the namespaces that are watched.
     pub(crate) secrets: Secrets,
-    /// Matchmaker pods.
+    /// Pods of the services.
     pub(crate) endpoints: Endpoints,
     index: Mutex<ReferenceIndex>,
 }

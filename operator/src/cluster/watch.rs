@@ -85,7 +85,7 @@ pub(crate) fn watch_all(
     watches.start::<PartialObjectMeta<Secret>>("Secret", None, Cluster::on_secret);
     watches.start::<EndpointSlice>(
         "EndpointSlice",
-        Some(names::HOST_POOL.into()),
+        Some(format!("{} in (signaling, matchmaker)", names::COMPONENT)),
         Cluster::on_endpoints,
     );
     Sync(sync)

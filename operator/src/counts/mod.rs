@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::cluster::{Cluster, name_of};
+use crate::cluster::{Cluster, Service, name_of};
 use crate::status::Occupation;
 
 /// How often it is looked which pools are due.
@@ -96,7 +96,7 @@ impl Poller {
             let pods = self
                 .cluster
                 .endpoints
-                .ready(&name)
+                .ready(&Service::Matchmaker(name.clone()))
                 .into_iter()
                 .map(|address| SocketAddr::new(address, port))
                 .collect();

@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Longest answer, in bytes; 64 regions and the demand of as many take a fifth of it.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -95,8 +96,8 @@ pub enum CountsError {
     /// The pod answered, but not with counts.
     #[error("answered {0}")]
     Refused(StatusCode),
-    /// The answer is no counts, or too long.
-    #[error("the answer is not the counts of a pool")]
+    /// The answer is not what was asked for, or too long.
+    #[error("the answer is not what was asked for")]
     Malformed,
 }
 
@@ -118,25 +119,37 @@ impl Default for HttpCounts {
     }
 }
 
-impl CountsReader for HttpCounts {
-    fn read(&self, pod: SocketAddr) -> BoxFuture<'static, Result<PoolCounts, CountsError>> {
+impl HttpCounts {
+    /// Reads the document `path` of a pod.
+    pub(crate) fn fetch<T: DeserializeOwned + 'static>(
+        &self,
+        pod: SocketAddr,
+        path: &'static str,
+    ) -> BoxFuture<'static, Result<T, CountsError>> {
         let client = self.client.clone();
         Box::pin(async move {
-            tokio::time::timeout(ANSWER_WITHIN, fetch(client, pod))
+            tokio::time::timeout(ANSWER_WITHIN, fetch(client, pod, path))
                 .await
                 .unwrap_or(Err(CountsError::Unreachable))
         })
     }
 }
 
-async fn fetch(
+impl CountsReader for HttpCounts {
+    fn read(&self, pod: SocketAddr) -> BoxFuture<'static, Result<PoolCounts, CountsError>> {
+        self.fetch(pod, "/counts")
+    }
+}
+
+async fn fetch<T: DeserializeOwned>(
     client: Client<HttpConnector, Empty<Bytes>>,
     pod: SocketAddr,
-) -> Result<PoolCounts, CountsError> {
+    path: &'static str,
+) -> Result<T, CountsError> {
     let uri = Uri::builder()
         .scheme("http")
         .authority(pod.to_string())
-        .path_and_query("/counts")
+        .path_and_query(path)
         .build()
         .map_err(|_| CountsError::Unreachable)?;
     let request = Request::get(uri)

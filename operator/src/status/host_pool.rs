@@ -10,6 +10,7 @@ use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
 use super::security;
+use super::settings::{self, SettingsFacts};
 use crate::names::Component;
 use crate::resolve::{Missing, Placeholder};
 
@@ -18,6 +19,8 @@ use crate::resolve::{Missing, Placeholder};
 pub struct HostPoolFacts {
     /// What is named and does not exist; absent when that was not found out.
     pub missing: Option<Vec<Missing>>,
+    /// What the pods follow.
+    pub settings: SettingsFacts,
     /// The Deployment.
     pub rollout: Option<Rollout>,
     /// Hash of the Deployment that was applied; absent when it was withheld.
@@ -58,7 +61,15 @@ pub fn host_pool(
     now: Timestamp,
 ) -> HostPoolStatus {
     let mut conditions = Conditions::after(&previous.conditions, resource.metadata.generation, now);
+    let (verdict, settings) = settings::judge(
+        &facts.settings,
+        facts.rollout.as_ref(),
+        resource.metadata.generation,
+        (&previous.conditions, previous.settings),
+    );
+    verdict.tell(&mut conditions);
     let progress = Progress {
+        settings: Some(verdict),
         trouble,
         missing: facts.missing.as_deref(),
         ..Progress::default()
@@ -74,6 +85,7 @@ pub fn host_pool(
         ready_replicas: rollout.ready,
         selector: Component::Matchmaker.selector_text(&resource.name_any()),
         image: rollout.image,
+        settings,
         hosts,
         slots,
         regions,

@@ -3,6 +3,7 @@
 use super::conditions::{Conditions, Truth};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
+use super::settings::Verdict;
 use crate::resolve::{Missing, Purpose};
 
 /// Why a resource could not be brought where its spec says.
@@ -51,6 +52,8 @@ pub struct Progress<'a> {
     pub waiting: Vec<(Reason, String)>,
     /// Why Kubernetes gave up a rollout.
     pub stuck: Option<String>,
+    /// Whether the pods follow the newest settings.
+    pub settings: Option<Verdict>,
 }
 
 impl Progress<'_> {
@@ -152,9 +155,15 @@ impl Progress<'_> {
         if let Some(stuck) = &self.stuck {
             return (Reason::RolloutStuck, stuck.clone(), true);
         }
-        match self.waiting.first() {
-            Some((reason, message)) => (*reason, message.clone(), false),
-            None => (Reason::UpToDate, "all is as the spec says".into(), false),
+        if let Some((reason, message)) = self.waiting.first() {
+            return (*reason, message.clone(), false);
+        }
+        match &self.settings {
+            Some(settings) if settings.truth != Truth::True => {
+                let stalled = settings.reason == Reason::SettingsRefused;
+                (settings.reason, settings.message.clone(), stalled)
+            }
+            _ => (Reason::UpToDate, "all is as the spec says".into(), false),
         }
     }
 

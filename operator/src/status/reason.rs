@@ -15,6 +15,8 @@ pub enum ConditionType {
     RedisReady,
     /// Everything that the spec names exists.
     ResolvedRefs,
+    /// Every pod follows the newest settings.
+    SettingsApplied,
     /// A player who asks now gets a host. Never part of `Ready`: an empty pool is no broken rollout.
     HostsAvailable,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
@@ -33,6 +35,7 @@ impl ConditionType {
             Self::Available => "Available",
             Self::RedisReady => "RedisReady",
             Self::ResolvedRefs => "ResolvedRefs",
+            Self::SettingsApplied => "SettingsApplied",
             Self::HostsAvailable => "HostsAvailable",
             Self::SecurityWarnings => "SecurityWarnings",
             Self::ServersReachable => "ServersReachable",
@@ -113,6 +116,14 @@ reasons! {
     ApiUnavailable,
     /// Children of a deleted resource of the same name are still being deleted.
     WaitingForDeletion,
+    /// Every pod follows the newest settings.
+    SettingsInForce,
+    /// Some pods do not follow the newest settings yet.
+    SettingsPending,
+    /// A pod refuses the newest settings.
+    SettingsRefused,
+    /// Pods that may not follow the newest settings cannot be asked.
+    PodsUnreachable,
     /// Hosts have free slots.
     FreeSlots,
     /// Hosts are there, but none has a free slot.

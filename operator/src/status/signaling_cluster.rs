@@ -10,6 +10,7 @@ use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
 use super::security;
+use super::settings::{self, SettingsFacts};
 use crate::names::Component;
 use crate::resolve::{Missing, Placeholder};
 
@@ -18,10 +19,14 @@ use crate::resolve::{Missing, Placeholder};
 pub struct SignalingClusterFacts {
     /// What is named and does not exist; absent when that was not found out.
     pub missing: Option<Vec<Missing>>,
+    /// What the pods follow.
+    pub settings: SettingsFacts,
     /// The Deployment.
     pub rollout: Option<Rollout>,
     /// Hash of the Deployment that was applied; absent when it was withheld.
     pub applied: Option<String>,
+    /// Open connections of all pods; absent when they were not counted yet.
+    pub connections: Option<i64>,
     /// Redis.
     pub redis: RedisFacts,
     /// Secrets that are accepted although everybody knows them.
@@ -83,7 +88,15 @@ pub fn signaling_cluster(
     now: Timestamp,
 ) -> SignalingClusterStatus {
     let mut conditions = Conditions::after(&previous.conditions, resource.metadata.generation, now);
+    let (verdict, settings) = settings::judge(
+        &facts.settings,
+        facts.rollout.as_ref(),
+        resource.metadata.generation,
+        (&previous.conditions, previous.settings),
+    );
+    verdict.tell(&mut conditions);
     let mut progress = Progress {
+        settings: Some(verdict),
         trouble,
         missing: facts.missing.as_deref(),
         ..Progress::default()
@@ -104,6 +117,8 @@ pub fn signaling_cluster(
         ready_replicas: rollout.ready,
         selector: Component::Signaling.selector_text(&resource.name_any()),
         image: rollout.image,
+        settings,
+        connections: facts.connections.unwrap_or(previous.connections),
         redis: facts.redis.endpoint.clone().map(|endpoint| RedisStatus {
             endpoint,
             ready: redis == Truth::True,

@@ -32,6 +32,17 @@ fn complete() -> Rollout {
     }
 }
 
+fn settled() -> SettingsFacts {
+    SettingsFacts {
+        wanted: Some([("SignalingCluster", 3)].into()),
+        followers: Some(Followers {
+            ready: 2,
+            following: 2,
+            ..Followers::default()
+        }),
+    }
+}
+
 fn cluster() -> SignalingCluster {
     let mut resource = SignalingCluster::new("main", SignalingClusterSpec::new("ws://a"));
     resource.metadata.generation = Some(3);
@@ -41,6 +52,8 @@ fn cluster() -> SignalingCluster {
 fn good() -> SignalingClusterFacts {
     SignalingClusterFacts {
         missing: Some(vec![]),
+        settings: settled(),
+        connections: None,
         rollout: Some(complete()),
         applied: Some("h".into()),
         redis: RedisFacts {
@@ -273,6 +286,7 @@ fn a_weak_secret_is_stalled_and_its_message_names_the_cure() {
     ] {
         let facts = HostPoolFacts {
             missing: Some(missing.clone()),
+            settings: settled(),
             rollout: Some(complete()),
             applied: None,
             occupation: Occupation::Unread,
@@ -307,6 +321,7 @@ fn placeholders_of_development_are_warned_of() {
     let pool = HostPool::new("eu", HostPoolSpec::new("main"));
     let mut facts = HostPoolFacts {
         missing: Some(vec![]),
+        settings: settled(),
         rollout: Some(complete()),
         applied: Some("h".into()),
         ..HostPoolFacts::default()
@@ -367,6 +382,7 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
     };
     let mut facts = HostPoolFacts {
         missing: Some(vec![]),
+        settings: settled(),
         rollout: Some(complete()),
         applied: Some("h".into()),
         occupation: counted(1),
@@ -500,4 +516,119 @@ proptest! {
             conditions = after;
         }
     }
+}
+
+/// Whatever the pods say, `Ready` implies that every one of them follows, and the numbers are those of the message.
+#[test]
+fn ready_implies_that_every_pod_follows() {
+    let followers = |following, refused: Option<&str>, lost| {
+        Some(Followers {
+            ready: 2,
+            following,
+            refused: refused.map(str::to_owned),
+            lost,
+        })
+    };
+    for (followers, truth, reason, states, applied) in [
+        (
+            followers(2, None, 0),
+            "True",
+            Reason::SettingsInForce,
+            "True False False",
+            2,
+        ),
+        (
+            followers(1, None, 0),
+            "False",
+            Reason::SettingsPending,
+            "False True False",
+            1,
+        ),
+        (
+            followers(1, None, 1),
+            "Unknown",
+            Reason::PodsUnreachable,
+            "False True False",
+            1,
+        ),
+        (
+            followers(1, Some("spec.a: b"), 0),
+            "False",
+            Reason::SettingsRefused,
+            "False False True",
+            1,
+        ),
+        (None, "False", Reason::SettingsPending, "False True False", 0),
+    ] {
+        let mut facts = good();
+        facts.settings.followers = followers;
+        let previous = berth_crds::api::SignalingClusterStatus::default();
+        let status = signaling_cluster(&cluster(), &previous, &facts, None, at(1));
+        let told = find(&status.conditions, ConditionType::SettingsApplied).unwrap();
+        assert_eq!(
+            (told.status.as_str(), told.reason.as_str()),
+            (truth, reason.as_str())
+        );
+        assert_eq!(summary(&status.conditions).0, states, "{}", told.message);
+        assert_eq!(
+            (status.settings.applied_pods, status.settings.total_pods),
+            (applied, 2)
+        );
+        if reason == Reason::SettingsRefused {
+            assert!(told.message.contains("spec.a: b"), "{}", told.message);
+        }
+    }
+}
+
+/// A pod that the slices do not list yet counts as one that was not asked.
+#[test]
+fn a_ready_pod_that_no_slice_lists_is_waited_for() {
+    let mut facts = good();
+    facts.settings.followers = Some(Followers {
+        ready: 1,
+        following: 1,
+        ..Followers::default()
+    });
+    expect(&facts, None, "False True False", Reason::SettingsPending);
+}
+
+#[test]
+fn what_was_told_stands_after_a_restart_but_not_for_another_generation() {
+    let first = signaling_cluster(
+        &cluster(),
+        &berth_crds::api::SignalingClusterStatus::default(),
+        &good(),
+        None,
+        at(1),
+    );
+    let mut restarted = good();
+    restarted.settings.followers = None;
+    assert_eq!(
+        signaling_cluster(&cluster(), &first, &restarted, None, at(2)),
+        first
+    );
+    let mut edited = cluster();
+    edited.metadata.generation = Some(4);
+    let status = signaling_cluster(&edited, &first, &restarted, None, at(2));
+    let told = find(&status.conditions, ConditionType::SettingsApplied).unwrap();
+    assert_eq!(
+        (told.status.as_str(), told.observed_generation),
+        ("False", Some(4))
+    );
+    assert_eq!(summary(&status.conditions).0, "False True False");
+}
+
+#[test]
+fn a_service_without_pods_has_nothing_to_follow() {
+    let mut facts = good();
+    facts.rollout = Some(Rollout {
+        desired: 0,
+        replicas: 0,
+        updated: 0,
+        ready: 0,
+        available: 0,
+        ..complete()
+    });
+    facts.settings.followers = Some(Followers::default());
+    expect(&facts, None, "True False False", Reason::UpToDate);
 }

@@ -84,6 +84,7 @@ async fn new_versions_replace_and_wrong_ones_are_refused() {
         status["lastRefusal"]["reason"],
         "SignalingCluster games/main: spec.rooms.capacity: must be from 1 to 64, is 65"
     );
+    assert_eq!(status["refused"]["generations"], json!({"SignalingCluster": 3}));
     assert_eq!(
         (&status["generation"], &status["source"]),
         (&2.into(), &"updates".into())
@@ -98,9 +99,14 @@ async fn new_versions_replace_and_wrong_ones_are_refused() {
     updates
         .send(Update::Broken("a.yaml: not YAML".to_owned()))
         .unwrap();
-    until(&settings, |status| status["refusals"] == 2).await;
+    let status = until(&settings, |status| status["refusals"] == 2).await;
+    assert_eq!(
+        status["refused"],
+        json!({"generations": null, "reason": "a.yaml: not YAML"})
+    );
     updates.send(update(&[cluster(4, 3)])).unwrap();
-    until(&settings, |status| status["generation"] == 4).await;
+    let status = until(&settings, |status| status["generation"] == 4).await;
+    assert_eq!(status["refused"], Value::Null, "it is no longer the newest");
     let text = metrics.encode();
     assert!(text.contains("berth_settings_refused_total 2"), "{text}");
     assert!(
