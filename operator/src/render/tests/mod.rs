@@ -1,7 +1,9 @@
 //! What resources become: whole, against golden files, and rule by rule.
 
+mod flows;
 mod golden;
 mod pods;
+mod policies;
 mod reload;
 
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
