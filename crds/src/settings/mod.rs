@@ -9,6 +9,7 @@ mod auth;
 mod check;
 mod host_pool;
 mod placeholder;
+mod public_address;
 mod redis_url;
 mod signaling;
 mod turn;
@@ -21,6 +22,7 @@ pub use auth::{AuthSettings, JwksSettings, JwtSettings, KeySource};
 pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, Strategy, admin_token_secret, host_secret, match_key_secret};
 pub use placeholder::{is_placeholder, placeholder_cure};
+pub use public_address::PublicAddress;
 pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{
     BreakerSettings, RateLimitSettings, ResumeSettings, RoomSettings, SecuritySettings, SignalingSettings,

@@ -11,3 +11,4 @@ mod references;
 mod replicas;
 mod rest;
 mod status;
+mod way_in;
