@@ -68,7 +68,15 @@ fn every_example_is_valid_and_complete() {
         .collect();
     assert_eq!(
         names,
-        BTreeSet::from(["compose", "kind", "local", "minimal", "production", "quickstart"])
+        BTreeSet::from([
+            "compose",
+            "ingress",
+            "kind",
+            "local",
+            "minimal",
+            "production",
+            "quickstart"
+        ])
     );
     let validator = Validator::new().unwrap();
     for name in names {
@@ -117,7 +125,7 @@ fn every_manifest_of_the_documentation_is_valid_and_complete() {
 
 #[test]
 fn examples_leave_the_namespace_to_the_one_who_applies_them() {
-    for folder in ["kind", "local", "minimal", "production", "quickstart"] {
+    for folder in ["ingress", "kind", "local", "minimal", "production", "quickstart"] {
         for document in documents(folder) {
             assert!(document["metadata"]["namespace"].is_null(), "{folder}");
         }

@@ -136,7 +136,7 @@ fn release() -> Result<String> {
 
 /// Where apt takes the packages of `release` from.
 fn mirror(release: &str) -> Result<String> {
-    let format = "$(RELEASE) $(COMPONENT) $(REPO_URI)";
+    let format = "$(RELEASE) $(NAME) $(REPO_URI)";
     let sources = process::output(Command::new("apt-get").args(["indextargets", "--format", format]))?;
     sources
         .lines()

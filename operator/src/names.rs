@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] on every child; also the field manager of children.
 pub const OPERATOR: &str = "berth-operator";
-/// Label of what a pod does: a [`Component`].
-pub const COMPONENT: &str = "app.kubernetes.io/name";
 /// Label with the SignalingCluster that a child belongs to.
 pub const SIGNALING_CLUSTER: &str = "berth.dev/signaling-cluster";
 /// Label with the HostPool that a child belongs to.
 pub const HOST_POOL: &str = "berth.dev/host-pool";
 /// Label of pods that talk to the Redis of the SignalingCluster in its value; the NetworkPolicy of Redis lets them in.
 pub const REDIS_CLIENT: &str = "berth.dev/redis-client";
+/// Label of pods, or of namespaces with all their pods, that may reach the internal ports (metrics, counts, state), with the value
+/// [`YES`]; set by whoever runs them, for example on the namespace of Prometheus.
+pub const INTERNAL_CLIENT: &str = "berth.dev/internal-client";
+/// Value of a label that only has to be there.
+pub const YES: &str = "true";
+/// Label of what a pod does: a [`Component`]; the operator's own pods have [`OPERATOR`] there.
+pub const NAME: &str = "app.kubernetes.io/name";
 /// Annotation with the hash of what was last applied to a child. A field that is rendered no longer changes it.
 pub const DESIRED_HASH: &str = "berth.dev/desired-hash";
 /// Annotation of a Deployment: whether the last apply set `spec.replicas` ([`REPLICAS_FIXED`]) or left it to the
@@ -65,12 +70,9 @@ impl Component {
 
     /// Labels by which the component's pods are found. A Deployment cannot change them, so they never may.
     pub fn selector(self, instance: &str) -> BTreeMap<String, String> {
-        [
-            (COMPONENT, self.as_str()),
-            ("app.kubernetes.io/instance", instance),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+        [(NAME, self.as_str()), ("app.kubernetes.io/instance", instance)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
     }
 
     /// All labels of the component's objects.

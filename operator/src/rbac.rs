@@ -89,6 +89,13 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         scope: Scope::Watched,
+        group: "networking.k8s.io",
+        resources: &["ingresses"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "the way in from outside the cluster",
+    },
+    Rule {
+        scope: Scope::Watched,
         group: "policy",
         resources: &["poddisruptionbudgets"],
         verbs: KEEP_AND_PRUNE,

@@ -9,6 +9,7 @@ use super::common::{
     Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, ServiceSpec,
     SettingsStatus,
 };
+use super::way_in::IngressSpec;
 
 /// What a team wants of one pool of streaming hosts.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -37,6 +38,7 @@ use super::common::{
     printcolumn(name = "Busy", type_ = "integer", json_path = ".status.hosts.busy"),
     printcolumn(name = "Slots", type_ = "integer", json_path = ".status.slots.available"),
     printcolumn(name = "Signaling", type_ = "string", json_path = ".spec.signalingClusterRef.name"),
+    printcolumn(name = "Url", type_ = "string", json_path = ".spec.publicUrl", priority = 1),
     printcolumn(name = "Turn", type_ = "string", json_path = ".spec.turnConfigRef.name", priority = 1),
     printcolumn(name = "Pods", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
@@ -45,6 +47,8 @@ use super::common::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.httpPort != self.internalPort")
     .message("internalPort must differ from httpPort").field_path(".internalPort"))]
+#[x_kube(validation = Rule::new("!has(self.ingress) || has(self.ingress.host) || has(self.publicUrl)")
+    .message("ingress needs a host, its own or that of publicUrl").field_path(".ingress"))]
 pub struct HostPoolSpec {
     /// SignalingCluster whose rooms the hosts of this pool sit in. Another cluster means another Redis, so naming one restarts the pods. Reload: rolling.
     pub signaling_cluster_ref: LocalRef,
@@ -116,6 +120,14 @@ pub struct HostPoolSpec {
     /// The public Service.
     #[serde(default)]
     pub service: ServiceSpec,
+    /// Address by which hosts and players reach the matchmaker, `http://` or `https://`, without user, query or fragment. The Ingress takes
+    /// its host name and path from it. Reload: hot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 512), extend("pattern" = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"))]
+    pub public_url: Option<String>,
+    /// An Ingress to the public Service; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSpec>,
     /// The matchmaker pods.
     #[serde(default)]
     pub pod: PodSpec,
@@ -148,6 +160,8 @@ impl HostPoolSpec {
             pdb: DisruptionBudget::default(),
             network_policy: NetworkPolicySpec::default(),
             service: ServiceSpec::default(),
+            public_url: None,
+            ingress: None,
             pod: PodSpec::default(),
         }
     }

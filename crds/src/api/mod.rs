@@ -12,9 +12,11 @@ mod common;
 mod host_pool;
 mod signaling_cluster;
 mod turn_config;
+mod way_in;
 
 pub use auth::*;
 pub use common::*;
 pub use host_pool::*;
 pub use signaling_cluster::*;
 pub use turn_config::*;
+pub use way_in::*;

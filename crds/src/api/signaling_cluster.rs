@@ -11,6 +11,7 @@ use super::common::{
     Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef, ServiceSpec,
     SettingsStatus, quantity,
 };
+use super::way_in::IngressSpec;
 
 /// What a team wants of its signaling servers.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -119,6 +120,9 @@ pub struct SignalingClusterSpec {
     /// The public Service.
     #[serde(default)]
     pub service: ServiceSpec,
+    /// An Ingress to the public Service; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSpec>,
     /// The signaling pods, and where the managed Redis may run.
     #[serde(default)]
     pub pod: PodSpec,
@@ -149,6 +153,7 @@ impl SignalingClusterSpec {
             pdb: DisruptionBudget::default(),
             network_policy: NetworkPolicySpec::default(),
             service: ServiceSpec::default(),
+            ingress: None,
             pod: PodSpec::default(),
         }
     }

@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use kube::ResourceExt;
 
 use super::check::{Checker, FieldErrors};
+use super::public_address::http_url;
 use super::signaling::trusted_proxies;
 use super::values::{ObjectName, SecretPair};
-use crate::api::{HostListAccess, HostPool, Matching, MatchingStrategy, RotatingSecretRef};
+use crate::api::{HostListAccess, HostPool, IngressSpec, Matching, MatchingStrategy, RotatingSecretRef};
 
 /// Hosts that [`Strategy::Sample`] draws where none says how many.
 const SAMPLE_SIZE: u32 = 50;
@@ -98,6 +99,15 @@ impl TryFrom<&HostPool> for PoolSettings {
             http_port != internal_port,
             "spec.internalPort",
             "must differ from spec.httpPort",
+        );
+        if let Some(url) = &spec.public_url {
+            check.parse("spec.publicUrl", http_url(url));
+        }
+        let has_host = |ingress: &IngressSpec| ingress.host.is_some() || spec.public_url.is_some();
+        check.require(
+            spec.ingress.as_ref().is_none_or(has_host),
+            "spec.ingress",
+            "needs a host, its own or that of spec.publicUrl",
         );
         let matching = &spec.matching;
         let name = resource.name_any();

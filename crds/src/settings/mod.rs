@@ -10,6 +10,7 @@ mod check;
 mod host_pool;
 mod ice_url;
 mod placeholder;
+mod public_address;
 mod redis_url;
 mod signaling;
 mod turn;
@@ -23,6 +24,7 @@ pub use check::{FieldError, FieldErrors};
 pub use host_pool::{PoolSettings, Strategy, admin_token_secret, host_secret, match_key_secret};
 pub use ice_url::{IceTransport, IceUrl, IceUrlError};
 pub use placeholder::{is_placeholder, placeholder_cure};
+pub use public_address::PublicAddress;
 pub use redis_url::{RedisAddress, RedisKind, RedisLogin, RedisMode, RedisUrl, RedisUrlError};
 pub use signaling::{
     BreakerSettings, RateLimitSettings, ResumeSettings, RoomSettings, SecuritySettings, SignalingSettings,

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::wait::{Seen, until};
 use crate::{SLOW, Story};
 
-const KINDS: &str = "deployments,statefulsets,services,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,serviceaccounts,roles,rolebindings,secrets,pods";
+const KINDS: &str = "deployments,statefulsets,services,horizontalpodautoscalers,poddisruptionbudgets,networkpolicies,ingresses,serviceaccounts,roles,rolebindings,secrets,pods";
 
 /// With the resources goes everything that the operator made of them.
 pub(crate) fn resources(story: &Story) -> Result<()> {

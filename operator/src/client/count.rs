@@ -96,7 +96,7 @@ fn describe(method: &Method, path: &str, query: Option<&str>) -> (&'static str, 
 }
 
 fn known(plural: &str) -> &'static str {
-    const KINDS: [&str; 16] = [
+    const KINDS: [&str; 17] = [
         "signalingclusters",
         "hostpools",
         "turnconfigs",
@@ -106,6 +106,7 @@ fn known(plural: &str) -> &'static str {
         "secrets",
         "services",
         "networkpolicies",
+        "ingresses",
         "poddisruptionbudgets",
         "statefulsets",
         "deployments",

@@ -8,7 +8,7 @@ use berth_crds::settings::ObjectName;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -281,6 +281,7 @@ child_objects! {
     RoleBinding {}
     NetworkPolicy {}
     Service { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
+    Ingress { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
     PodDisruptionBudget { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
     HorizontalPodAutoscaler { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
     StatefulSet {

@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::PartialObjectMeta;
@@ -78,6 +78,7 @@ pub(crate) fn watch_all(
     watches.child::<RoleBinding>();
     watches.child::<Service>();
     watches.child::<NetworkPolicy>();
+    watches.child::<Ingress>();
     watches.child::<PodDisruptionBudget>();
     watches.child::<StatefulSet>();
     watches.child::<Deployment>();
@@ -85,7 +86,7 @@ pub(crate) fn watch_all(
     watches.start::<PartialObjectMeta<Secret>>("Secret", None, Cluster::on_secret);
     watches.start::<EndpointSlice>(
         "EndpointSlice",
-        Some(format!("{} in (signaling, matchmaker)", names::COMPONENT)),
+        Some(format!("{} in (signaling, matchmaker)", names::NAME)),
         Cluster::on_endpoints,
     );
     Sync(sync)

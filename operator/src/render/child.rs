@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ApiResource, ObjectMeta};
@@ -30,6 +30,8 @@ pub enum ChildKind {
     Service,
     /// `networking.k8s.io/v1`
     NetworkPolicy,
+    /// `networking.k8s.io/v1`
+    Ingress,
     /// `policy/v1`
     PodDisruptionBudget,
     /// `apps/v1`
@@ -42,13 +44,14 @@ pub enum ChildKind {
 
 impl ChildKind {
     /// All kinds in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
         Self::Secret,
         Self::Service,
         Self::NetworkPolicy,
+        Self::Ingress,
         Self::PodDisruptionBudget,
         Self::StatefulSet,
         Self::Deployment,
@@ -64,6 +67,7 @@ impl ChildKind {
             Self::Secret => ApiResource::erase::<k8s_openapi::api::core::v1::Secret>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
             Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+            Self::Ingress => ApiResource::erase::<Ingress>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -80,6 +84,7 @@ impl ChildKind {
             Self::Secret => "Secret",
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::Ingress => "Ingress",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::StatefulSet => "StatefulSet",
             Self::Deployment => "Deployment",
@@ -91,7 +96,7 @@ impl ChildKind {
     pub(crate) fn is_used_by_pods(self) -> bool {
         !matches!(
             self,
-            Self::HorizontalPodAutoscaler | Self::PodDisruptionBudget | Self::NetworkPolicy
+            Self::HorizontalPodAutoscaler | Self::PodDisruptionBudget | Self::NetworkPolicy | Self::Ingress
         )
     }
 }
@@ -146,6 +151,8 @@ pub enum Child {
     Service(Service),
     /// Who may reach the pods.
     NetworkPolicy(NetworkPolicy),
+    /// The way in from outside the cluster.
+    Ingress(Ingress),
     /// How many pods a drain may take.
     PodDisruptionBudget(PodDisruptionBudget),
     /// Redis.
@@ -177,6 +184,7 @@ impl Child {
             Self::Secret(object) => (ChildKind::Secret, &object.metadata),
             Self::Service(object) => (ChildKind::Service, &object.metadata),
             Self::NetworkPolicy(object) => (ChildKind::NetworkPolicy, &object.metadata),
+            Self::Ingress(object) => (ChildKind::Ingress, &object.metadata),
             Self::PodDisruptionBudget(object) => (ChildKind::PodDisruptionBudget, &object.metadata),
             Self::StatefulSet(object) => (ChildKind::StatefulSet, &object.metadata),
             Self::Deployment(object) => (ChildKind::Deployment, &object.metadata),
@@ -197,6 +205,7 @@ impl Child {
             Self::RoleBinding(object) => both(object)?,
             Self::Service(object) => both(object)?,
             Self::NetworkPolicy(object) => both(object)?,
+            Self::Ingress(object) => both(object)?,
             Self::PodDisruptionBudget(object) => both(object)?,
             Self::StatefulSet(object) => both(object)?,
             Self::Deployment(object) => both(object)?,

@@ -33,6 +33,8 @@ pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defau
         network_policy: &spec.network_policy,
         service: &spec.service,
         port_name: "http",
+        ingress: spec.ingress.as_ref(),
+        public_url: spec.public_url.as_deref(),
     };
 
     let mut desired = program.desired(&around, links);

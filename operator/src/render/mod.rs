@@ -4,6 +4,7 @@
 //! SignalingCluster ─▶ signaling  ─┬▶ workload   what both services have: Deployment, Service, HPA, PDB, access
 //! HostPool         ─▶ matchmaker ─┤      └▶ pod  the pod template
 //!                                 ├▶ network    NetworkPolicies
+//!                                 ├▶ way_in     Ingress
 //!                                 └▶ redis      the managed Redis
 //! ```
 //!
@@ -21,6 +22,7 @@ mod pod;
 mod quantity;
 mod redis;
 mod signaling;
+mod way_in;
 mod workload;
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use super::Owner;
 use super::pod::selector;
 use crate::names::{self, Component};
 
-/// Policy of a service: the public port is for everyone, the internal one (health, metrics, counts, state) for pods of this
-/// Kubernetes cluster: scrapes come from a namespace that is not known here. What the pods themselves reach (API server, name
+/// Policy of a service: the public port is for everyone, the internal one (health, metrics, counts, state) for the operator and for
+/// who was named a client of it ([`names::INTERNAL_CLIENT`]): scrapes come from a namespace that is not known here. (Probes come from
+/// the node, which no policy keeps out.) What the pods themselves reach (API server, name
 /// service, a Redis of yours, the issuer's key set, a TURN provider) has a name at best, of which a policy knows nothing,
 /// and ports that are anybody's. So nothing is said about the way out, and all of it is open.
 pub(super) fn service(
@@ -28,14 +29,32 @@ pub(super) fn service(
             ports: Some(vec![port(public_port)]),
         },
         NetworkPolicyIngressRule {
-            from: Some(vec![NetworkPolicyPeer {
-                namespace_selector: Some(LabelSelector::default()),
-                ..NetworkPolicyPeer::default()
-            }]),
+            from: Some(internal_clients()),
             ports: Some(vec![port(internal_port)]),
         },
     ];
     policy(owner, component, ingress, &["Ingress"])
+}
+
+/// The operator, whose namespace is not known here, and pods and whole namespaces that bear the label of a client.
+fn internal_clients() -> Vec<NetworkPolicyPeer> {
+    let labelled = |key: &str, value: &str| LabelSelector {
+        match_labels: Some(BTreeMap::from([(key.to_owned(), value.to_owned())])),
+        match_expressions: None,
+    };
+    let anywhere = |pods| NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        pod_selector: Some(pods),
+        ip_block: None,
+    };
+    vec![
+        anywhere(labelled(names::NAME, names::OPERATOR)),
+        anywhere(labelled(names::INTERNAL_CLIENT, names::YES)),
+        NetworkPolicyPeer {
+            namespace_selector: Some(labelled(names::INTERNAL_CLIENT, names::YES)),
+            ..NetworkPolicyPeer::default()
+        },
+    ]
 }
 
 /// Policy of the managed Redis: its clients may come in, and it has no reason to go anywhere.

@@ -34,6 +34,8 @@ pub fn signaling_cluster(
         network_policy: &spec.network_policy,
         service: &spec.service,
         port_name: "ws",
+        ingress: spec.ingress.as_ref(),
+        public_url: Some(&spec.public_url),
     };
 
     let mut desired = program.desired(&around, links);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use berth_crds::api::{
-    Autoscaling, DisruptionBudget, NetworkPolicySpec, ServiceSpec as ServiceOptions, ServiceType,
+    Autoscaling, DisruptionBudget, IngressSpec, NetworkPolicySpec, ServiceSpec as ServiceOptions, ServiceType,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::autoscaling::v2::{
@@ -16,7 +16,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::{PUBLIC_PORT, PodLinks, Program, filled, selector};
-use super::{Child, ChildId, ChildKind, Desired, network};
+use super::{Child, ChildId, ChildKind, Desired, network, way_in};
 use crate::names;
 
 /// A pod must stay ready this long before the next is replaced: long enough for endpoints to follow.
@@ -31,6 +31,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) service: &'a ServiceOptions,
     /// Name of the port in the Service.
     pub(super) port_name: &'static str,
+    pub(super) ingress: Option<&'a IngressSpec>,
+    pub(super) public_url: Option<&'a str>,
 }
 
 impl Program<'_> {
@@ -48,7 +50,7 @@ impl Program<'_> {
         desired
     }
 
-    /// Identity, Role and binding, Service, disruption budget and network policy: all that needs no reference.
+    /// Identity, Role and binding, Service, Ingress, disruption budget and network policy: all that needs no reference.
     fn surroundings(&self, around: &Surroundings<'_>) -> Vec<Child> {
         let mut children = vec![
             Child::ServiceAccount(self.service_account()),
@@ -56,6 +58,15 @@ impl Program<'_> {
             Child::RoleBinding(self.role_binding()),
             Child::Service(self.service(around)),
         ];
+        if let Some(options) = around.ingress {
+            children.push(Child::Ingress(way_in::ingress(
+                self.owner.child(self.component, self.name()),
+                options,
+                around.public_url,
+                &self.name(),
+                around.port_name,
+            )));
+        }
         if around.pdb.enabled {
             children.push(Child::PodDisruptionBudget(self.disruption_budget(around.pdb)));
         }

@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, ListParams};
 use super::bed::Bed;
 use crate::server::install_definitions;
 
-const CHILDREN: [(&str, &str); 10] = [
+const CHILDREN: [(&str, &str); 11] = [
     ("v1", "ServiceAccount"),
     ("v1", "Secret"),
     ("v1", "Service"),
@@ -18,6 +18,7 @@ const CHILDREN: [(&str, &str); 10] = [
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("policy/v1", "PodDisruptionBudget"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("networking.k8s.io/v1", "Ingress"),
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 ];

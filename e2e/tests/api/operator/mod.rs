@@ -13,3 +13,4 @@ mod references;
 mod replicas;
 mod rest;
 mod status;
+mod way_in;

@@ -73,7 +73,7 @@ async fn an_operator_with_its_permissions_alone_is_refused_nothing() {
     bed.resource(
         "HostPool",
         "eu",
-        pool(json!({"autoscaling": {"minReplicas": 2, "maxReplicas": 3}})),
+        pool(json!({"autoscaling": {"minReplicas": 2, "maxReplicas": 3}, "ingress": {"host": "match.example.com"}})),
     )
     .await;
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
@@ -98,6 +98,7 @@ async fn an_operator_with_its_permissions_alone_is_refused_nothing() {
         ("v1", "Secret", "main-redis-auth"),
         ("v1", "Secret", "eu-host-secret"),
         ("autoscaling/v2", "HorizontalPodAutoscaler", "eu-matchmaker"),
+        ("networking.k8s.io/v1", "Ingress", "eu-matchmaker"),
     ];
     for (api_version, kind, name) in gone {
         bed.wait(&format!("{kind} {name} to go"), async || {
@@ -122,6 +123,7 @@ async fn an_operator_with_its_permissions_alone_is_refused_nothing() {
         "events",
         "secrets",
         "horizontalpodautoscalers",
+        "ingresses",
         "rolebindings",
     ] {
         assert!(

@@ -1,7 +1,9 @@
 //! What resources become: whole, against golden files, and rule by rule.
 
+mod flows;
 mod golden;
 mod pods;
+mod policies;
 mod reload;
 
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
@@ -25,6 +27,7 @@ fn full_cluster() -> SignalingCluster {
             "redis": {"managed": {"persistence": "AppendOnly", "storageClassName": "fast", "image": "redis:x"}},
             "turnConfigRef": {"name": "turn"},
             "service": {"type": "NodePort", "nodePort": 30002, "annotations": {"cloud.example/lb": "x"}},
+            "ingress": {"className": "nginx", "host": "s.example.com", "path": "/ws", "tls": {"secretName": "signaling-tls"}},
             "pod": pod_options(),
         },
     }))
@@ -89,6 +92,8 @@ fn full_pool() -> HostPool {
             // Without a size, so that each of the two may change alone.
             "matching": {"strategy": "Sample"},
             "service": {"type": "LoadBalancer", "nodePort": 30003, "annotations": {"cloud.example/lb": "x"}},
+            "publicUrl": "https://match.example.com/eu",
+            "ingress": {"annotations": {"ingress.example/rewrite": "/"}, "pathType": "Exact", "tls": {}},
             "pod": pod_options(),
         },
     }))

@@ -216,6 +216,54 @@ fn the_internal_port_is_in_no_service() {
 }
 
 #[test]
+fn an_ingress_leads_to_the_public_port_where_the_public_url_says() {
+    let ingress = |desired: &Desired, name: &str| find(desired, ChildKind::Ingress, name)["spec"].clone();
+    let rule = |spec: &Value| {
+        let rule = &spec["rules"][0];
+        let path = &rule["http"]["paths"][0];
+        (
+            rule["host"].clone(),
+            path["path"].clone(),
+            path["backend"]["service"].clone(),
+        )
+    };
+    let signaling = json!({"name": "main-signaling", "port": {"name": "ws"}});
+    let mut resource = small_cluster();
+    resource.spec.ingress = Some(berth_crds::api::IngressSpec::default());
+    for (url, host, path) in [
+        (
+            "wss://Signaling.example.com:8443/a/b",
+            json!("signaling.example.com"),
+            "/a/b",
+        ),
+        ("ws://signaling.example.com", json!("signaling.example.com"), "/"),
+        ("ws://10.0.0.1:3002", Value::Null, "/"),
+    ] {
+        resource.spec.public_url = url.into();
+        let spec = ingress(&cluster(&resource), "main-signaling");
+        assert_eq!(rule(&spec), (host, json!(path), signaling.clone()), "{url}");
+        assert_eq!(spec.get("tls"), None, "{url}");
+    }
+    let named = ingress(&cluster(&full_cluster()), "main-signaling");
+    assert_eq!(rule(&named), (json!("s.example.com"), json!("/ws"), signaling));
+    assert_eq!(
+        named["tls"],
+        json!([{"hosts": ["s.example.com"], "secretName": "signaling-tls"}])
+    );
+
+    let pool = ingress(
+        &pool(&full_pool(), &full_cluster(), Some(&turn_config())),
+        "eu-matchmaker",
+    );
+    let matchmaker = json!({"name": "eu-matchmaker", "port": {"name": "http"}});
+    assert_eq!(
+        rule(&pool),
+        (json!("match.example.com"), json!("/eu"), matchmaker)
+    );
+    assert_eq!(pool["tls"], json!([{"hosts": ["match.example.com"]}]));
+}
+
+#[test]
 fn rendering_is_the_same_every_time() {
     assert_eq!(everything(), everything());
     for desired in everything() {

@@ -25,6 +25,9 @@ fn is_key(path: &str) -> bool {
 /// Another valid value of the field.
 fn other(path: &str, schema: &JSONSchemaProps, now: Option<&Value>) -> Value {
     match path {
+        "spec.publicUrl" if now.is_some_and(|now| now.as_str().unwrap().starts_with("http")) => {
+            return json!("https://other.example.com");
+        }
         "spec.publicUrl" => return json!("wss://other.example.com"),
         "spec.redis.managed.maxMemory" | "spec.redis.managed.storageSize" => return json!("512Mi"),
         "spec.stunUrls" => return json!(["stun:other.example.com"]),
