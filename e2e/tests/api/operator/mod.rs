@@ -6,6 +6,7 @@ mod conflict;
 mod counts;
 mod deletion;
 mod leader;
+mod metrics;
 mod permissions;
 mod references;
 mod replicas;
