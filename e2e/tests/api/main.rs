@@ -6,6 +6,8 @@
 mod chart;
 mod examples;
 mod helm;
+mod matrix;
+mod monitoring;
 mod operator;
 mod server;
 mod settings;
