@@ -3,12 +3,14 @@
 // Clippy's exception for tests does not reach the helpers of a test program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod chart;
 mod examples;
 mod helm;
 mod matrix;
 mod monitoring;
 mod operator;
+mod oracles;
 mod server;
 mod settings;
 mod validate;

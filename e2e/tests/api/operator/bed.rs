@@ -24,23 +24,23 @@ use tokio_util::sync::CancellationToken;
 use crate::server;
 
 /// Enough for a loaded machine; an idle one takes milliseconds.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-pub(super) struct Bed {
-    pub(super) server: Arc<ApiServer>,
-    pub(super) client: Client,
-    pub(super) namespace: String,
+pub(crate) struct Bed {
+    pub(crate) server: Arc<ApiServer>,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
 }
 
 /// An operator that runs in this process. Dropping it is a crash.
-pub(super) struct Running {
-    pub(super) metrics: Metrics,
+pub(crate) struct Running {
+    pub(crate) metrics: Metrics,
     stop: CancellationToken,
     task: JoinHandle<Result<(), OperatorError>>,
 }
 
 impl Running {
-    pub(super) fn start(options: Options) -> Self {
+    pub(crate) fn start(options: Options) -> Self {
         let operator = Operator::new(options);
         let stop = CancellationToken::new();
         Self {
@@ -51,13 +51,13 @@ impl Running {
     }
 
     /// SIGTERM, and the end of the process.
-    pub(super) async fn stop(mut self) -> Result<(), OperatorError> {
+    pub(crate) async fn stop(mut self) -> Result<(), OperatorError> {
         self.stop.cancel();
         (&mut self.task).await.unwrap()
     }
 
     /// Waits until the operator ends by itself.
-    pub(super) async fn ended(mut self) -> Result<(), OperatorError> {
+    pub(crate) async fn ended(mut self) -> Result<(), OperatorError> {
         tokio::time::timeout(PATIENCE, &mut self.task)
             .await
             .expect("the operator ends")
@@ -65,7 +65,7 @@ impl Running {
     }
 
     /// How many requests with these verbs were sent, by kind.
-    pub(super) fn requests(&self, verbs: &[&str]) -> BTreeMap<String, u64> {
+    pub(crate) fn requests(&self, verbs: &[&str]) -> BTreeMap<String, u64> {
         let mut counted = BTreeMap::new();
         for line in self.metrics.encode().lines() {
             let Some(labels) = line.strip_prefix("berth_operator_api_requests_total{") else {
@@ -84,7 +84,7 @@ impl Running {
     }
 
     /// Waits until what follows from the last change is done.
-    pub(super) async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         let end = Instant::now() + PATIENCE;
         let mut before = u64::MAX;
         while self.writes() != before {
@@ -95,13 +95,13 @@ impl Running {
     }
 
     /// How many objects were written.
-    pub(super) fn writes(&self) -> u64 {
+    pub(crate) fn writes(&self) -> u64 {
         self.requests(&WRITES).values().sum()
     }
 }
 
 /// Verbs that change something.
-pub(super) const WRITES: [&str; 5] = ["create", "update", "patch", "patch-status", "delete"];
+pub(crate) const WRITES: [&str; 5] = ["create", "update", "patch", "patch-status", "delete"];
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -111,12 +111,12 @@ impl Drop for Running {
 
 impl Bed {
     /// A fresh namespace on the shared server.
-    pub(super) async fn new(purpose: &str) -> Self {
+    pub(crate) async fn new(purpose: &str) -> Self {
         Self::on(server::shared(), purpose).await
     }
 
     /// A fresh namespace on `server`, which has the definitions.
-    pub(super) async fn on(server: Arc<ApiServer>, purpose: &str) -> Self {
+    pub(crate) async fn on(server: Arc<ApiServer>, purpose: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("{purpose}-{}-{number}", std::process::id());
@@ -138,12 +138,12 @@ impl Bed {
     }
 
     /// Options of an operator that works in this namespace, without an election.
-    pub(super) async fn options(&self) -> Options {
+    pub(crate) async fn options(&self) -> Options {
         self.options_of(self.server.kubeconfig()).await
     }
 
     /// The same, as the user of a kubeconfig.
-    pub(super) async fn options_of(&self, kubeconfig: &Path) -> Options {
+    pub(crate) async fn options_of(&self, kubeconfig: &Path) -> Options {
         let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
@@ -160,24 +160,24 @@ impl Bed {
     }
 
     /// Starts an operator with the usual options.
-    pub(super) async fn operator(&self) -> Running {
+    pub(crate) async fn operator(&self) -> Running {
         Running::start(self.options().await)
     }
 
     /// Objects of a kind, whatever it is.
-    pub(super) fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
     /// One of our kinds.
-    pub(super) fn ours(&self, kind: &str) -> Api<DynamicObject> {
+    pub(crate) fn ours(&self, kind: &str) -> Api<DynamicObject> {
         self.api("berth.dev/v1alpha1", kind)
     }
 
     /// Applies an object as a user does.
-    pub(super) async fn apply(&self, object: Value) -> DynamicObject {
+    pub(crate) async fn apply(&self, object: Value) -> DynamicObject {
         let api = self.api(
             object["apiVersion"].as_str().unwrap(),
             object["kind"].as_str().unwrap(),
@@ -189,7 +189,7 @@ impl Bed {
     }
 
     /// One of our kinds, applied as a user does.
-    pub(super) async fn resource(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
+    pub(crate) async fn resource(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
         self.apply(json!({
             "apiVersion": "berth.dev/v1alpha1",
             "kind": kind,
@@ -200,7 +200,7 @@ impl Bed {
     }
 
     /// Changes some fields of a resource; null takes one out.
-    pub(super) async fn edit(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
+    pub(crate) async fn edit(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
         let change = Patch::Merge(json!({"spec": spec}));
         self.ours(kind)
             .patch(name, &PatchParams::default(), &change)
@@ -208,7 +208,7 @@ impl Bed {
             .unwrap()
     }
 
-    pub(super) async fn cluster(&self, name: &str) -> DynamicObject {
+    pub(crate) async fn cluster(&self, name: &str) -> DynamicObject {
         self.resource(
             "SignalingCluster",
             name,
@@ -217,7 +217,7 @@ impl Bed {
         .await
     }
 
-    pub(super) async fn pool(&self, name: &str, cluster: &str) -> DynamicObject {
+    pub(crate) async fn pool(&self, name: &str, cluster: &str) -> DynamicObject {
         self.resource(
             "HostPool",
             name,
@@ -226,7 +226,7 @@ impl Bed {
         .await
     }
 
-    pub(super) async fn secret(&self, name: &str, values: Value) {
+    pub(crate) async fn secret(&self, name: &str, values: Value) {
         self.apply(
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values}),
         )
@@ -234,7 +234,7 @@ impl Bed {
     }
 
     /// The stand-in for controllers and kubelet, until the returned task is dropped.
-    pub(super) fn roll_out(&self) -> RollOut {
+    pub(crate) fn roll_out(&self) -> RollOut {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
         let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace);
         RollOut(tokio::spawn(async move {
@@ -275,7 +275,7 @@ impl Bed {
     }
 
     /// Waits until the condition of a resource has this status, and gives the resource.
-    pub(super) async fn wait_condition(
+    pub(crate) async fn wait_condition(
         &self,
         kind: &str,
         name: &str,
@@ -294,7 +294,7 @@ impl Bed {
     }
 
     /// Waits until an object is there.
-    pub(super) async fn wait_object(&self, api_version: &str, kind: &str, name: &str) -> DynamicObject {
+    pub(crate) async fn wait_object(&self, api_version: &str, kind: &str, name: &str) -> DynamicObject {
         let what = format!("{kind} {name}");
         self.wait(&what, async || {
             self.api(api_version, kind).get_opt(name).await.unwrap()
@@ -303,7 +303,7 @@ impl Bed {
     }
 
     /// Looks again and again until `look` finds something.
-    pub(super) async fn wait<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(found) = look().await {
@@ -316,7 +316,7 @@ impl Bed {
 }
 
 /// See [`Bed::roll_out`].
-pub(super) struct RollOut(JoinHandle<()>);
+pub(crate) struct RollOut(JoinHandle<()>);
 
 impl Drop for RollOut {
     fn drop(&mut self) {
@@ -336,7 +336,7 @@ fn rolled_out(generation: Option<i64>, replicas: Option<i32>) -> Value {
 }
 
 /// Status, reason and message of each condition.
-pub(super) fn conditions(object: &DynamicObject) -> BTreeMap<String, (String, String, String)> {
+pub(crate) fn conditions(object: &DynamicObject) -> BTreeMap<String, (String, String, String)> {
     let conditions = object.data["status"]["conditions"]
         .as_array()
         .cloned()

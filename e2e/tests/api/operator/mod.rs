@@ -1,12 +1,13 @@
 //! The operator against a real API server: what it writes, what it leaves alone, and what it says about it.
 
 mod apply;
-mod bed;
+pub(crate) mod bed;
 mod conflict;
 mod counts;
 mod deletion;
 mod leader;
 mod metrics;
+pub(crate) mod needed;
 mod permissions;
 mod references;
 mod replicas;
