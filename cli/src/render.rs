@@ -102,6 +102,7 @@ fn render(options: &RenderOptions) -> Result<(), RenderError> {
             .unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}")),
         redis_image: options.redis_image.clone(),
         image_pull_policy: PullPolicy::default(),
+        image_pull_secrets: Vec::new(),
     };
     let mut out = io::stdout().lock();
     for object in render_manifests(&resources, &defaults)? {

@@ -34,6 +34,8 @@ pub struct Options {
     pub controller_manager: bool,
     /// Writes one JSON line per request (who, what, on which object) to [`ApiServer::audit_log`].
     pub audit: bool,
+    /// Answers lists only as lists, as servers before Kubernetes 1.34 do, and not as the beginning of a watch.
+    pub plain_lists: bool,
 }
 
 /// A running API. Dropping it kills its processes by id and removes its data. When the process that
@@ -184,6 +186,9 @@ impl ApiServer {
         ];
         if !options.controller_manager {
             arguments.push("--disable-admission-plugins=ServiceAccount".into());
+        }
+        if options.plain_lists {
+            arguments.push("--feature-gates=WatchList=false".into());
         }
         if options.audit {
             let policy = self.folder.path().join("audit-policy.yaml");

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::leader::{LeaderOptions, Timing};
-use crate::logs;
+use crate::logs::{self, Format};
 use crate::names;
 use crate::operator::{Operator, Options};
 use crate::render::{Defaults, PullPolicy};
@@ -34,6 +34,10 @@ pub struct Args {
     /// When nodes pull these images
     #[arg(long, env = "BERTH_IMAGE_PULL_POLICY", value_enum, default_value_t)]
     pub image_pull_policy: PullPolicy,
+    /// Secret with credentials for the registry, of all pods whose resource names none; once for each. It has to be in the
+    /// namespace of the resource
+    #[arg(long, env = "BERTH_IMAGE_PULL_SECRETS", value_delimiter = ',')]
+    pub image_pull_secret: Vec<String>,
     /// Take part in the election of a leader: needed as soon as there may be two processes
     #[arg(long, env = "BERTH_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
     pub leader_elect: bool,
@@ -49,12 +53,15 @@ pub struct Args {
     /// trace, debug, info, warn, error, fatal or silent
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+    /// How log lines are written
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: Format,
 }
 
 impl Args {
     /// Runs the operator until SIGTERM or SIGINT.
     pub async fn run(self) -> anyhow::Result<()> {
-        logs::init(&self.log_level);
+        logs::init(&self.log_level, self.log_format);
         let kube = Config::infer()
             .await
             .context("no Kubernetes API: neither a service account nor a kubeconfig")?;
@@ -84,6 +91,7 @@ impl Args {
             image: self.image,
             redis_image: self.redis_image,
             image_pull_policy: self.image_pull_policy,
+            image_pull_secrets: self.image_pull_secret,
         };
         let mut options = Options::new(kube, defaults);
         options.namespaces = self.namespaces;

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use crate::board::Board;
 use crate::cluster::{Cluster, MainKind, Registry};
-use crate::metrics::{Kind, Metrics};
+use crate::metrics::{Kind, Known, Metrics};
 use crate::probe::Reach;
+use crate::status::HasConditions;
 
 /// What the endpoints speak of.
 #[derive(Clone)]
@@ -48,8 +49,25 @@ async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
 
 async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     fn known<K: MainKind>(metrics: &Metrics, kind: Kind, registry: &Registry<K>) {
-        let (resources, waiting) = (registry.len(), registry.queue.len());
-        metrics.known(kind, resources, waiting, registry.undecodable());
+        let mut known = Known {
+            resources: registry.len(),
+            waiting: registry.queue.len(),
+            oldest: registry.queue.oldest(),
+            undecodable: registry.undecodable(),
+            ..Known::default()
+        };
+        for resource in registry.all() {
+            for condition in resource
+                .status()
+                .map(HasConditions::conditions)
+                .into_iter()
+                .flatten()
+            {
+                let key = (condition.type_.clone(), condition.status.clone());
+                *known.conditions.entry(key).or_default() += 1;
+            }
+        }
+        metrics.known(kind, &known);
     }
     let (metrics, cluster) = (&endpoints.metrics, &endpoints.cluster);
     known(metrics, Kind::SignalingCluster, &cluster.signaling_clusters);

@@ -1,9 +1,12 @@
 //! Metrics of the operator. Every label is out of a closed set.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use clap::ValueEnum;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::Class;
+use crate::status::{ConditionType, Truth};
 
 /// One of our kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +26,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    const ALL: [Self; 3] = [Self::SignalingCluster, Self::HostPool, Self::TurnConfig];
+
     /// The word in manifests.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +50,17 @@ impl EncodeLabelValue for Kind {
 pub(crate) enum Outcome {
     Done,
     Failed(FailureLabel),
+}
+
+impl Outcome {
+    /// All of them.
+    const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Failed(FailureLabel::Transient),
+        Self::Failed(FailureLabel::Conflict),
+        Self::Failed(FailureLabel::Forbidden),
+        Self::Failed(FailureLabel::Invalid),
+    ];
 }
 
 /// Why a reconcile failed.
@@ -129,6 +147,29 @@ struct RequestLabels {
     code: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    kind: Kind,
+    condition: &'static str,
+    status: &'static str,
+}
+
+/// What is known of one kind.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// Resources that exist.
+    pub(crate) resources: usize,
+    /// Those that wait to be looked at.
+    pub(crate) waiting: usize,
+    /// How long the first of them has waited.
+    pub(crate) oldest: Duration,
+    /// Those that cannot be read.
+    pub(crate) undecodable: usize,
+    /// How many have a condition with this status, by the words in the status of the resource. Other words than those of
+    /// the operator are left out.
+    pub(crate) conditions: HashMap<(String, String), usize>,
+}
+
 /// The operator's metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -145,6 +186,11 @@ struct Inner {
     leader: Gauge,
     resources: Family<KindLabel, Gauge>,
     waiting: Family<KindLabel, Gauge>,
+    oldest: Family<KindLabel, Gauge<f64, AtomicU64>>,
+    conditions: Family<ConditionLabels, Gauge>,
+    watched: Family<ObjectLabel, Gauge<f64, AtomicU64>>,
+    /// When each watch told something last: an age grows by itself, so it is computed when somebody asks.
+    watch_told: Mutex<HashMap<&'static str, Instant>>,
     undecodable: Family<KindLabel, Gauge>,
     pods_asked: Family<AskedLabels, Counter>,
     pods_ready: Family<KindLabel, Gauge>,
@@ -170,6 +216,10 @@ impl Default for Metrics {
             leader: Gauge::default(),
             resources: Family::default(),
             waiting: Family::default(),
+            oldest: Family::default(),
+            conditions: Family::default(),
+            watched: Family::default(),
+            watch_told: Mutex::default(),
             undecodable: Family::default(),
             pods_asked: Family::default(),
             pods_ready: Family::default(),
@@ -208,6 +258,23 @@ impl Default for Metrics {
             "Resources that wait to be looked at",
             inner.waiting.clone(),
         );
+        registry.register_with_unit(
+            "queue_oldest_age",
+            "How long the resource that waits longest has waited",
+            Unit::Seconds,
+            inner.oldest.clone(),
+        );
+        registry.register(
+            "conditions",
+            "Resources by the status of their conditions",
+            inner.conditions.clone(),
+        );
+        registry.register_with_unit(
+            "watch_last_event_age",
+            "Time since a watch told something",
+            Unit::Seconds,
+            inner.watched.clone(),
+        );
         registry.register(
             "undecodable_resources",
             "Resources that cannot be read",
@@ -240,6 +307,14 @@ impl Default for Metrics {
             inner.ice_servers.clone(),
         );
         *inner.registry.write() = registry;
+        // Series of closed sets are there from the start, so that their first event is seen as a change.
+        for kind in Kind::ALL {
+            for result in Outcome::ALL {
+                let labels = ReconcileLabels { kind, result };
+                drop(inner.reconciles.get_or_create(&labels));
+                drop(inner.durations.get_or_create(&labels));
+            }
+        }
         Self {
             inner: Arc::new(inner),
         }
@@ -270,6 +345,11 @@ impl Metrics {
         self.inner.skipped.get_or_create(&ObjectLabel { kind }).inc();
     }
 
+    /// A watch told something.
+    pub(crate) fn watch_told(&self, kind: &'static str) {
+        self.inner.watch_told.lock().insert(kind, Instant::now());
+    }
+
     /// A watch was interrupted.
     pub(crate) fn watch_restarted(&self, kind: &'static str) {
         self.inner
@@ -283,15 +363,35 @@ impl Metrics {
         self.inner.leader.set(leads.into());
     }
 
-    /// What is known of one kind: resources, how many of them wait, how many cannot be read.
-    pub(crate) fn known(&self, kind: Kind, resources: usize, waiting: usize, undecodable: usize) {
-        let labels = KindLabel { kind };
-        self.inner.resources.get_or_create(&labels).set(count(resources));
-        self.inner.waiting.get_or_create(&labels).set(count(waiting));
-        self.inner
-            .undecodable
+    /// What is known of one kind.
+    pub(crate) fn known(&self, kind: Kind, known: &Known) {
+        let (inner, labels) = (&self.inner, KindLabel { kind });
+        let set = |family: &Family<KindLabel, Gauge>, number| {
+            family.get_or_create(&labels).set(count(number));
+        };
+        set(&inner.resources, known.resources);
+        set(&inner.waiting, known.waiting);
+        set(&inner.undecodable, known.undecodable);
+        inner
+            .oldest
             .get_or_create(&labels)
-            .set(count(undecodable));
+            .set(known.oldest.as_secs_f64());
+        for condition in ConditionType::value_variants() {
+            for status in [Truth::True, Truth::False, Truth::Unknown] {
+                let (condition, status) = (condition.as_str(), status.as_str());
+                let key = (condition.to_owned(), status.to_owned());
+                let labels = ConditionLabels {
+                    kind,
+                    condition,
+                    status,
+                };
+                match known.conditions.get(&key) {
+                    Some(number) => drop(inner.conditions.get_or_create(&labels).set(count(*number))),
+                    // What no resource of the kind has is no series.
+                    None => drop(inner.conditions.remove(&labels)),
+                }
+            }
+        }
     }
 
     /// A pod of a resource of this kind was asked for its settings, and answered or not.
@@ -331,6 +431,12 @@ impl Metrics {
 
     /// The metrics as Prometheus reads them.
     pub fn encode(&self) -> String {
+        for (kind, told) in &*self.inner.watch_told.lock() {
+            self.inner
+                .watched
+                .get_or_create(&ObjectLabel { kind })
+                .set(told.elapsed().as_secs_f64());
+        }
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.inner.registry.read());
@@ -340,4 +446,48 @@ impl Metrics {
 
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_counted_by_the_words_of_the_operator_alone() {
+        let metrics = Metrics::default();
+        let told = |words: [(&str, &str, usize); 2]| Known {
+            conditions: words
+                .map(|(kind, status, number)| ((kind.to_owned(), status.to_owned()), number))
+                .into(),
+            ..Known::default()
+        };
+        let ready = "berth_operator_conditions{kind=\"HostPool\",condition=\"Ready\",status=\"True\"} 3";
+        metrics.known(
+            Kind::HostPool,
+            &told([("Ready", "True", 3), ("Invented", "True", 1)]),
+        );
+        let text = metrics.encode();
+        assert!(text.contains(ready), "{text}");
+        assert!(!text.contains("Invented"), "{text}");
+        // And no longer when there are none.
+        metrics.known(
+            Kind::HostPool,
+            &told([("Ready", "False", 1), ("Stalled", "Maybe", 1)]),
+        );
+        let text = metrics.encode();
+        assert!(!text.contains(ready) && !text.contains("Maybe"), "{text}");
+    }
+
+    #[test]
+    fn a_watch_that_tells_something_is_young() {
+        let metrics = Metrics::default();
+        assert!(!metrics.encode().contains("watch_last_event_age_seconds{"));
+        metrics.watch_told("Secret");
+        let text = metrics.encode();
+        let line = text
+            .lines()
+            .find(|line| line.contains("age_seconds{kind=\"Secret\"}"));
+        let age: f64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!((0.0..60.0).contains(&age), "{age}");
+    }
 }

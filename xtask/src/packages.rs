@@ -13,7 +13,7 @@ use berth_e2e::process;
 type Package = (&'static str, &'static str);
 
 /// For everything that needs no cluster.
-pub(crate) const TESTS: [Package; 10] = [
+pub(crate) const TESTS: [Package; 11] = [
     ("git", "git"),
     ("redis-server", "redis-server"),
     ("coturn", "turnserver"),
@@ -24,6 +24,7 @@ pub(crate) const TESTS: [Package; 10] = [
     ("libc6-dev", "/usr/include/unistd.h"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("prometheus", "promtool"),
 ];
 
 /// For a node without Docker and the images in it.

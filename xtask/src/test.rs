@@ -6,7 +6,7 @@ use berth_e2e::{binaries, process};
 use crate::packages::{self, cargo};
 use crate::story::Target;
 use crate::suites::{self, Suite};
-use crate::{chart, dependencies, docs, generate, helm, image, schemathesis, scripts};
+use crate::{alerts, chart, dependencies, docs, generate, helm, image, schemathesis, scripts};
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
@@ -45,6 +45,7 @@ fn suites(fast: bool, target: &Target) -> Vec<Suite> {
         (true, Suite::new("scripts", "shellcheck has nothing to say", scripts::check)),
         (true, Suite::new("dependencies", "nothing that deny.toml bans is in the tree", dependencies::check_bans)),
         (true, Suite::new("marks", "every command block of the docs says who runs it", docs::check_marks)),
+        (true, Suite::new("alerts", "every alert fires once and is silent once", alerts::check)),
         (true, Suite::new("clippy", "no warning in any target", || run_cargo("clippy --locked --workspace --all-targets -- --deny=warnings"))),
         (true, Suite::new("generated", "generated files are current", generate::check)),
         (!fast, Suite::new("kubernetes", "Kubernetes is built from source, or cached", build_kubernetes)),

@@ -19,6 +19,7 @@ fn serves_objects_and_leaves_nothing() {
     let api = ApiServer::start(Options {
         controller_manager: true,
         audit: true,
+        ..Options::default()
     })
     .unwrap();
     process::output(

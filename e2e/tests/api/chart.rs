@@ -6,15 +6,16 @@ use std::fs;
 use berth_e2e::apiserver::{ApiServer, Options};
 use berth_e2e::process;
 use berth_operator::args::{Args, REDIS_IMAGE};
+use berth_operator::logs::Format;
 use berth_operator::rbac::{Scope, policy_rules};
 use clap::Parser;
 use serde_yaml::Value;
 
 use crate::helm::{Helm, chart};
-use crate::server::{complaint, repository, shared};
+use crate::server::{complaint, install_definitions, repository, shared};
 
 /// Values that touch every branch of the templates.
-const MATRIX: [&[&str]; 5] = [
+pub(crate) const MATRIX: [&[&str]; 5] = [
     &[],
     &["--set=replicas=3,networkPolicy.enabled=false,crds.keep=false,image.pullPolicy=Always"],
     &["--set=watchNamespaces={one,two},crds.install=false,logLevel=debug,fullnameOverride=other"],
@@ -37,7 +38,8 @@ fn values() -> Value {
     serde_yaml::from_str(&fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+/// The objects of one kind.
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
@@ -64,6 +66,14 @@ fn needed(scope: Scope) -> BTreeSet<[String; 3]> {
     permissions(&serde_yaml::to_value(policy_rules(scope)).unwrap())
 }
 
+/// The `ClusterRole` of the operator itself.
+fn operators(objects: &[Value]) -> &Value {
+    let mut roles = of_kind(objects, "ClusterRole").into_iter();
+    roles
+        .find(|role| role["metadata"]["name"].as_str().unwrap().ends_with("-operator"))
+        .unwrap()
+}
+
 fn arguments(objects: &[Value]) -> Vec<String> {
     let container = &of_kind(objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
     let words = ["command", "args"].map(|field| container[field].as_sequence().unwrap());
@@ -79,7 +89,7 @@ fn the_roles_grant_what_the_operator_needs_and_no_more() {
     let helm = Helm::new();
     let everywhere = helm.objects(&[]);
     assert_eq!(
-        permissions(&of_kind(&everywhere, "ClusterRole")[0]["rules"]),
+        permissions(&operators(&everywhere)["rules"]),
         needed(Scope::Watched)
     );
     assert_eq!(of_kind(&everywhere, "ClusterRoleBinding").len(), 1);
@@ -133,13 +143,17 @@ fn the_operator_understands_its_arguments() {
         args.namespaces
     );
 
-    let changed = helm
-        .objects(&["--set=watchNamespaces={one,two},logLevel=warn,image.pullPolicy=Never,redisImage=r:1"]);
+    let changed = helm.objects(&[
+        "--set=watchNamespaces={one,two},logLevel=warn,image.pullPolicy=Never,redisImage=r:1,logFormat=text",
+        "--set=imagePullSecrets[0].name=one,imagePullSecrets[1].name=two",
+    ]);
     let args = Args::try_parse_from(arguments(&changed)).unwrap();
     assert_eq!(args.namespaces, ["one", "two"]);
     assert_eq!(args.log_level, "warn");
     assert_eq!(args.image_pull_policy.as_str(), "Never");
     assert_eq!(args.redis_image, "r:1");
+    assert_eq!(args.log_format, Format::Text);
+    assert_eq!(args.image_pull_secret, ["one", "two"]);
 }
 
 #[test]
@@ -172,10 +186,13 @@ fn chart_and_program_have_one_version() {
     assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
 }
 
+/// Values that hold what names they like.
+const OPEN: [&str; 2] = ["resources", "dashboard.labels"];
+
 /// Every value, as `image.tag`.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
-        Value::Mapping(fields) if !fields.is_empty() && path != "resources" => {
+        Value::Mapping(fields) if !fields.is_empty() && !OPEN.contains(&path) => {
             for (name, value) in fields {
                 let name = name.as_str().unwrap();
                 let path = if path.is_empty() {
@@ -224,6 +241,42 @@ fn values_are_documented_and_others_are_refused() {
     ] {
         assert!(helm.template(&[&format!("--set={wrong}")]).is_err(), "{wrong}");
     }
+}
+
+/// Every value that the schema knows, as `image.tag`; fails where it is open, or says nothing of one.
+fn described(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+    assert_eq!(schema["additionalProperties"], false, "{path} is open");
+    for (name, property) in schema["properties"].as_object().unwrap() {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        assert!(
+            property["description"]
+                .as_str()
+                .is_some_and(|text| text.len() > 5),
+            "{path}"
+        );
+        if property["properties"].is_object() && !OPEN.contains(&path.as_str()) {
+            described(property, &path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_schema_has_every_value_and_no_other() {
+    let schema = fs::read_to_string(chart().join("values.schema.json")).unwrap();
+    let (mut known, mut present) = (Vec::new(), Vec::new());
+    described(&serde_json::from_str(&schema).unwrap(), "", &mut known);
+    leaves(&values(), "", &mut present);
+    // Helm's own.
+    known.retain(|path| path != "global");
+    known.sort();
+    present.sort();
+    assert_eq!(known, present);
 }
 
 #[test]
@@ -294,10 +347,8 @@ fn whole(mut value: serde_json::Value) -> serde_json::Value {
 fn the_server_takes_every_object_and_pod_security_has_no_objection() {
     let (server, helm) = (shared(), Helm::new());
     for namespace in ["berth-system", "one", "two"] {
-        assert_eq!(
-            complaint(server.kubectl().args(["create", "namespace", namespace])),
-            None
-        );
+        // Another test may have made it.
+        let _ = complaint(server.kubectl().args(["create", "namespace", namespace]));
         let label = [
             "label",
             "namespace",
@@ -371,6 +422,39 @@ fn uninstall_keeps_the_definitions_and_what_was_made_of_them() {
         ]),
         ""
     );
-    // The same name finds its definitions again.
+    // The same name finds its definitions again; another takes them over when it is told to.
     run(&["install", "berth", folder]);
+    run(&["uninstall", "berth"]);
+    let other = ["install", "other", folder];
+    let mut refused = helm.command();
+    refused.arg("--kubeconfig").arg(server.kubeconfig());
+    let refused = complaint(refused.args(["--namespace", "berth-system"]).args(other)).unwrap();
+    assert!(refused.contains("release-name"), "{refused}");
+    run(&["install", "other", folder, "--take-ownership"]);
+    run(&["upgrade", "other", folder]);
+    assert_eq!(
+        get(&["signalingclusters,hostpools,turnconfigs"]).lines().count(),
+        3
+    );
+}
+
+#[test]
+fn definitions_may_be_applied_first() {
+    let (server, helm) = (ApiServer::start(Options::default()).unwrap(), Helm::new());
+    install_definitions(&server);
+    let folder = chart();
+    let run = |arguments: &[&str]| {
+        let mut command = helm.command();
+        command.arg("--kubeconfig").arg(server.kubeconfig());
+        command.args(["--namespace", "berth-system"]).args(arguments);
+        process::output(command.arg(&folder)).unwrap()
+    };
+    let notes = run(&[
+        "install",
+        "berth",
+        "--create-namespace",
+        "--set=crds.install=false",
+    ]);
+    assert!(notes.contains("are not part of this release"), "{notes}");
+    run(&["upgrade", "berth", "--set=crds.install=false"]);
 }

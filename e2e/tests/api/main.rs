@@ -3,9 +3,12 @@
 // Clippy's exception for tests does not reach the helpers of a test program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod chart;
 mod examples;
 mod helm;
+mod matrix;
+mod monitoring;
 mod operator;
 mod oracles;
 mod server;

@@ -84,8 +84,7 @@ fn service_of(namespace: &str, slice: &EndpointSlice) -> Option<Service> {
     if let Some(pool) = labels.get(names::HOST_POOL) {
         return Some(Service::Matchmaker(ObjectName::new(namespace, pool)));
     }
-    let is_signaling =
-        labels.get(names::NAME).map(String::as_str) == Some(Component::Signaling.as_str());
+    let is_signaling = labels.get(names::NAME).map(String::as_str) == Some(Component::Signaling.as_str());
     let cluster = labels.get(names::SIGNALING_CLUSTER).filter(|_| is_signaling)?;
     Some(Service::Signaling(ObjectName::new(namespace, cluster)))
 }

@@ -1,8 +1,10 @@
 //! Objects that wait to be reconciled: a set, so that it is never larger than the number of objects and many reasons
 //! to look at one of them are one look.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use berth_crds::settings::ObjectName;
 use futures::Stream;
@@ -15,14 +17,16 @@ pub(crate) struct Queue(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: Mutex<BTreeSet<ObjectName>>,
+    /// Names, and since when they wait.
+    waiting: Mutex<BTreeMap<ObjectName, Instant>>,
     added: Notify,
 }
 
 impl Queue {
     /// Adds `name`.
     pub(crate) fn push(&self, name: ObjectName) {
-        if self.0.waiting.lock().insert(name) {
+        if let Entry::Vacant(free) = self.0.waiting.lock().entry(name) {
+            free.insert(Instant::now());
             self.0.added.notify_one();
         }
     }
@@ -37,6 +41,12 @@ impl Queue {
         self.0.waiting.lock().len()
     }
 
+    /// How long the first has waited; 0 when none waits.
+    pub(crate) fn oldest(&self) -> Duration {
+        let since = self.0.waiting.lock().values().min().copied();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// The names, as they come.
     pub(crate) fn stream(&self) -> impl Stream<Item = ObjectName> + Send + use<> {
         futures::stream::unfold(self.clone(), |queue| async move {
@@ -49,7 +59,7 @@ impl Queue {
         loop {
             // Registered before the look, so that what is added in between wakes it.
             let added = self.0.added.notified();
-            if let Some(name) = self.0.waiting.lock().pop_first() {
+            if let Some((name, _)) = self.0.waiting.lock().pop_first() {
                 return name;
             }
             added.await;
@@ -74,6 +84,20 @@ mod tests {
         let seen: Vec<_> = queue.stream().take(2).collect().await;
         assert_eq!(seen, [name("a"), name("b")]);
         assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_later_reason_does_not_make_the_wait_younger() {
+        let queue = Queue::default();
+        assert_eq!(queue.oldest(), Duration::ZERO);
+        queue.push(ObjectName::new("ns", "b"));
+        std::thread::sleep(Duration::from_millis(2));
+        let before = queue.oldest();
+        queue.push(ObjectName::new("ns", "a"));
+        queue.push(ObjectName::new("ns", "b"));
+        assert!(before > Duration::ZERO && queue.oldest() >= before);
+        let _taken: Vec<_> = queue.stream().take(2).collect().await;
+        assert_eq!(queue.oldest(), Duration::ZERO);
     }
 
     #[tokio::test]

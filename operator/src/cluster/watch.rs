@@ -148,6 +148,7 @@ impl Watches<'_> {
                 while let Some(event) = events.next().await {
                     match event {
                         Ok(event) => {
+                            metrics.watch_told(kind);
                             for change in tracker.changes(event) {
                                 if matches!(change, Change::Synced) && !std::mem::replace(&mut synced, true) {
                                     waiting.send_modify(|waiting| *waiting -= 1);

@@ -21,6 +21,7 @@ pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defau
         command: "berth-matchmaker",
         image: spec.image.as_ref().unwrap_or(&defaults.image),
         pull_policy: defaults.image_pull_policy,
+        image_pull_secrets: &defaults.image_pull_secrets,
         public_port: spec.http_port,
         internal_port: spec.internal_port,
         grace_period_seconds: GRACE_PERIOD_SECONDS,

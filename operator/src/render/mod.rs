@@ -48,6 +48,8 @@ pub struct Defaults {
     pub redis_image: String,
     /// `imagePullPolicy` of all pods.
     pub image_pull_policy: PullPolicy,
+    /// `imagePullSecrets` of all pods, where a resource names none.
+    pub image_pull_secrets: Vec<String>,
 }
 
 /// When a node pulls an image.

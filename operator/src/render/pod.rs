@@ -6,8 +6,9 @@ use aws_lc_rs::digest;
 use berth_crds::api::PodSpec as PodOptions;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -35,6 +36,7 @@ pub(super) struct Program<'a> {
     pub(super) command: &'static str,
     pub(super) image: &'a str,
     pub(super) pull_policy: PullPolicy,
+    pub(super) image_pull_secrets: &'a [String],
     pub(super) public_port: i32,
     pub(super) internal_port: i32,
     pub(super) grace_period_seconds: i32,
@@ -86,7 +88,7 @@ impl Program<'_> {
                 ]),
                 containers: vec![self.container(&links.redis, mounts)],
                 volumes: Some(volumes),
-                ..placement(self.options)
+                ..placement(self.options, self.image_pull_secrets)
             }),
         }
     }
@@ -192,13 +194,20 @@ pub(super) fn selector(component: Component, instance: &str) -> LabelSelector {
 }
 
 /// Where a pod may run, and from which registry.
-pub(super) fn placement(options: &PodOptions) -> PodSpec {
+pub(super) fn placement(options: &PodOptions, image_pull_secrets: &[String]) -> PodSpec {
+    let mut secrets = options.image_pull_secrets.clone();
+    if secrets.is_empty() {
+        secrets.extend(
+            image_pull_secrets
+                .iter()
+                .map(|name| LocalObjectReference { name: name.clone() }),
+        );
+    }
     PodSpec {
         node_selector: filled(options.node_selector.clone()),
         tolerations: (!options.tolerations.is_empty()).then(|| options.tolerations.clone()),
         priority_class_name: options.priority_class_name.clone(),
-        image_pull_secrets: (!options.image_pull_secrets.is_empty())
-            .then(|| options.image_pull_secrets.clone()),
+        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
         ..PodSpec::default()
     }
 }

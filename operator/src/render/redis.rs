@@ -243,7 +243,7 @@ fn pod_template(
                 ..Container::default()
             }],
             volumes: Some(volumes),
-            ..placement(options)
+            ..placement(options, &defaults.image_pull_secrets)
         }),
     }
 }

@@ -22,6 +22,7 @@ pub fn signaling_cluster(
         command: "berth-signaling",
         image: spec.image.as_ref().unwrap_or(&defaults.image),
         pull_policy: defaults.image_pull_policy,
+        image_pull_secrets: &defaults.image_pull_secrets,
         public_port: spec.ws_port,
         internal_port: spec.health_port,
         grace_period_seconds: spec.drain.grace_period_seconds,

@@ -1,7 +1,7 @@
 //! Types and reasons of conditions: closed sets, so that documentation and alerts can rely on them.
 
-/// Type of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Type of a condition. (`ValueEnum` lists them, for metrics.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ConditionType {
     /// Everything that the spec asks for is in force.
     Ready,

@@ -153,6 +153,7 @@ impl Bed {
             image: "berth:test".into(),
             redis_image: "redis:test".into(),
             image_pull_policy: PullPolicy::IfNotPresent,
+            image_pull_secrets: Vec::new(),
         };
         let mut options = Options::new(config, defaults);
         options.namespaces = vec![self.namespace.clone()];

@@ -38,7 +38,7 @@ async fn labelled(bed: &Bed) -> Vec<String> {
 async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
     let server = ApiServer::start(Options {
         controller_manager: true,
-        audit: false,
+        ..Options::default()
     })
     .unwrap();
     install_definitions(&server);

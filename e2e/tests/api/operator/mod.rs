@@ -6,6 +6,8 @@ mod conflict;
 mod counts;
 mod deletion;
 mod leader;
+mod metrics;
+pub(crate) mod needed;
 mod permissions;
 pub(crate) mod pods;
 mod reach;

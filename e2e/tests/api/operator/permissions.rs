@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::bed::{Bed, Running, WRITES};
 
-async fn grant(bed: &Bed, name: &str, user: &str, rules: Vec<PolicyRule>) {
+/// Lets `user` do what `rules` say in the namespace of `bed`.
+pub(super) async fn grant(bed: &Bed, name: &str, user: &str, rules: Vec<PolicyRule>) {
     let metadata = ObjectMeta {
         name: Some(name.into()),
         ..ObjectMeta::default()

@@ -158,6 +158,7 @@ fn defaults() -> Defaults {
         image: "berth:test".into(),
         redis_image: "redis:test".into(),
         image_pull_policy: PullPolicy::IfNotPresent,
+        image_pull_secrets: Vec::new(),
     }
 }
 

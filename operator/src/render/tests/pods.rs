@@ -361,3 +361,23 @@ fn a_quantity_that_cannot_be_read_is_named() {
         "spec.redis.managed.maxMemory: must be a quantity such as 256Mi, at least 16777216 bytes, is lots"
     );
 }
+
+#[test]
+fn pods_pull_with_the_secrets_of_the_installation_unless_their_resource_names_others() {
+    let mut defaults = defaults();
+    defaults.image_pull_secrets = vec!["registry".into()];
+    let links = PodLinks {
+        redis: RedisAccess::of(&small_cluster()),
+        secrets: BTreeSet::new(),
+    };
+    let secrets = |resource: &SignalingCluster| -> Vec<Value> {
+        let desired = signaling_cluster(resource, Some(&links), &defaults).unwrap();
+        let pods = pod_specs(&desired).into_iter();
+        pods.map(|pod| pod["imagePullSecrets"].clone()).collect()
+    };
+    let mut resource = small_cluster();
+    let both = |name: &str| vec![json!([{"name": name}]), json!([{"name": name}])];
+    assert_eq!(secrets(&resource), both("registry"), "signaling and Redis");
+    resource.spec.pod = serde_json::from_value(json!({"imagePullSecrets": [{"name": "own"}]})).unwrap();
+    assert_eq!(secrets(&resource), both("own"));
+}
