@@ -57,19 +57,19 @@ fn every_combination_of_switches_renders_the_same_twice_and_fits_the_server() {
         }
     }
     // The kinds of the Prometheus operator are not served here.
-    let served: Vec<_> = distinct
+    let known: Vec<_> = distinct
         .iter()
         .filter(|object| !object.starts_with("apiVersion: monitoring.coreos.com"))
         .map(String::as_str)
         .collect();
     assert!(
-        served.len() < distinct.len() && served.len() > 20,
+        known.len() < distinct.len() && known.len() > 20,
         "{}",
-        served.len()
+        known.len()
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rendered.yaml");
-    fs::write(&file, served.join("---\n")).unwrap();
+    fs::write(&file, known.join("---\n")).unwrap();
     let mut apply = server.kubectl();
     apply.args([
         "apply",

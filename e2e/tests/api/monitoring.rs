@@ -287,10 +287,7 @@ fn pods_are_scraped_only_when_wanted_and_where_they_may_be() {
         "PodMonitor",
     );
     for monitor in &some[1..] {
-        let names: Vec<_> = monitor["spec"]["namespaceSelector"]["matchNames"]
-            .as_sequence()
-            .unwrap()
-            .to_vec();
-        assert_eq!(names, ["one", "two"]);
+        let names = &monitor["spec"]["namespaceSelector"]["matchNames"];
+        assert_eq!(names.as_sequence().unwrap(), &["one", "two"]);
     }
 }

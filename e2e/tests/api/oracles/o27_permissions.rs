@@ -130,7 +130,7 @@ async fn oracle_27_the_roles_grant_what_is_asked_for_and_nothing_else() {
     let roles: Vec<_> = objects.iter().filter(|object| kind(object) == "Role").collect();
     let granted: BTreeSet<_> = roles.into_iter().flat_map(granted).collect();
     let asked = requests(&fs::read_to_string(bed.server.audit_log()).unwrap(), &user);
-    let mut used = BTreeSet::new();
+    let mut exercised = BTreeSet::new();
     for request in &asked {
         assert_ne!(request.code, 403, "{request:?}");
         assert_eq!(request.namespace, bed.namespace, "{request:?}");
@@ -138,19 +138,19 @@ async fn oracle_27_the_roles_grant_what_is_asked_for_and_nothing_else() {
             granted.contains(&request.permission),
             "{request:?} is not granted"
         );
-        used.insert(request.permission.clone());
+        exercised.insert(request.permission.clone());
         // An apply that makes an object takes both.
         let [group, resource, verb] = &request.permission;
         if verb == "patch" && request.code == 201 {
-            used.insert([group.clone(), resource.clone(), "create".into()]);
+            exercised.insert([group.clone(), resource.clone(), "create".into()]);
         }
         // Nobody grants what they do not have.
         if resource == "roles" && request.code == 201 {
             for ours in ["signalingclusters", "hostpools", "turnconfigs"] {
-                used.insert(["berth.dev".into(), ours.into(), "get".into()]);
+                exercised.insert(["berth.dev".into(), ours.into(), "get".into()]);
             }
         }
     }
-    let unused: Vec<_> = granted.difference(&used).collect();
+    let unused: Vec<_> = granted.difference(&exercised).collect();
     assert!(unused.is_empty(), "granted and never used: {unused:?}");
 }
