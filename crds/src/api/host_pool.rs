@@ -111,6 +111,10 @@ pub struct HostPoolSpec {
     #[serde(default = "status_interval_seconds")]
     #[schemars(range(min = 1, max = 300))]
     pub status_interval_seconds: i32,
+    /// Free slots below which the condition `CapacityLow` is true; 0: never. Reload: hot.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub min_available_slots: i32,
     /// The PodDisruptionBudget of the matchmaker pods.
     #[serde(default)]
     pub pdb: DisruptionBudget,
@@ -157,6 +161,7 @@ impl HostPoolSpec {
             rate_limits: PoolRateLimits::default(),
             security: PoolSecurity::default(),
             status_interval_seconds: status_interval_seconds(),
+            min_available_slots: 0,
             pdb: DisruptionBudget::default(),
             network_policy: NetworkPolicySpec::default(),
             service: ServiceSpec::default(),
@@ -351,7 +356,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

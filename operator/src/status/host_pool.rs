@@ -77,7 +77,8 @@ pub fn host_pool(
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
     let warnings = facts.placeholders.as_deref().map(security::of_placeholders);
     security::tell(warnings, &mut conditions);
-    let (hosts, slots, regions, demand) = counts(previous, &facts.occupation, &mut conditions);
+    let (hosts, slots, regions, demand) = counts(resource, previous, &facts.occupation, &mut conditions);
+    capacity(resource, &facts.occupation, &mut conditions);
 
     HostPoolStatus {
         observed_generation: resource.metadata.generation,
@@ -97,7 +98,12 @@ pub fn host_pool(
 type Counted = (HostCounts, SlotCounts, Vec<RegionCounts>, Vec<RegionDemand>);
 
 /// The counts, and the condition `HostsAvailable`. Counts that cannot be read stay as they are: zero would be a lie.
-fn counts(previous: &HostPoolStatus, occupation: &Occupation, conditions: &mut Conditions<'_>) -> Counted {
+fn counts(
+    resource: &HostPool,
+    previous: &HostPoolStatus,
+    occupation: &Occupation,
+    conditions: &mut Conditions<'_>,
+) -> Counted {
     const KIND: ConditionType = ConditionType::HostsAvailable;
     const NO_ANSWER: &str = "no matchmaker answers; the counts are the last that were read";
     match occupation {
@@ -107,14 +113,17 @@ fn counts(previous: &HostPoolStatus, occupation: &Occupation, conditions: &mut C
             regions,
             demand,
         } => {
-            let (reason, message) = if slots.available > 0 {
+            let (reason, message) = if resource.spec.drain {
+                let message = "spec.drain is true: sessions that run go on, and new ones are refused";
+                (Reason::Draining, message)
+            } else if slots.available > 0 {
                 (Reason::FreeSlots, "hosts have free slots")
             } else if hosts.total > 0 {
                 (Reason::NoFreeSlots, "no host has a free slot")
             } else {
                 (Reason::NoHosts, "no host has a live heartbeat")
             };
-            conditions.set(KIND, (slots.available > 0).into(), reason, message);
+            conditions.set(KIND, (reason == Reason::FreeSlots).into(), reason, message);
             return (*hosts, *slots, regions.clone(), demand.clone());
         }
         Occupation::Unreachable => conditions.set(KIND, Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER),
@@ -128,4 +137,39 @@ fn counts(previous: &HostPoolStatus, occupation: &Occupation, conditions: &mut C
         ..
     } = previous;
     (*hosts, *slots, regions.clone(), demand.clone())
+}
+
+/// `CapacityLow`. A pool that is drained on purpose is not short of slots.
+fn capacity(resource: &HostPool, occupation: &Occupation, conditions: &mut Conditions<'_>) {
+    const KIND: ConditionType = ConditionType::CapacityLow;
+    const NO_ANSWER: &str = "no matchmaker answers";
+    let least = resource.spec.min_available_slots;
+    if least == 0 {
+        return conditions.set(
+            KIND,
+            Truth::False,
+            Reason::NoMinimum,
+            "spec.minAvailableSlots is 0",
+        );
+    }
+    if resource.spec.drain {
+        return conditions.set(KIND, Truth::False, Reason::Draining, "spec.drain is true");
+    }
+    match occupation {
+        // The numbers are in the status: in the message they would be a second thing that moves.
+        Occupation::Counted { slots, .. } if slots.available < i64::from(least) => conditions.set(
+            KIND,
+            Truth::True,
+            Reason::SlotsBelowMinimum,
+            format!("fewer than {least} slots are free (spec.minAvailableSlots)"),
+        ),
+        Occupation::Counted { .. } => conditions.set(
+            KIND,
+            Truth::False,
+            Reason::SlotsAboveMinimum,
+            format!("at least {least} slots are free"),
+        ),
+        Occupation::Unreachable => conditions.set(KIND, Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER),
+        Occupation::Unread => conditions.keep(KIND, (Truth::Unknown, Reason::CountsUnavailable, NO_ANSWER)),
+    }
 }

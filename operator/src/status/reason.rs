@@ -19,6 +19,8 @@ pub enum ConditionType {
     SettingsApplied,
     /// A player who asks now gets a host. Never part of `Ready`: an empty pool is no broken rollout.
     HostsAvailable,
+    /// Fewer slots are free than `spec.minAvailableSlots`. Never part of `Ready`.
+    CapacityLow,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
     /// The STUN and TURN servers answer. Never part of `Ready`: players may see what the operator does not.
@@ -37,6 +39,7 @@ impl ConditionType {
             Self::ResolvedRefs => "ResolvedRefs",
             Self::SettingsApplied => "SettingsApplied",
             Self::HostsAvailable => "HostsAvailable",
+            Self::CapacityLow => "CapacityLow",
             Self::SecurityWarnings => "SecurityWarnings",
             Self::ServersReachable => "ServersReachable",
         }
@@ -130,6 +133,14 @@ reasons! {
     NoFreeSlots,
     /// No host has a live heartbeat.
     NoHosts,
+    /// The pool is being taken out of service: its hosts get no new sessions.
+    Draining,
+    /// Fewer slots are free than there should be.
+    SlotsBelowMinimum,
+    /// As many slots are free as there should be.
+    SlotsAboveMinimum,
+    /// Nothing says how many slots should be free.
+    NoMinimum,
     /// The matchmaker could not be asked for the counts; they are the last that were read.
     CountsUnavailable,
     /// Nothing is allowed that should not stay allowed.
@@ -138,6 +149,12 @@ reasons! {
     NotLookedAt,
     /// Peers without a match token are let in.
     LegacyPeersAllowed,
+    /// Browsers may connect from every origin.
+    OriginsOpen,
+    /// Peers need not prove who they are.
+    AuthOff,
+    /// Connections without TLS are let in.
+    WssOff,
     /// The issuer's keys come over a connection that anybody on the way can change.
     KeySetUnprotected,
     /// All servers that were asked answered.

@@ -1,6 +1,6 @@
 //! What is allowed and should not stay so: `SecurityWarnings`. It says nothing about readiness.
 
-use berth_crds::api::{Auth, LegacyPeers};
+use berth_crds::api::{Auth, AuthMode, ClusterEnvironment, LegacyPeers, SignalingClusterSpec};
 use berth_crds::settings::placeholder_cure;
 
 use super::conditions::{Conditions, Truth};
@@ -44,6 +44,31 @@ pub(super) fn of_auth(auth: &Auth) -> Vec<Warning> {
         ));
     }
     warnings
+}
+
+/// What a SignalingCluster of players lets in. In `Development` all of it is as it should be.
+pub(super) fn of_access(spec: &SignalingClusterSpec) -> Vec<Warning> {
+    let off = [
+        (
+            spec.security.allowed_origins.is_empty(),
+            Reason::OriginsOpen,
+            "spec.security.allowedOrigins is empty: pages of any site can connect",
+        ),
+        (
+            spec.auth.mode == AuthMode::None,
+            Reason::AuthOff,
+            "spec.auth.mode is None: a room id is all that a peer needs to know",
+        ),
+        (
+            !spec.security.require_wss,
+            Reason::WssOff,
+            "spec.security.requireWss is false: connections without TLS are let in, and can be read and changed on their way",
+        ),
+    ];
+    off.into_iter()
+        .filter(|(is_off, ..)| *is_off && spec.environment == ClusterEnvironment::Production)
+        .map(|(_, reason, message)| (reason, message.to_owned()))
+        .collect()
 }
 
 /// Secrets that everybody knows and that are accepted.

@@ -109,6 +109,7 @@ pub fn signaling_cluster(
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
     let mut warnings = security::of_auth(&resource.spec.auth);
     warnings.extend(security::of_placeholders(&facts.placeholders));
+    warnings.extend(security::of_access(&resource.spec));
     security::tell(Some(warnings), &mut conditions);
 
     SignalingClusterStatus {

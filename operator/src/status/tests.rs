@@ -235,6 +235,8 @@ fn security_is_warned_of_and_readiness_does_not_mind() {
     let told = |auth: serde_json::Value| {
         let mut resource = cluster();
         resource.spec.auth = serde_json::from_value(auth).unwrap();
+        resource.spec.security.allowed_origins = vec!["https://a".into()];
+        resource.spec.security.require_wss = true;
         let previous = berth_crds::api::SignalingClusterStatus::default();
         let status = signaling_cluster(&resource, &previous, &good(), None, at(1));
         let warned = find(&status.conditions, ConditionType::SecurityWarnings).unwrap();
@@ -246,7 +248,7 @@ fn security_is_warned_of_and_readiness_does_not_mind() {
     };
     let key_set = |url: &str| serde_json::json!({"mode": "Jwt", "jwt": {"jwks": {"url": url}}});
     for (auth, status, reason) in [
-        (serde_json::json!({}), "False", "NoWarnings"),
+        (serde_json::json!({}), "True", "AuthOff"),
         (serde_json::json!({"mode": "MatchToken"}), "False", "NoWarnings"),
         (
             serde_json::json!({"mode": "MatchToken", "legacyPeers": "Allow"}),
@@ -631,4 +633,71 @@ fn a_service_without_pods_has_nothing_to_follow() {
     });
     facts.settings.followers = Some(Followers::default());
     expect(&facts, None, "True False False", Reason::UpToDate);
+}
+
+#[test]
+fn what_a_cluster_of_players_lets_in_is_warned_of_in_production_alone() {
+    let told = |environment: &str| {
+        let mut resource = cluster();
+        resource.spec.environment = serde_json::from_value(environment.into()).unwrap();
+        let previous = berth_crds::api::SignalingClusterStatus::default();
+        let status = signaling_cluster(&resource, &previous, &good(), None, at(1));
+        let warned = find(&status.conditions, ConditionType::SecurityWarnings).unwrap();
+        (warned.reason.clone(), warned.message.clone())
+    };
+    let (reason, message) = told("Production");
+    assert_eq!(reason, "OriginsOpen");
+    for field in [
+        "spec.security.allowedOrigins",
+        "spec.auth.mode",
+        "spec.security.requireWss",
+    ] {
+        assert!(message.contains(field), "{message}");
+    }
+    assert_eq!(told("Development").0, "NoWarnings");
+}
+
+#[test]
+fn capacity_is_low_below_the_minimum_and_never_in_a_drained_pool() {
+    let told = |least, drain, available| {
+        let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+        pool.spec.min_available_slots = least;
+        pool.spec.drain = drain;
+        let facts = HostPoolFacts {
+            occupation: Occupation::Counted {
+                hosts: HostCounts::default(),
+                slots: SlotCounts { total: 9, available },
+                regions: vec![],
+                demand: vec![],
+            },
+            ..HostPoolFacts::default()
+        };
+        let status = host_pool(&pool, &HostPoolStatus::default(), &facts, None, at(1));
+        let [low, hosts] = [ConditionType::CapacityLow, ConditionType::HostsAvailable].map(|kind| {
+            let told = find(&status.conditions, kind).unwrap();
+            format!("{} {}", told.status, told.reason)
+        });
+        (low, hosts)
+    };
+    let expect = |low: &str, hosts: &str| (low.to_owned(), hosts.to_owned());
+    assert_eq!(told(0, false, 0), expect("False NoMinimum", "False NoHosts"));
+    assert_eq!(
+        told(3, false, 2),
+        expect("True SlotsBelowMinimum", "True FreeSlots")
+    );
+    assert_eq!(
+        told(3, false, 3),
+        expect("False SlotsAboveMinimum", "True FreeSlots")
+    );
+    assert_eq!(told(3, true, 0), expect("False Draining", "False Draining"));
+}
+
+/// Who looks a reason up finds it.
+#[test]
+fn every_reason_and_condition_is_explained() {
+    const PAGE: &str = include_str!("../../../docs/operations.md");
+    for reason in Reason::ALL {
+        let word = format!("`{}`", reason.as_str());
+        assert!(PAGE.contains(&word), "docs/operations.md does not explain {word}");
+    }
 }

@@ -74,6 +74,13 @@ fn obstacles() -> Vec<(&'static str, &'static str, &'static str, &'static str, V
             json!({"spec": {"podSelector": {}}}),
         ),
         (
+            "networking.k8s.io/v1",
+            "Ingress",
+            "ingresses",
+            "main-signaling",
+            json!({"spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 1}}}}}),
+        ),
+        (
             "policy/v1",
             "PodDisruptionBudget",
             "poddisruptionbudgets",
@@ -159,6 +166,8 @@ pub(crate) async fn exercise(bed: &Bed) {
     )
     .await;
     bed.cluster("main").await;
+    bed.edit("SignalingCluster", "main", json!({"ingress": {"host": "play.example.com"}}))
+        .await;
     let pool = async |more: Value| {
         let mut spec = json!({"signalingClusterRef": {"name": "main"}});
         spec.as_object_mut()
@@ -176,6 +185,7 @@ pub(crate) async fn exercise(bed: &Bed) {
         json!({
             "pdb": {"enabled": false},
             "networkPolicy": {"enabled": false},
+            "ingress": null,
             "redis": {"managed": null, "external": {"urlSecretRef": {"name": "redis", "key": "url"}}},
         }),
     )
@@ -185,6 +195,7 @@ pub(crate) async fn exercise(bed: &Bed) {
         ("v1", "Secret", "main-redis-auth"),
         ("v1", "Service", "main-redis"),
         ("networking.k8s.io/v1", "NetworkPolicy", "main-signaling"),
+        ("networking.k8s.io/v1", "Ingress", "main-signaling"),
         ("policy/v1", "PodDisruptionBudget", "main-signaling"),
         ("autoscaling/v2", "HorizontalPodAutoscaler", "eu-matchmaker"),
     ] {

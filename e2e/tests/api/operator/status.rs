@@ -58,7 +58,8 @@ async fn from_in_progress_to_current_and_never_healthy_too_early() {
         ("Available", "True"),
         ("RedisReady", "True"),
         ("ResolvedRefs", "True"),
-        ("SecurityWarnings", "False"),
+        ("SecurityWarnings", "True"),
+        ("SettingsApplied", "True"),
     ] {
         assert_eq!(told[kind].0, status, "{kind}");
     }

@@ -38,7 +38,7 @@ struct LatePod {
     late_by: u64,
 }
 
-/// A small generator (SplitMix64), so that a run can be repeated.
+/// A small generator (`SplitMix64`), so that a run can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -90,7 +90,7 @@ impl Pages for Late {
     }
 }
 
-/// Judges every version of the resources of a kind, until it is dropped. Gives how many versions were ready.
+/// Judges every version of the resources of a kind; the task ends with the first that is not honest.
 fn judge(bed: &Bed, kind: &'static str, pods: Arc<Late>) -> tokio::task::JoinHandle<()> {
     let (api, namespace) = (bed.ours(kind), bed.namespace.clone());
     tokio::spawn(async move {
