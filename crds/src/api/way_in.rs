@@ -32,7 +32,7 @@ impl PathType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressSpec {
-    /// Name of the IngressClass; absent: the cluster's default. Reload: hot.
+    /// Name of the `IngressClass`; absent: the cluster's default. Reload: hot.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), extend("pattern" = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
     pub class_name: Option<String>,

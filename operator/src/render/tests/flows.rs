@@ -93,6 +93,7 @@ fn world() -> World {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn every_flow_that_is_needed_passes_and_no_other() {
     let World {
         policies,
