@@ -1,5 +1,7 @@
 //! Metrics of the operator. Every label is out of a closed set.
 
+mod labels;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,152 +9,18 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use parking_lot::{Mutex, RwLock};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::error::Class;
 use crate::status::{ConditionType, Truth};
-
-/// One of our kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    SignalingCluster,
-    HostPool,
-    TurnConfig,
-}
-
-impl Kind {
-    /// All of them.
-    const ALL: [Self; 3] = [Self::SignalingCluster, Self::HostPool, Self::TurnConfig];
-
-    /// The word in manifests.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::SignalingCluster => "SignalingCluster",
-            Self::HostPool => "HostPool",
-            Self::TurnConfig => "TurnConfig",
-        }
-    }
-}
-
-impl EncodeLabelValue for Kind {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
-        self.as_str().encode(encoder)
-    }
-}
-
-/// How a reconcile ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    Done,
-    Failed(FailureLabel),
-}
-
-impl Outcome {
-    /// All of them.
-    const ALL: [Self; 5] = [
-        Self::Done,
-        Self::Failed(FailureLabel::Transient),
-        Self::Failed(FailureLabel::Conflict),
-        Self::Failed(FailureLabel::Forbidden),
-        Self::Failed(FailureLabel::Invalid),
-    ];
-}
-
-/// Why a reconcile failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum FailureLabel {
-    Transient,
-    Conflict,
-    Forbidden,
-    Invalid,
-}
-
-impl From<Class> for Outcome {
-    fn from(class: Class) -> Self {
-        Self::Failed(match class {
-            Class::Transient => FailureLabel::Transient,
-            Class::Conflict => FailureLabel::Conflict,
-            Class::Forbidden => FailureLabel::Forbidden,
-            Class::Invalid => FailureLabel::Invalid,
-        })
-    }
-}
-
-impl EncodeLabelValue for Outcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
-        match self {
-            Self::Done => "done",
-            Self::Failed(FailureLabel::Transient) => "transient",
-            Self::Failed(FailureLabel::Conflict) => "conflict",
-            Self::Failed(FailureLabel::Forbidden) => "forbidden",
-            Self::Failed(FailureLabel::Invalid) => "invalid",
-        }
-        .encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReconcileLabels {
-    kind: Kind,
-    result: Outcome,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    kind: Kind,
-}
-
-/// Whether a pod answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Answered {
-    Yes,
-    No,
-}
-
-impl EncodeLabelValue for Answered {
-    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
-        match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-        }
-        .encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AskedLabels {
-    kind: Kind,
-    answered: Answered,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ObjectLabel {
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    verb: &'static str,
-    kind: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConditionLabels {
-    kind: Kind,
-    condition: &'static str,
-    status: &'static str,
-}
+use labels::{
+    Answered, AskedLabels, ConditionLabels, KindLabel, ObjectLabel, ReconcileLabels, RequestLabels,
+    StateLabel,
+};
+pub(crate) use labels::{Kind, Outcome};
 
 /// What is known of one kind.
 #[derive(Debug, Default)]
@@ -229,83 +97,8 @@ impl Default for Metrics {
             ice_servers: Family::default(),
             registry: RwLock::default(),
         };
-        registry.register("reconcile", "Reconciles", inner.reconciles.clone());
-        registry.register_with_unit(
-            "reconcile_duration",
-            "How long reconciles took",
-            Unit::Seconds,
-            inner.durations.clone(),
-        );
-        registry.register(
-            "api_requests",
-            "Requests to the Kubernetes API; code 0 is no answer",
-            inner.requests.clone(),
-        );
-        registry.register(
-            "writes_skipped",
-            "Children that were found to be as they should be",
-            inner.skipped.clone(),
-        );
-        registry.register(
-            "watch_restarts",
-            "Watches that were interrupted by an error",
-            inner.watch_restarts.clone(),
-        );
-        registry.register("leader", "1 while this process leads", inner.leader.clone());
-        registry.register("resources", "Resources that are known", inner.resources.clone());
-        registry.register(
-            "queue_depth",
-            "Resources that wait to be looked at",
-            inner.waiting.clone(),
-        );
-        registry.register_with_unit(
-            "queue_oldest_age",
-            "How long the resource that waits longest has waited",
-            Unit::Seconds,
-            inner.oldest.clone(),
-        );
-        registry.register(
-            "conditions",
-            "Resources by the status of their conditions",
-            inner.conditions.clone(),
-        );
-        registry.register_with_unit(
-            "watch_last_event_age",
-            "Time since a watch told something",
-            Unit::Seconds,
-            inner.watched.clone(),
-        );
-        registry.register(
-            "undecodable_resources",
-            "Resources that cannot be read",
-            inner.undecodable.clone(),
-        );
-        registry.register(
-            "pods_asked",
-            "Pods that were asked which settings they follow, by whether they answered",
-            inner.pods_asked.clone(),
-        );
-        registry.register(
-            "pods_ready",
-            "Ready pods of the services",
-            inner.pods_ready.clone(),
-        );
-        registry.register(
-            "pods_following",
-            "Ready pods that follow the newest settings of their resource",
-            inner.pods_following.clone(),
-        );
-        registry.register("children", "Children that are known", inner.children.clone());
-        registry.register(
-            "secrets",
-            "Secrets whose existence is known",
-            inner.secrets.clone(),
-        );
-        registry.register(
-            "ice_servers",
-            "STUN and TURN servers of all TurnConfigs that were asked whether they are there",
-            inner.ice_servers.clone(),
-        );
+        inner.register_work(&mut registry);
+        inner.register_state(&mut registry);
         *inner.registry.write() = registry;
         // Series of closed sets are there from the start, so that their first event is seen as a change.
         for kind in Kind::ALL {
@@ -318,6 +111,93 @@ impl Default for Metrics {
         Self {
             inner: Arc::new(inner),
         }
+    }
+}
+
+impl Inner {
+    /// What the operator does.
+    fn register_work(&self, registry: &mut Registry) {
+        registry.register("reconcile", "Reconciles", self.reconciles.clone());
+        registry.register_with_unit(
+            "reconcile_duration",
+            "How long reconciles took",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        registry.register(
+            "api_requests",
+            "Requests to the Kubernetes API; code 0 is no answer",
+            self.requests.clone(),
+        );
+        registry.register(
+            "writes_skipped",
+            "Children that were found to be as they should be",
+            self.skipped.clone(),
+        );
+        registry.register(
+            "watch_restarts",
+            "Watches that were interrupted by an error",
+            self.watch_restarts.clone(),
+        );
+    }
+
+    /// What it knows.
+    fn register_state(&self, registry: &mut Registry) {
+        registry.register("leader", "1 while this process leads", self.leader.clone());
+        registry.register("resources", "Resources that are known", self.resources.clone());
+        registry.register(
+            "queue_depth",
+            "Resources that wait to be looked at",
+            self.waiting.clone(),
+        );
+        registry.register_with_unit(
+            "queue_oldest_age",
+            "How long the resource that waits longest has waited",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register(
+            "conditions",
+            "Resources by the status of their conditions",
+            self.conditions.clone(),
+        );
+        registry.register_with_unit(
+            "watch_last_event_age",
+            "Time since a watch told something",
+            Unit::Seconds,
+            self.watched.clone(),
+        );
+        registry.register(
+            "undecodable_resources",
+            "Resources that cannot be read",
+            self.undecodable.clone(),
+        );
+        registry.register(
+            "pods_asked",
+            "Pods that were asked which settings they follow, by whether they answered",
+            self.pods_asked.clone(),
+        );
+        registry.register(
+            "pods_ready",
+            "Ready pods of the services",
+            self.pods_ready.clone(),
+        );
+        registry.register(
+            "pods_following",
+            "Ready pods that follow the newest settings of their resource",
+            self.pods_following.clone(),
+        );
+        registry.register("children", "Children that are known", self.children.clone());
+        registry.register(
+            "secrets",
+            "Secrets whose existence is known",
+            self.secrets.clone(),
+        );
+        registry.register(
+            "ice_servers",
+            "STUN and TURN servers of all TurnConfigs that were asked whether they are there",
+            self.ice_servers.clone(),
+        );
     }
 }
 

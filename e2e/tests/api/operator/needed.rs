@@ -166,8 +166,12 @@ pub(crate) async fn exercise(bed: &Bed) {
     )
     .await;
     bed.cluster("main").await;
-    bed.edit("SignalingCluster", "main", json!({"ingress": {"host": "play.example.com"}}))
-        .await;
+    bed.edit(
+        "SignalingCluster",
+        "main",
+        json!({"ingress": {"host": "play.example.com"}}),
+    )
+    .await;
     let pool = async |more: Value| {
         let mut spec = json!({"signalingClusterRef": {"name": "main"}});
         spec.as_object_mut()
