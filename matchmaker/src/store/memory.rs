@@ -58,8 +58,10 @@ impl MemoryStore {
     where
         T: Send + 'static,
     {
+        // The time is that of the step's turn: it must not run backwards from one step to the next.
+        let mut pool = self.pool.lock();
         let mut view = View::new(&self.rooms, &self.name, &self.clock, rules);
-        let value = step(&mut self.pool.lock(), &mut view);
+        let value = step(&mut pool, &mut view);
         ready(Ok(Step {
             value,
             events: view.events,
@@ -118,5 +120,40 @@ impl HostStore for MemoryStore {
     fn page(&self, after: Option<HostId>) -> BoxFuture<'_, Result<Vec<HostRecord>, StoreError>> {
         let now_ms = self.clock.now_us() / 1000;
         ready(Ok(self.pool.lock().page(after.as_ref(), now_ms))).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use berth_crds::HostPool;
+    use berth_crds::api::HostPoolSpec;
+    use berth_crds::settings::PoolSettings;
+
+    use super::*;
+
+    /// A find that had waited for its turn went by a time before that of the step which saw the host leave its room, and granted it.
+    #[test]
+    fn a_step_goes_by_the_time_of_its_turn() {
+        let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+        pool.metadata.namespace = Some("games".to_owned());
+        let rules = Rules::new(&PoolSettings::try_from(&pool).unwrap(), 8, false);
+        let store = MemoryStore::new(MemoryRooms::default(), "eu", Clock::default());
+        let turn = store.pool.lock();
+        let before = store.clock.now_us();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| store.step(&rules, |_, view| view.now_us).now_or_never());
+            // Whoever is not there yet passes as well; this lets the defect show.
+            std::thread::sleep(Duration::from_millis(50));
+            store.clock.advance(Duration::from_hours(1));
+            drop(turn);
+            let step = waits.join().unwrap().unwrap().unwrap();
+            assert!(
+                step.value >= before + 3_600_000_000,
+                "{} after {before}",
+                step.value
+            );
+        });
     }
 }

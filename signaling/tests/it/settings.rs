@@ -31,6 +31,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("spec.auth.jwt.jwks.url", AUTH, CHANGES),
     // Read by the operator, which applies them to objects around pods that it leaves alone.
     ("spec.autoscaling.", RELOAD, "classes_of_signaling_cluster"),
+    ("spec.ingress.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.networkPolicy.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.pdb.", RELOAD, "classes_of_signaling_cluster"),
     (
@@ -40,6 +41,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("spec.replicas", RELOAD, "classes_of_signaling_cluster"),
     ("spec.service.", RELOAD, "classes_of_signaling_cluster"),
+    (
+        "spec.statusIntervalSeconds",
+        RELOAD,
+        "classes_of_signaling_cluster",
+    ),
     // Read by the matchmaker, which tells it to players.
     (
         "spec.publicUrl",
