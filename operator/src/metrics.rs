@@ -101,6 +101,11 @@ impl Default for Metrics {
         inner.register_state(&mut registry);
         *inner.registry.write() = registry;
         // Series of closed sets are there from the start, so that their first event is seen as a change.
+        for kind in [Kind::SignalingCluster, Kind::HostPool] {
+            for answered in [Answered::Yes, Answered::No] {
+                drop(inner.pods_asked.get_or_create(&AskedLabels { kind, answered }));
+            }
+        }
         for kind in Kind::ALL {
             for result in Outcome::ALL {
                 let labels = ReconcileLabels { kind, result };

@@ -103,7 +103,8 @@ async fn oracle_27_the_roles_grant_what_is_asked_for_and_nothing_else() {
 
     obstruct(&bed, None).await;
     let operator = start(&bed, &kubeconfig).await;
-    bed.cluster("main").await;
+    let spec = json!({"publicUrl": "ws://signaling.example.com", "ingress": {}});
+    bed.resource("SignalingCluster", "main", spec).await;
     bed.wait_condition("SignalingCluster", "main", "Stalled", "True")
         .await;
     // What pods need comes first, so only then is there a look at what has pods.
