@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -13,6 +13,8 @@ use super::server::SECRET;
 
 /// Longest wait for an answer; only a failure reaches it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests at a fixed pace that may be under way at the same time.
+const AT_ONCE: usize = 64;
 
 /// The heartbeats of all hosts, as they are sent: they stay the same for ever, as those of hosts in the field do.
 pub(super) struct Hosts {
@@ -69,17 +71,39 @@ impl Hosts {
         })
     }
 
-    /// Does `act` with the heartbeat of each host, at the times that are due.
-    fn each(&self, interval: Duration, act: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<Paced> {
-        let mut latency = Histogram::new(2)?;
+    /// Does `act` with the heartbeat of each host, at the times that are due, also while earlier ones are not answered yet.
+    fn each(
+        &self,
+        interval: Duration,
+        act: impl Fn(&str) -> anyhow::Result<()> + Sync,
+    ) -> anyhow::Result<Paced> {
         let begun = Instant::now();
         let each = interval / u32::try_from(self.bodies.len().max(1))?;
-        let mut due = begun;
-        for body in &self.bodies {
-            sleep(due.saturating_duration_since(Instant::now()));
-            act(body)?;
-            latency.record(u64::try_from(due.elapsed().as_nanos())?)?;
-            due += each;
+        let act = &act;
+        let one_in_turn = |first: usize| -> anyhow::Result<Histogram<u64>> {
+            let mut latency = Histogram::new(2)?;
+            for (number, body) in self.bodies.iter().enumerate().skip(first).step_by(AT_ONCE) {
+                let due = begun + each * u32::try_from(number)?;
+                sleep(due.saturating_duration_since(Instant::now()));
+                act(body)?;
+                latency.record(u64::try_from(due.elapsed().as_nanos())?)?;
+            }
+            Ok(latency)
+        };
+        let one_in_turn = &one_in_turn;
+        let latencies = thread::scope(|threads| {
+            let running: Vec<_> = (0..AT_ONCE)
+                .map(|first| threads.spawn(move || one_in_turn(first)))
+                .collect();
+            let ended = running.into_iter().map(|thread| match thread.join() {
+                Ok(latency) => latency,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            ended.collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        let mut latency = Histogram::new(2)?;
+        for one in latencies {
+            latency.add(one)?;
         }
         Ok(Paced {
             requests: self.bodies.len() as u64,
