@@ -56,15 +56,19 @@ impl Request {
 }
 
 impl Client {
-    /// Connects to a room and waits until it has its seat there.
+    /// Connects to a room and waits until it has its seat there. On a machine that stands still a join may be refused, as any peer's may;
+    /// then it comes again.
     pub(crate) async fn join(node: &super::Node, room: &str) -> Self {
-        let seated = node.metric("signaling_joins_total{result=\"joined\"}");
-        let client = Self::connect(node.address, room).await;
-        super::eventually_true(&format!("a seat in {room}"), || {
-            node.metric("signaling_joins_total{result=\"joined\"}") > seated
-        })
-        .await;
-        client
+        let joined = || node.metric("signaling_joins_total{result=\"joined\"}");
+        for _ in 0..6 {
+            let before = joined();
+            let client = Self::connect(node.address, room).await;
+            let seated = super::eventually_true("a seat", || joined() > before);
+            if timeout(super::DEADLINE / 6, seated).await.is_ok() {
+                return client;
+            }
+        }
+        panic!("no seat in {room}")
     }
 
     /// Connects to a room; `None` when it is closed instead of seated.
