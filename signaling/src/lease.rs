@@ -15,6 +15,9 @@ use crate::core::{Core, Source};
 use crate::room::Departure;
 use crate::seating::farewell;
 
+/// Longest pause before this instance does what a loss asks for.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// The lease of this instance.
 pub(crate) struct Lease {
     /// How long the store believes in this instance after a renewal.
@@ -48,10 +51,26 @@ impl Lease {
         self.refresh.notify_one();
     }
 
+    /// A moment: short against the lease, however long that is.
+    fn moment(&self) -> Duration {
+        (self.length / 9).min(MOMENT)
+    }
+
     /// Instances that lose the same Redis do not come back at the same moment.
     fn jitter(&self) -> Duration {
-        (self.length / 9).mul_f64(rand::random())
+        self.moment().mul_f64(rand::random())
     }
+}
+
+/// Why the lease is renewed.
+#[derive(Clone, Copy, PartialEq)]
+enum Cause {
+    /// It is time.
+    Tick,
+    /// Redis, or what it said, was lost for a while: the store may not know our seats, nor we those of others.
+    Loss,
+    /// The last renewal failed.
+    Again,
 }
 
 /// Renews the lease for ever, and keeps the store's knowledge of our seats and ours of the rooms up to date.
@@ -60,30 +79,35 @@ pub(crate) async fn run(core: Arc<Core>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut healthy = core.link.as_ref().map(RedisLink::watch_healthy);
     let mut next_assertion = Instant::now() + assertion_interval();
+    let mut renewed = true;
     loop {
-        let is_tick = tokio::select! {
-            _ = ticks.tick() => true,
+        let cause = tokio::select! {
+            _ = ticks.tick() => Cause::Tick,
             // Redis may have come back empty, or may have been away for longer than the lease.
             () = recovered(&mut healthy) => {
                 sleep(core.lease.jitter()).await;
-                false
+                Cause::Loss
             }
             () = core.lease.refresh.notified() => {
                 sleep(core.lease.jitter()).await;
-                false
+                Cause::Loss
             }
             () = sleep_until(next_assertion) => {
                 next_assertion = Instant::now() + assertion_interval();
-                false
+                Cause::Loss
             }
+            () = sleep(core.lease.moment()), if !renewed => Cause::Again,
         };
-        if !is_tick {
+        if cause == Cause::Loss {
             reassert(&core);
         }
-        renew(&core).await;
+        renewed = renew(&core).await;
+        if cause == Cause::Again {
+            continue;
+        }
         for cell in core.rooms.all() {
             core.update(&cell, Source::Here, |inner| {
-                if is_tick {
+                if cause == Cause::Tick {
                     inner.room.retry()
                 } else {
                     inner.room.resume()
@@ -110,17 +134,21 @@ fn assertion_interval() -> Duration {
     REASSERT.mul_f64(0.9 + 0.1 * rand::random::<f64>())
 }
 
-async fn renew(core: &Core) {
+/// Whether the store took it.
+async fn renew(core: &Core) -> bool {
     loop {
         match core.seats.renew(&core.own).await {
             Ok(renewal) => {
                 let more = renewal.more;
                 renewed(core, renewal);
                 if !more {
-                    return;
+                    return true;
                 }
             }
-            Err(error) => return debug!(%error, "the lease was not renewed"),
+            Err(error) => {
+                debug!(%error, "the lease was not renewed");
+                return false;
+            }
         }
     }
 }

@@ -133,7 +133,12 @@ impl RedisServer {
         self.try_command(line).expect("redis-server must answer")
     }
 
-    pub(super) fn try_command(&self, line: &str) -> std::io::Result<String> {
+    /// The same where the server may cut its connections meanwhile, as one that becomes a replica does.
+    ///
+    /// # Errors
+    ///
+    /// The connection could not be made, or was cut.
+    pub fn try_command(&self, line: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))?;
         stream.set_read_timeout(Some(START_DEADLINE))?;
         let password = self

@@ -85,8 +85,8 @@ async fn a_failover_by_order_is_followed_with_one_sentinel() {
         // The old master must follow before it can be the successor again.
         until("both servers are in step", || {
             (0..2).any(|index| {
-                let info = sentinels.server(index).command("INFO replication");
-                info.contains("role:slave") && info.contains("master_link_status:up")
+                let info = sentinels.server(index).try_command("INFO replication");
+                info.is_ok_and(|info| info.contains("role:slave") && info.contains("master_link_status:up"))
             })
         })
         .await;

@@ -15,13 +15,14 @@ use super::bed::Bed;
 struct Counts(Arc<Mutex<Vec<i32>>>);
 
 impl Counts {
-    fn follow(bed: &Bed) -> Self {
+    /// Counts from here on: a Deployment that is made after this returns is seen from its first count.
+    async fn follow(bed: &Bed) -> Self {
         let counts = Self::default();
         let seen = counts.clone();
         let api: Api<Deployment> = Api::namespaced(bed.client.clone(), &bed.namespace);
+        let start = api.list(&ListParams::default()).await.unwrap();
+        let from = start.metadata.resource_version.unwrap();
         tokio::spawn(async move {
-            let start = api.list(&ListParams::default()).await.unwrap();
-            let from = start.metadata.resource_version.unwrap();
             let of_the_pool = WatchParams::default()
                 .fields("metadata.name=eu-matchmaker")
                 .timeout(200);
@@ -37,6 +38,14 @@ impl Counts {
             }
         });
         counts
+    }
+
+    /// Waits until the count is `last`: the watch may be behind what another request has shown.
+    async fn wait_last(&self, bed: &Bed, last: i32) {
+        bed.wait(&format!("the count {last}"), async || {
+            (self.get().last() == Some(&last)).then_some(())
+        })
+        .await;
     }
 
     fn get(&self) -> Vec<i32> {
@@ -101,7 +110,7 @@ async fn fixed_then_autoscaled_then_fixed_again() {
     bed.cluster("main").await;
     let operator = bed.operator().await;
     bed.wait_object("v1", "Secret", "main-redis-auth").await;
-    let counts = Counts::follow(&bed);
+    let counts = Counts::follow(&bed).await;
     pool(&bed, json!({"replicas": 4})).await;
     wait_annotation(&bed, "fixed").await;
 
@@ -130,10 +139,7 @@ async fn fixed_then_autoscaled_then_fixed_again() {
     pool(&bed, json!({"replicas": 3})).await;
     wait_annotation(&bed, "fixed").await;
     wait_autoscaler(&bed, false).await;
-    bed.wait("the last count", async || {
-        (counts.get().last() == Some(&3)).then_some(())
-    })
-    .await;
+    counts.wait_last(&bed, 3).await;
     assert_eq!(counts.get(), [4, 7, 6, 3]);
     operator.stop().await.unwrap();
 }
@@ -144,15 +150,12 @@ async fn an_autoscaled_deployment_begins_with_its_floor() {
     bed.cluster("main").await;
     let operator = bed.operator().await;
     bed.wait_object("v1", "Secret", "main-redis-auth").await;
-    let counts = Counts::follow(&bed);
+    let counts = Counts::follow(&bed).await;
     pool(&bed, json!({"autoscaling": scaling()})).await;
     wait_annotation(&bed, "autoscaled").await;
     wait_autoscaler(&bed, true).await;
     autoscale(&bed, 5).await;
-    bed.wait("the autoscaler's count", async || {
-        (counts.get().last() == Some(&5)).then_some(())
-    })
-    .await;
+    counts.wait_last(&bed, 5).await;
     assert_eq!(counts.get(), [2, 5]);
     operator.stop().await.unwrap();
 }
@@ -163,11 +166,12 @@ async fn a_pool_without_pods_begins_with_the_floor_when_it_is_autoscaled() {
     bed.cluster("main").await;
     let operator = bed.operator().await;
     bed.wait_object("v1", "Secret", "main-redis-auth").await;
-    let counts = Counts::follow(&bed);
+    let counts = Counts::follow(&bed).await;
     pool(&bed, json!({"replicas": 0})).await;
     wait_annotation(&bed, "fixed").await;
     pool(&bed, json!({"replicas": 0, "autoscaling": scaling()})).await;
     wait_annotation(&bed, "autoscaled").await;
+    counts.wait_last(&bed, 2).await;
     assert_eq!(counts.get(), [0, 2]);
     operator.stop().await.unwrap();
 }
@@ -183,7 +187,7 @@ async fn a_hand_over_that_was_interrupted_is_finished() {
     wait_annotation(&bed, "fixed").await;
     first.stop().await.unwrap();
 
-    let counts = Counts::follow(&bed);
+    let counts = Counts::follow(&bed).await;
     // What the first step leaves behind.
     let api: Api<Deployment> = Api::namespaced(bed.client.clone(), &bed.namespace);
     let held = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "eu-matchmaker"}, "spec": {"replicas": 4}});
@@ -199,10 +203,7 @@ async fn a_hand_over_that_was_interrupted_is_finished() {
     wait_annotation(&bed, "autoscaled").await;
     wait_autoscaler(&bed, true).await;
     autoscale(&bed, 8).await;
-    bed.wait("the autoscaler's count", async || {
-        (counts.get().last() == Some(&8)).then_some(())
-    })
-    .await;
+    counts.wait_last(&bed, 8).await;
     assert_eq!(counts.get(), [4, 8]);
     second.stop().await.unwrap();
 }

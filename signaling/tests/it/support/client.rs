@@ -60,20 +60,27 @@ impl Client {
     /// then it comes again.
     pub(crate) async fn join(node: &super::Node, room: &str) -> Self {
         let joined = || node.metric("signaling_joins_total{result=\"joined\"}");
+        let mut heard = Vec::new();
         for _ in 0..6 {
             let before = joined();
-            let client = Self::connect(node.address, room).await;
+            let mut client = Self::connect(node.address, room).await;
             let seated = super::eventually_true("a seat", || joined() > before);
             if timeout(super::DEADLINE / 6, seated).await.is_ok() {
                 return client;
             }
+            heard.push(timeout(super::DEADLINE / 60, client.stream.next()).await);
         }
-        panic!("no seat in {room}")
+        panic!("no seat in {room}: {heard:?}")
     }
 
     /// Connects to a room; `None` when it is closed instead of seated.
     pub(crate) async fn try_join(address: SocketAddr, room: &str) -> Option<Self> {
-        let mut client = Self::connect(address, room).await;
+        Self::try_open(address, Request::room(room)).await
+    }
+
+    /// The same with this handshake.
+    pub(crate) async fn try_open(address: SocketAddr, request: Request) -> Option<Self> {
+        let mut client = Self::open(address, request).await;
         // What is no message is answered to a seated peer.
         client.stream.send(Message::text("[]")).await.ok()?;
         let seated = matches!(client.next().await, Some(Ok(Message::Text(_))));

@@ -5,6 +5,7 @@ mod node;
 mod proxy;
 pub(crate) mod v2;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,16 @@ pub(crate) use proxy::{Network, Proxy};
 
 /// Longest wait for something that must happen; only a failure reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Calls of each command since `before`, without those that did not happen.
+pub(crate) fn calls_since(redis: &RedisServer, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let mut calls = redis.foreground_calls();
+    for (name, count) in &mut calls {
+        *count -= before.get(name).copied().unwrap_or_default();
+    }
+    calls.retain(|_, count| *count > 0);
+    calls
+}
 
 /// Waits until `check` gives something.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
@@ -31,7 +42,23 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// The same for a condition.
+/// Measures again until `round` has seen what must be, at most ten times: on a machine that stood still for seconds links connect
+/// again, and a round is disturbed by that, but not every round.
+pub(crate) async fn in_some_round<E: std::fmt::Debug>(
+    what: &str,
+    mut round: impl AsyncFnMut() -> Result<(), E>,
+) {
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        match round().await {
+            Ok(()) => return,
+            Err(other) => seen.push(other),
+        }
+    }
+    panic!("in no round: {what}, but {seen:?}");
+}
+
+/// The same as [`eventually`] for a condition.
 pub(crate) async fn eventually_true(what: &str, mut check: impl FnMut() -> bool) {
     eventually(what, || {
         let happened = check().then_some(());
