@@ -41,7 +41,12 @@ impl Reconcile for HostPool {
         findings.facts.missing = Some(missing);
         findings.facts.placeholders = placeholders;
         let desired = render::host_pool(resource, links.as_ref(), &context.defaults);
-        findings.applied = context.applier().converge(&Owner::of(resource), &desired).await;
+        let owner = Owner::of(resource);
+        findings.applied = context
+            .applier()
+            .bring(&owner, &desired, resource.spec.paused)
+            .await;
+        findings.facts.held = std::mem::take(&mut findings.applied.held);
         findings.facts.applied = findings.applied.hashes.get(&deployment(name)).cloned();
         Ok(())
     }

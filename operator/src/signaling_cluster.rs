@@ -60,7 +60,12 @@ impl Reconcile for SignalingCluster {
 
         match render::signaling_cluster(resource, links.as_ref(), &context.defaults) {
             Ok(desired) => {
-                findings.applied = context.applier().converge(&Owner::of(resource), &desired).await;
+                let owner = Owner::of(resource);
+                findings.applied = context
+                    .applier()
+                    .bring(&owner, &desired, resource.spec.paused)
+                    .await;
+                facts.held = std::mem::take(&mut findings.applied.held);
                 facts.applied = findings.applied.hashes.get(&deployment(name)).cloned();
                 facts.redis.applied = findings.applied.hashes.get(&redis(name)).cloned();
             }

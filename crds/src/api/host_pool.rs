@@ -135,6 +135,10 @@ pub struct HostPoolSpec {
     /// The matchmaker pods.
     #[serde(default)]
     pub pod: PodSpec,
+    /// Leave everything that this resource has become as it is: the operator writes and deletes nothing for it. Its status goes on, and the
+    /// pods follow fields of class hot as ever. Reload: hot.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 impl HostPoolSpec {
@@ -168,6 +172,7 @@ impl HostPoolSpec {
             public_url: None,
             ingress: None,
             pod: PodSpec::default(),
+            paused: false,
         }
     }
 }
@@ -356,7 +361,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -126,6 +126,10 @@ pub struct SignalingClusterSpec {
     /// The signaling pods, and where the managed Redis may run.
     #[serde(default)]
     pub pod: PodSpec,
+    /// Leave everything that this resource has become as it is: the operator writes and deletes nothing for it. Its status goes on, and the
+    /// pods follow fields of class hot as ever. Reload: hot.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 impl SignalingClusterSpec {
@@ -155,6 +159,7 @@ impl SignalingClusterSpec {
             service: ServiceSpec::default(),
             ingress: None,
             pod: PodSpec::default(),
+            paused: false,
         }
     }
 }
@@ -473,7 +478,7 @@ pub struct SignalingClusterStatus {
     /// Redis, without user or password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Available`, `RedisReady`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `RedisReady`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -12,6 +12,7 @@ mod diff;
 mod handover;
 mod prune;
 mod status;
+mod survey;
 mod verdict;
 
 #[cfg(test)]
@@ -62,6 +63,8 @@ pub(crate) struct Applied {
     pub(crate) failures: Vec<CallError>,
     /// Whether something was written that the watch has not shown yet.
     pub(crate) in_flight: bool,
+    /// Children of a paused resource that are not what was rendered.
+    pub(crate) held: Vec<ChildId>,
 }
 
 impl Applied {
@@ -77,8 +80,16 @@ impl Applied {
 }
 
 impl Applier<'_> {
-    /// Brings the children of `owner` to `desired`.
-    pub(crate) async fn converge(&self, owner: &Owner, desired: &Desired) -> Applied {
+    /// Brings the children of `owner` to `desired`; while it is `paused`, only finds out which are not there.
+    pub(crate) async fn bring(&self, owner: &Owner, desired: &Desired, paused: bool) -> Applied {
+        if paused {
+            self.survey(owner, desired)
+        } else {
+            self.converge(owner, desired).await
+        }
+    }
+
+    async fn converge(&self, owner: &Owner, desired: &Desired) -> Applied {
         let mut applied = Applied::default();
         // An autoscaler that is wanted no longer must be gone before the number of pods is set.
         self.prune(owner, desired, |kind| !kind.is_used_by_pods(), &mut applied)

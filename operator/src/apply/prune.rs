@@ -1,11 +1,14 @@
 //! Deletes children that are rendered no longer.
 
+use std::sync::Arc;
+
 use kube::api::{DeleteParams, Preconditions};
 
 use super::verdict::{Ownership, ownership};
 use super::{Applied, Applier};
 use crate::client::call;
-use crate::render::{Child, ChildKind, Desired, Owner};
+use crate::cluster::LiveChild;
+use crate::render::{Child, ChildId, ChildKind, Desired, Owner};
 
 impl Applier<'_> {
     /// Deletes what belongs to `owner`, is of a kind that `which` takes, and is neither rendered nor withheld.
@@ -18,21 +21,7 @@ impl Applier<'_> {
         which: impl Fn(ChildKind) -> bool,
         applied: &mut Applied,
     ) {
-        let Some(uid) = &owner.uid else {
-            return;
-        };
-        let mut orphans = self.cluster.children.owned_by(uid);
-        orphans.retain(|id| which(id.kind) && !desired.withheld.contains(id));
-        for child in &desired.children {
-            orphans.remove(&Child::id(child));
-        }
-        for id in orphans {
-            let Some(live) = self.cluster.children.live(&owner.namespace, &id) else {
-                continue;
-            };
-            if live.is_leaving || ownership(live.controller.as_ref(), owner) != Ownership::Ours {
-                continue;
-            }
+        for (id, live) in self.orphans(owner, desired, which) {
             let params = DeleteParams::background().preconditions(Preconditions {
                 uid: live.uid.clone(),
                 resource_version: live.resource_version.clone(),
@@ -44,5 +33,28 @@ impl Applier<'_> {
                 Err(error) => applied.failures.push(error),
             }
         }
+    }
+
+    /// What belongs to `owner`, is of a kind that `which` takes, and is neither rendered nor withheld nor on its way out.
+    pub(super) fn orphans(
+        &self,
+        owner: &Owner,
+        desired: &Desired,
+        which: impl Fn(ChildKind) -> bool,
+    ) -> Vec<(ChildId, Arc<LiveChild>)> {
+        let Some(uid) = &owner.uid else {
+            return Vec::new();
+        };
+        let mut orphans = self.cluster.children.owned_by(uid);
+        orphans.retain(|id| which(id.kind) && !desired.withheld.contains(id));
+        for child in &desired.children {
+            orphans.remove(&Child::id(child));
+        }
+        let live = orphans.into_iter().filter_map(|id| {
+            let live = self.cluster.children.live(&owner.namespace, &id)?;
+            let ours = ownership(live.controller.as_ref(), owner) == Ownership::Ours;
+            (ours && !live.is_leaving).then_some((id, live))
+        });
+        live.collect()
     }
 }

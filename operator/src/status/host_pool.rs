@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::{Conditions, Truth};
+use super::pause;
 use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
 use super::security;
 use super::settings::{self, SettingsFacts};
 use crate::names::Component;
+use crate::render::ChildId;
 use crate::resolve::{Missing, Placeholder};
 
 /// What was seen of a HostPool.
@@ -25,6 +27,8 @@ pub struct HostPoolFacts {
     pub rollout: Option<Rollout>,
     /// Hash of the Deployment that was applied; absent when it was withheld.
     pub applied: Option<String>,
+    /// Children that are not what they should be, because the resource is paused.
+    pub held: Vec<ChildId>,
     /// The last reading of the counts.
     pub occupation: Occupation,
     /// Secrets that are accepted although everybody knows them; absent when they were not looked at.
@@ -68,12 +72,14 @@ pub fn host_pool(
         (&previous.conditions, previous.settings),
     );
     verdict.tell(&mut conditions);
-    let progress = Progress {
+    let mut progress = Progress {
         settings: Some(verdict),
         trouble,
         missing: facts.missing.as_deref(),
         ..Progress::default()
     };
+    let held = pause::tell(resource.spec.paused, &facts.held, &mut conditions);
+    progress.waiting.extend(held);
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
     let warnings = facts.placeholders.as_deref().map(security::of_placeholders);
     security::tell(warnings, &mut conditions);

@@ -7,6 +7,7 @@
 
 mod conditions;
 mod host_pool;
+mod pause;
 mod progress;
 mod reason;
 mod rollout;

@@ -9,6 +9,8 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing will happen without a change by someone (kstatus).
     Stalled,
+    /// The operator leaves everything that the resource has become as it is.
+    Paused,
     /// At least one pod serves.
     Available,
     /// Redis is ready.
@@ -34,6 +36,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::Paused => "Paused",
             Self::Available => "Available",
             Self::RedisReady => "RedisReady",
             Self::ResolvedRefs => "ResolvedRefs",
@@ -71,6 +74,10 @@ macro_rules! reasons {
 reasons! {
     /// All is as the spec says.
     UpToDate,
+    /// `spec.paused` is true.
+    Paused,
+    /// `spec.paused` is false.
+    NotPaused,
     /// Pods are being started or replaced.
     RollingOut,
     /// Kubernetes gave up replacing the pods: they do not become ready.

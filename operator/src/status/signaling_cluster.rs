@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::conditions::{Conditions, Truth};
+use super::pause;
 use super::progress::{Progress, Trouble};
 use super::reason::{ConditionType, Reason};
 use super::rollout::Rollout;
 use super::security;
 use super::settings::{self, SettingsFacts};
 use crate::names::Component;
+use crate::render::ChildId;
 use crate::resolve::{Missing, Placeholder};
 
 /// What was seen of a SignalingCluster.
@@ -25,6 +27,8 @@ pub struct SignalingClusterFacts {
     pub rollout: Option<Rollout>,
     /// Hash of the Deployment that was applied; absent when it was withheld.
     pub applied: Option<String>,
+    /// Children that are not what they should be, because the resource is paused.
+    pub held: Vec<ChildId>,
     /// Open connections of all pods; absent when they were not counted yet.
     pub connections: Option<i64>,
     /// Redis.
@@ -101,6 +105,8 @@ pub fn signaling_cluster(
         missing: facts.missing.as_deref(),
         ..Progress::default()
     };
+    let held = pause::tell(resource.spec.paused, &facts.held, &mut conditions);
+    progress.waiting.extend(held);
     let (redis, reason, message) = facts.redis.tell(facts.rollout.as_ref());
     conditions.set(ConditionType::RedisReady, redis, reason, message);
     if redis == Truth::False {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::conditions::find;
 use super::*;
 use crate::probe::{ProbeError, Reach};
+use crate::render::{ChildId, ChildKind};
 use crate::resolve::{Missing, Placeholder, Purpose, SecretKey};
 
 fn at(second: i64) -> Timestamp {
@@ -56,6 +57,7 @@ fn good() -> SignalingClusterFacts {
         connections: None,
         rollout: Some(complete()),
         applied: Some("h".into()),
+        held: vec![],
         redis: RedisFacts {
             rollout: Some(Rollout {
                 desired: 1,
@@ -101,6 +103,45 @@ fn expect(facts: &SignalingClusterFacts, trouble: Option<&Trouble>, states: &str
         summary(&tell(facts, trouble)),
         (states.to_owned(), reason.as_str().to_owned())
     );
+}
+
+/// A pause is no failure, and what it holds back is not called done.
+#[test]
+fn a_paused_resource_is_ready_only_if_nothing_waits() {
+    let of = |held: &[&str]| {
+        let mut resource = cluster();
+        resource.spec.paused = true;
+        let held = held.iter().map(|name| ChildId::new(ChildKind::Service, *name));
+        let facts = SignalingClusterFacts {
+            held: held.collect(),
+            ..good()
+        };
+        let before = berth_crds::api::SignalingClusterStatus::default();
+        let conditions = signaling_cluster(&resource, &before, &facts, None, at(1)).conditions;
+        let paused = find(&conditions, ConditionType::Paused).unwrap();
+        assert_eq!((&*paused.status, &*paused.reason), ("True", "Paused"));
+        (summary(&conditions), paused.message.clone())
+    };
+    let texts = |states: &str, reason: &str| (states.to_owned(), reason.to_owned());
+    assert_eq!(
+        of(&[]),
+        (
+            texts("True False False", "UpToDate"),
+            "spec.paused is true: nothing is written".into()
+        )
+    );
+    assert_eq!(
+        of(&["a", "b"]),
+        (
+            texts("False True False", "Paused"),
+            "spec.paused is true: not written Service a, Service b".into()
+        )
+    );
+    let many = of(&["a", "b", "c", "d", "e", "f", "g"]).1;
+    assert!(many.ends_with("Service e and 2 more"), "{many}");
+    let conditions = tell(&good(), None);
+    let paused = find(&conditions, ConditionType::Paused).unwrap();
+    assert_eq!((&*paused.status, &*paused.reason), ("False", "NotPaused"));
 }
 
 #[test]
@@ -287,6 +328,7 @@ fn a_weak_secret_is_stalled_and_its_message_names_the_cure() {
         ),
     ] {
         let facts = HostPoolFacts {
+            held: vec![],
             missing: Some(missing.clone()),
             settings: settled(),
             rollout: Some(complete()),
@@ -322,6 +364,7 @@ fn placeholders_of_development_are_warned_of() {
     };
     let pool = HostPool::new("eu", HostPoolSpec::new("main"));
     let mut facts = HostPoolFacts {
+        held: vec![],
         missing: Some(vec![]),
         settings: settled(),
         rollout: Some(complete()),
@@ -383,6 +426,7 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
         }],
     };
     let mut facts = HostPoolFacts {
+        held: vec![],
         missing: Some(vec![]),
         settings: settled(),
         rollout: Some(complete()),
@@ -664,6 +708,7 @@ fn capacity_is_low_below_the_minimum_and_never_in_a_drained_pool() {
         pool.spec.min_available_slots = least;
         pool.spec.drain = drain;
         let facts = HostPoolFacts {
+            held: vec![],
             occupation: Occupation::Counted {
                 hosts: HostCounts::default(),
                 slots: SlotCounts { total: 9, available },

@@ -33,6 +33,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("spec.autoscaling.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.ingress.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.networkPolicy.", RELOAD, "classes_of_signaling_cluster"),
+    ("spec.paused", RELOAD, "classes_of_signaling_cluster"),
     ("spec.pdb.", RELOAD, "classes_of_signaling_cluster"),
     (
         "spec.redis.managed.reclaimPolicy",

@@ -8,6 +8,7 @@ mod deletion;
 mod leader;
 mod metrics;
 pub(crate) mod needed;
+mod pause;
 mod permissions;
 pub(crate) mod pods;
 mod reach;
