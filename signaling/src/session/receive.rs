@@ -114,10 +114,9 @@ impl Session {
             seq,
             message,
         };
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.place
             .conn
-            .deliver(&say::refused(&refused, Some(wait.max(1))));
+            .deliver(&say::refused(&refused, Some(whole_millis(wait))));
     }
 
     /// Has a room relay a message; `false` when there were too many in it.
@@ -145,5 +144,30 @@ impl Session {
         });
         core.metrics.fanout_seconds.observe(now.elapsed().as_secs_f64());
         passed
+    }
+}
+
+/// In milliseconds, rounded up: who waits so long does not come too early.
+fn whole_millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000))
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_called_back_too_early() {
+        for (wait, expected) in [
+            (0, 1),
+            (1, 1),
+            (1_000_000, 1),
+            (1_000_001, 2),
+            (4_999_999_999, 5000),
+        ] {
+            assert_eq!(whole_millis(Duration::from_nanos(wait)), expected, "{wait} ns");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `spec.paused`: what a resource has become is left as it is, and the status says what is therefore not as the spec says.
 
-use kube::api::{DeleteParams, DynamicObject};
+use kube::api::{DeleteParams, DynamicObject, ListParams};
 use serde_json::{Value, json};
 
 use super::bed::{Bed, WRITES, conditions};
@@ -33,8 +33,8 @@ async fn a_paused_pool_is_left_as_it_is() {
 
     bed.edit("HostPool", "eu", json!({"paused": true})).await;
     let nothing = "spec.paused is true: nothing is written";
-    let found = wait_paused(&bed, "eu", nothing).await;
-    assert_eq!(conditions(&found)["Ready"].0, "True");
+    wait_paused(&bed, "eu", nothing).await;
+    bed.wait_condition("HostPool", "eu", "Ready", "True").await;
     operator.settle().await;
     let before = operator.requests(&WRITES);
     bed.edit("HostPool", "eu", change()).await;
@@ -43,8 +43,8 @@ async fn a_paused_pool_is_left_as_it_is() {
         .delete("eu-matchmaker", &DeleteParams::default())
         .await
         .unwrap();
-    let held = "spec.paused is true: not written Deployment eu-matchmaker, \
-                PodDisruptionBudget eu-matchmaker, NetworkPolicy eu-matchmaker";
+    let held = "spec.paused is true: not written NetworkPolicy eu-matchmaker, \
+                PodDisruptionBudget eu-matchmaker, Deployment eu-matchmaker";
     let found = wait_paused(&bed, "eu", held).await;
     let told = conditions(&found);
     assert_eq!((&*told["Ready"].0, &*told["Ready"].1), ("False", "Paused"));
@@ -54,7 +54,7 @@ async fn a_paused_pool_is_left_as_it_is() {
     // The status and events are told as ever.
     let mut before = before;
     for counted in [&mut before, &mut after] {
-        counted.retain(|kind, _| !["HostPool", "Event", "Lease"].contains(&&**kind));
+        counted.retain(|kind, _| !["hostpools", "events", "leases"].contains(&&**kind));
     }
     assert_eq!(after, before, "something was written");
     let deployment = bed.wait_object("apps/v1", "Deployment", "eu-matchmaker").await;
@@ -95,8 +95,8 @@ async fn what_is_paused_from_the_start_becomes_nothing() {
         ("v1", "Secret"),
         ("v1", "ServiceAccount"),
     ] {
-        let ours = bed.api(api_version, kind).list(&kube::api::ListParams::default());
-        let ours = ours.await.unwrap().items;
+        let api = bed.api(api_version, kind);
+        let ours = api.list(&ListParams::default()).await.unwrap().items;
         let named = |object: &DynamicObject| {
             object
                 .metadata
