@@ -250,7 +250,12 @@ async fn readiness_turns_are_told_by_events() {
             reasons.contains("UpToDate").then_some(reasons)
         })
         .await;
-    assert!(reasons.len() <= 3, "one per turn: {reasons:?}");
+    // Whoever is fast skips some of them.
+    let turns = ["RedisNotReady", "RollingOut", "SettingsPending", "UpToDate"];
+    assert!(
+        reasons.iter().all(|reason| turns.contains(&&**reason)),
+        "{reasons:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
