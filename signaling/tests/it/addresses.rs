@@ -25,7 +25,7 @@ fn trust_loopback(node: &Node) {
     node.change(|settings| settings.security.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
 }
 
-/// Two instances with one Redis, whose leases need no renewal during the test.
+/// Two instances with one Redis, whose leases are seldom renewed during the test.
 async fn two(redis: &RedisServer, messages_per_ip: i32, connections_per_ip: i32) -> [Node; 2] {
     let mut nodes = Vec::new();
     for id in ["i1", "i2"] {
@@ -34,7 +34,7 @@ async fn two(redis: &RedisServer, messages_per_ip: i32, connections_per_ip: i32)
             redis: Some(redis.url()),
             ..NodeOptions::default()
         };
-        options.timing.lease = Duration::from_hours(1);
+        options.timing.lease = Duration::from_secs(30);
         options.spec.rate_limits.messages_per_ip = messages_per_ip;
         options.spec.rate_limits.connections_per_ip = connections_per_ip;
         let node = Node::start(options).await;
