@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 
 use self::verdict::{Ownership, Verdict, ownership, verdict};
 use crate::client::call;
-use crate::cluster::{Agreement, Cluster, controller_of};
+use crate::cluster::{Agreement, ChildView, Cluster, controller_of};
 use crate::error::{CallError, Class};
 use crate::metrics::Metrics;
 use crate::names;
@@ -65,6 +65,13 @@ pub(crate) struct Applied {
     pub(crate) in_flight: bool,
     /// Children of a paused resource that are not what was rendered.
     pub(crate) held: Vec<ChildId>,
+}
+
+/// A child as it was rendered, as it is, and what follows from that.
+struct Compared {
+    sealed: SealedChild,
+    view: ChildView,
+    verdict: Verdict,
 }
 
 impl Applied {
@@ -124,23 +131,18 @@ impl Applier<'_> {
         child: &Child,
         applied: &mut Applied,
     ) -> Result<(), CallError> {
-        let action = format!("apply {}", child.id());
-        let json_error = |source| CallError::Json {
-            action: action.clone(),
-            source,
-        };
         if let Child::Secret(secret) = child {
             return self.make_secret(owner, secret, applied).await;
         }
-        let Some(sealed) = child.seal().map_err(json_error)? else {
+        let Some(Compared {
+            sealed,
+            view,
+            verdict,
+        }) = self.compare(owner, child, applied)?
+        else {
             return Ok(());
         };
-        applied.hashes.insert(sealed.id.clone(), sealed.hash.clone());
-        let view = self
-            .cluster
-            .children
-            .view(&owner.namespace, &sealed.id, Instant::now());
-        match verdict(&sealed, &view, owner).map_err(json_error)? {
+        match verdict {
             Verdict::Same => self.metrics.skipped(sealed.id.kind.as_str()),
             Verdict::Agrees(agreement) => {
                 self.metrics.skipped(sealed.id.kind.as_str());
@@ -168,6 +170,33 @@ impl Applier<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Compares a child with what the watches hold, and notes the hash of what was rendered. Nothing for a generated Secret.
+    fn compare(
+        &self,
+        owner: &Owner,
+        child: &Child,
+        applied: &mut Applied,
+    ) -> Result<Option<Compared>, CallError> {
+        let json_error = |source| CallError::Json {
+            action: format!("apply {}", child.id()),
+            source,
+        };
+        let Some(sealed) = child.seal().map_err(json_error)? else {
+            return Ok(None);
+        };
+        applied.hashes.insert(sealed.id.clone(), sealed.hash.clone());
+        let view = self
+            .cluster
+            .children
+            .view(&owner.namespace, &sealed.id, Instant::now());
+        let verdict = verdict(&sealed, &view, owner).map_err(json_error)?;
+        Ok(Some(Compared {
+            sealed,
+            view,
+            verdict,
+        }))
     }
 
     /// Makes a child that, as far as is known, does not exist.

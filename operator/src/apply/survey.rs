@@ -1,9 +1,7 @@
 //! What would be written or deleted, for a resource that is paused.
 
-use std::time::Instant;
-
-use super::verdict::{Verdict, verdict};
-use super::{Applied, Applier};
+use super::verdict::Verdict;
+use super::{Applied, Applier, Compared};
 use crate::error::CallError;
 use crate::render::{Child, Desired, Owner};
 
@@ -12,7 +10,7 @@ impl Applier<'_> {
     pub(super) fn survey(&self, owner: &Owner, desired: &Desired) -> Applied {
         let mut applied = Applied::default();
         for child in &desired.children {
-            if let Err(error) = self.compare(owner, child, &mut applied) {
+            if let Err(error) = self.look_at(owner, child, &mut applied) {
                 applied.failures.push(error);
             }
         }
@@ -22,11 +20,7 @@ impl Applier<'_> {
         applied
     }
 
-    fn compare(&self, owner: &Owner, child: &Child, applied: &mut Applied) -> Result<(), CallError> {
-        let json_error = |source| CallError::Json {
-            action: format!("compare {}", child.id()),
-            source,
-        };
+    fn look_at(&self, owner: &Owner, child: &Child, applied: &mut Applied) -> Result<(), CallError> {
         let children = &self.cluster.children;
         if let Child::Secret(_) = child {
             // What is in it is never changed.
@@ -35,12 +29,10 @@ impl Applier<'_> {
             }
             return Ok(());
         }
-        let Some(sealed) = child.seal().map_err(json_error)? else {
+        let Some(Compared { sealed, verdict, .. }) = self.compare(owner, child, applied)? else {
             return Ok(());
         };
-        applied.hashes.insert(sealed.id.clone(), sealed.hash.clone());
-        let view = children.view(&owner.namespace, &sealed.id, Instant::now());
-        match verdict(&sealed, &view, owner).map_err(json_error)? {
+        match verdict {
             Verdict::Same => {}
             Verdict::Agrees(agreement) => children.agree(&owner.namespace, &sealed.id, agreement),
             Verdict::InFlight => applied.in_flight = true,

@@ -1,14 +1,9 @@
 //! `spec.paused`: what a resource has become is left as it is, and the status says what is therefore not as the spec says.
 
 use kube::api::{DeleteParams, DynamicObject, ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bed::{Bed, WRITES, conditions};
-
-/// A change of what a pool becomes: another count in the Deployment, and a PodDisruptionBudget that is not wanted.
-fn change() -> Value {
-    json!({"replicas": 3, "pdb": {"enabled": false}})
-}
 
 async fn wait_paused(bed: &Bed, name: &str, message: &str) -> DynamicObject {
     bed.wait(&format!("{name}: {message}"), async || {
@@ -36,8 +31,10 @@ async fn a_paused_pool_is_left_as_it_is() {
     wait_paused(&bed, "eu", nothing).await;
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
     operator.settle().await;
-    let before = operator.requests(&WRITES);
-    bed.edit("HostPool", "eu", change()).await;
+    let mut before = operator.requests(&WRITES);
+    // Another count in the Deployment, and a PodDisruptionBudget that is not wanted.
+    let change = json!({"replicas": 3, "pdb": {"enabled": false}});
+    bed.edit("HostPool", "eu", change).await;
     let policies = bed.api("networking.k8s.io/v1", "NetworkPolicy");
     policies
         .delete("eu-matchmaker", &DeleteParams::default())
@@ -52,7 +49,6 @@ async fn a_paused_pool_is_left_as_it_is() {
     operator.settle().await;
     let mut after = operator.requests(&WRITES);
     // The status and events are told as ever.
-    let mut before = before;
     for counted in [&mut before, &mut after] {
         counted.retain(|kind, _| !["hostpools", "events", "leases"].contains(&&**kind));
     }
