@@ -30,6 +30,10 @@ pub const REPLICAS_FIXED: &str = "fixed";
 /// See [`REPLICAS`].
 pub const REPLICAS_AUTOSCALED: &str = "autoscaled";
 
+/// Annotation of a Deployment or StatefulSet: the image that its pods run when the resource names none. It outlives the operator that
+/// applied it, and an image that was named for a while.
+pub const DEFAULT_IMAGE: &str = "berth.dev/default-image";
+
 /// Field manager of the status of our resources.
 pub const STATUS_MANAGER: &str = "berth-operator-status";
 /// Field manager that holds `spec.replicas` of a Deployment while it passes to an autoscaler.

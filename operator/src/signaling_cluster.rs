@@ -5,12 +5,12 @@ use berth_crds::api::SignalingClusterStatus;
 use berth_crds::settings::{ObjectName, SignalingSettings};
 use jiff::Timestamp;
 
-use crate::cluster::Service;
+use crate::cluster::{Cluster, LiveChild, Service};
 use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::{self, Component};
 use crate::pods;
-use crate::render::{self, ChildId, ChildKind, Owner, RedisAccess};
+use crate::render::{self, ChildId, ChildKind, Owner, Pins, RedisAccess};
 use crate::resolve::{self, SecretView};
 use crate::status::{self, RedisFacts, SignalingClusterFacts, Trouble};
 
@@ -58,7 +58,10 @@ impl Reconcile for SignalingCluster {
             facts.redis.endpoint = keys.get(&key).and_then(|fact| fact.redis_endpoint.clone());
         }
 
-        match render::signaling_cluster(resource, links.as_ref(), &context.defaults) {
+        let defaults = context
+            .defaults
+            .under(resource.spec.image_policy, pins(resource, name, cluster));
+        match render::signaling_cluster(resource, links.as_ref(), &defaults) {
             Ok(desired) => {
                 let owner = Owner::of(resource);
                 findings.applied = context
@@ -103,6 +106,19 @@ impl Reconcile for SignalingCluster {
         now: Timestamp,
     ) -> SignalingClusterStatus {
         status::signaling_cluster(resource, previous, facts, trouble, now)
+    }
+}
+
+/// Images that the pods began with.
+fn pins(resource: &SignalingCluster, name: &ObjectName, cluster: &Cluster) -> Pins {
+    let live = |id| cluster.children.live(&name.namespace, &id);
+    let last = resource.status.as_ref().and_then(|status| status.image.as_ref());
+    let managed = resource.spec.redis.managed.as_ref();
+    Pins {
+        service: LiveChild::running(live(deployment(name)).as_deref(), last)
+            .pin(resource.spec.image.as_ref()),
+        redis: LiveChild::running(live(redis(name)).as_deref(), None)
+            .pin(managed.and_then(|redis| redis.image.as_ref())),
     }
 }
 

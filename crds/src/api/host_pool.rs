@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, ServiceSpec,
-    SettingsStatus,
+    Autoscaling, DisruptionBudget, ImagePolicy, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef,
+    ServiceSpec, SettingsStatus,
 };
 use super::way_in::IngressSpec;
 
@@ -56,10 +56,14 @@ pub struct HostPoolSpec {
     /// naming another restarts them. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_config_ref: Option<LocalRef>,
-    /// Container image of the matchmaker pods; absent: the image that the operator itself runs from. Reload: rolling.
+    /// Container image of the matchmaker pods; absent: what `imagePolicy` says. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// Which image the pods run while `image` is absent: `Pinned` the one that the operator ran from when the resource was made, so that
+    /// another version of the operator restarts nothing, `FollowOperator` the one that the operator runs from now. Reload: rolling.
+    #[serde(default)]
+    pub image_policy: ImagePolicy,
     /// Matchmaker pods while `autoscaling` is absent. Reload: hot.
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 200))]
@@ -150,6 +154,7 @@ impl HostPoolSpec {
             },
             turn_config_ref: None,
             image: None,
+            image_policy: ImagePolicy::default(),
             replicas: two(),
             autoscaling: None,
             http_port: http_port(),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::common::{
-    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef, ServiceSpec,
-    SettingsStatus, quantity,
+    Autoscaling, DisruptionBudget, ImagePolicy, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef,
+    ServiceSpec, SettingsStatus, quantity,
 };
 use super::way_in::IngressSpec;
 
@@ -49,10 +49,14 @@ use super::way_in::IngressSpec;
 #[x_kube(validation = Rule::new("!self.security.requireWss || self.publicUrl.startsWith('wss://')")
     .message("publicUrl must start with wss:// while security.requireWss is true").field_path(".publicUrl"))]
 pub struct SignalingClusterSpec {
-    /// Container image of the signaling pods; absent: the image that the operator itself runs from. Reload: rolling.
+    /// Container image of the signaling pods; absent: what `imagePolicy` says. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// Which image the pods run while `image` is absent: `Pinned` the one that the operator ran from when the resource was made, so that
+    /// another version of the operator restarts nothing, `FollowOperator` the one that the operator runs from now. That of the managed Redis goes by it too. Reload: rolling.
+    #[serde(default)]
+    pub image_policy: ImagePolicy,
     /// Signaling pods while `autoscaling` is absent. Reload: hot.
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 200))]
@@ -137,6 +141,7 @@ impl SignalingClusterSpec {
     pub fn new(public_url: impl Into<String>) -> Self {
         Self {
             image: None,
+            image_policy: ImagePolicy::default(),
             replicas: two(),
             autoscaling: None,
             public_url: public_url.into(),
@@ -411,7 +416,7 @@ pub enum ReclaimPolicy {
     {"rule": "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "message": "storageClassName cannot be changed while the managed Redis exists"}
 ]))]
 pub struct ManagedRedis {
-    /// Container image of Redis; absent: the one that the operator was installed with. Reload: rolling.
+    /// Container image of Redis; absent: the one that the operator was installed with, as `spec.imagePolicy` says. Reload: rolling.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,

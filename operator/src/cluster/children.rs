@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::names;
-use crate::render::{ChildId, ChildKind};
+use crate::render::{ChildId, ChildKind, Running};
 use crate::status::Rollout;
 
 /// How long a write may take to come back by the watch before the object is looked at as it is known.
@@ -41,6 +41,8 @@ pub(crate) struct LiveChild {
     pub(crate) hash: Option<String>,
     /// Annotation [`names::REPLICAS`].
     pub(crate) replicas_by: Option<String>,
+    /// Annotation [`names::DEFAULT_IMAGE`].
+    pub(crate) default_image: Option<String>,
     /// How far it has come, when it has pods.
     pub(crate) rollout: Option<Rollout>,
     json: Box<[u8]>,
@@ -59,9 +61,22 @@ impl LiveChild {
             controller: controller_of(metadata).cloned(),
             hash: annotation(names::DESIRED_HASH),
             replicas_by: annotation(names::REPLICAS),
+            default_image: annotation(names::DEFAULT_IMAGE),
             rollout,
             // Should it ever fail, the object reads as one that differs, and is applied.
             json: serde_json::to_vec(&object).unwrap_or_default().into(),
+        }
+    }
+
+    /// What its pods run; without a live object `last` is the image that they ran as far as is known.
+    pub(crate) fn running<'a>(live: Option<&'a Self>, last: Option<&'a String>) -> Running<'a> {
+        let image = match live {
+            Some(live) => live.rollout.as_ref().and_then(|rollout| rollout.image.as_deref()),
+            None => last.map(String::as_str),
+        };
+        Running {
+            default: live.and_then(|live| live.default_image.as_deref()),
+            image,
         }
     }
 

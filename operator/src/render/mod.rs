@@ -14,6 +14,7 @@
 //! neither applied nor pruned, so running pods stay as they are.
 
 mod child;
+mod images;
 mod manifests;
 mod matchmaker;
 mod meta;
@@ -29,6 +30,7 @@ mod workload;
 mod tests;
 
 pub use child::{Child, ChildId, ChildKind, GeneratedSecret, SealedChild};
+pub use images::{Pins, Running};
 pub use manifests::{GENERATED, Manifest, ManifestError, render_manifests};
 pub use matchmaker::host_pool;
 pub use meta::Owner;
@@ -42,9 +44,9 @@ use std::collections::BTreeSet;
 /// What the operator was installed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// Image of signaling and matchmaker pods.
+    /// Image of signaling and matchmaker pods whose resource names none.
     pub image: String,
-    /// Image of managed Redis pods.
+    /// Image of managed Redis pods whose resource names none.
     pub redis_image: String,
     /// `imagePullPolicy` of all pods.
     pub image_pull_policy: PullPolicy,

@@ -134,8 +134,10 @@ fn stateful_set(
         ReclaimPolicy::Delete => "Delete",
         ReclaimPolicy::Retain => "Retain",
     };
+    let mut metadata = owner.child(Component::Redis, Component::Redis.object_name(&owner.name));
+    metadata.annotations = Some([(names::DEFAULT_IMAGE.into(), defaults.redis_image.clone())].into());
     StatefulSet {
-        metadata: owner.child(Component::Redis, Component::Redis.object_name(&owner.name)),
+        metadata,
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
             service_name: Some(names::redis_headless(&owner.name)),

@@ -183,7 +183,13 @@ impl Program<'_> {
         } else {
             names::REPLICAS_AUTOSCALED
         };
-        metadata.annotations = Some([(names::REPLICAS.into(), replicas_owner.into())].into());
+        metadata.annotations = Some(
+            [
+                (names::REPLICAS.into(), replicas_owner.into()),
+                (names::DEFAULT_IMAGE.into(), self.defaults.image.clone()),
+            ]
+            .into(),
+        );
         Deployment {
             metadata,
             spec: Some(DeploymentSpec {

@@ -5,6 +5,7 @@ pub(crate) mod bed;
 mod conflict;
 mod counts;
 mod deletion;
+mod images;
 mod leader;
 mod metrics;
 pub(crate) mod needed;

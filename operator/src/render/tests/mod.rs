@@ -6,6 +6,7 @@ mod pods;
 mod policies;
 mod reload;
 
+use berth_crds::api::ImagePolicy;
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use serde_json::{Value, json};
 
@@ -142,6 +143,7 @@ fn pod_options() -> Value {
         "resources": {"requests": {"cpu": "0.5"}, "limits": {"memory": "1024Mi"}},
         "nodeSelector": {"pool": "games"},
         "tolerations": [{"key": "games", "operator": "Exists", "effect": "NoSchedule"}],
+        "topologySpread": [{"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}],
         "priorityClassName": "high",
         "imagePullSecrets": [{"name": "registry"}],
         "labels": {"team": "players", "app.kubernetes.io/name": "not-ours-to-change"},
@@ -162,6 +164,21 @@ fn defaults() -> Defaults {
     }
 }
 
+/// Those for a resource whose pods began with [`defaults`], under a newer operator.
+fn defaults_under(policy: ImagePolicy) -> Defaults {
+    let began = defaults();
+    let newer = Defaults {
+        image: "berth:next".into(),
+        redis_image: "redis:next".into(),
+        ..defaults()
+    };
+    let pins = Pins {
+        service: Some(began.image),
+        redis: Some(began.redis_image),
+    };
+    newer.under(policy, pins)
+}
+
 fn cluster(resource: &SignalingCluster) -> Desired {
     cluster_with(resource, &turn_config())
 }
@@ -171,14 +188,23 @@ fn cluster_with(resource: &SignalingCluster, turn: &TurnConfig) -> Desired {
     let named = resource.spec.turn_config_ref.as_ref();
     let turn = named.map(|named| resolve::turn_settings(&named.name, Some(turn)).unwrap());
     let links = resolve::cluster_links(resource, turn.as_ref());
-    signaling_cluster(resource, Some(&links), &defaults()).unwrap()
+    signaling_cluster(
+        resource,
+        Some(&links),
+        &defaults_under(resource.spec.image_policy),
+    )
+    .unwrap()
 }
 
 fn pool(resource: &HostPool, of: &SignalingCluster, turn: Option<&TurnConfig>) -> Desired {
     let settings = berth_crds::settings::PoolSettings::try_from(resource).unwrap();
     let turn = turn.map(|turn| resolve::turn_settings("turn", Some(turn)).unwrap());
     let links = resolve::pool_links(&settings, of, turn.as_ref());
-    host_pool(resource, Some(&links), &defaults())
+    host_pool(
+        resource,
+        Some(&links),
+        &defaults_under(resource.spec.image_policy),
+    )
 }
 
 /// Everything that the fixtures become.

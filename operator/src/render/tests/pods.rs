@@ -381,3 +381,43 @@ fn pods_pull_with_the_secrets_of_the_installation_unless_their_resource_names_ot
     resource.spec.pod = serde_json::from_value(json!({"imagePullSecrets": [{"name": "own"}]})).unwrap();
     assert_eq!(secrets(&resource), both("own"));
 }
+
+#[test]
+fn pods_are_spread_as_the_resource_says_or_over_nodes_and_zones() {
+    let spread = |desired: &Desired| {
+        let deployment = values(desired)
+            .into_iter()
+            .find(|object| object["kind"] == "Deployment");
+        let deployment = deployment.unwrap();
+        let found = deployment
+            .pointer("/spec/template/spec/topologySpreadConstraints")
+            .cloned();
+        let found = found.unwrap_or_default();
+        let found = found.as_array().cloned().unwrap_or_default();
+        found
+            .iter()
+            .map(|one| json!([one["topologyKey"], one["maxSkew"], one["whenUnsatisfiable"]]))
+            .collect::<Vec<_>>()
+    };
+    let asked = |spread: Value| -> Desired {
+        let mut resource = serde_json::to_value(small_pool()).unwrap();
+        resource["spec"]["pod"]["topologySpread"] = spread;
+        pool(&parse(resource), &small_cluster(), None)
+    };
+    let soft = |key: &str| json!([key, 1, "ScheduleAnyway"]);
+    assert_eq!(
+        spread(&asked(Value::Null)),
+        [
+            soft("kubernetes.io/hostname"),
+            soft("topology.kubernetes.io/zone")
+        ]
+    );
+    assert_eq!(spread(&asked(json!([]))), Vec::<Value>::new());
+    assert_eq!(
+        spread(&asked(json!([
+            {"topologyKey": "rack", "maxSkew": 3, "whenUnsatisfiable": "DoNotSchedule"},
+            {"topologyKey": "room"},
+        ]))),
+        [json!(["rack", 3, "DoNotSchedule"]), soft("room")]
+    );
+}
