@@ -43,7 +43,7 @@ impl Reconcile for HostPool {
         let defaults = context
             .defaults
             .under(resource.spec.image_policy, pins(resource, name, &context.cluster));
-        let desired = render::host_pool(resource, links.as_ref(), &defaults);
+        let desired = render::host_pool(resource, links.as_ref(), &defaults, context.cluster.offered());
         let owner = Owner::of(resource);
         findings.applied = context
             .applier()
@@ -57,6 +57,9 @@ impl Reconcile for HostPool {
     fn observe(name: &ObjectName, context: &Context, facts: &mut HostPoolFacts) {
         let live = context.cluster.children.live(&name.namespace, &deployment(name));
         facts.rollout = live.and_then(|live| live.rollout.clone());
+        facts.around = context
+            .cluster
+            .around(&name.namespace, &Component::Matchmaker.object_name(&name.name));
         let service = Service::Matchmaker(name.clone());
         facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
         facts.occupation = context.board.get(name);

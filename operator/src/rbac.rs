@@ -7,6 +7,8 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 pub enum Scope {
     /// In every namespace that is watched: a `ClusterRole`, or a Role in each.
     Watched,
+    /// Outside namespaces: a `ClusterRole`, and none where the operator is confined to some namespaces.
+    Cluster,
     /// In the namespace of the leader lease.
     Lease,
 }
@@ -20,6 +22,8 @@ pub struct Rule {
     pub group: &'static str,
     /// Plurals.
     pub resources: &'static [&'static str],
+    /// Names of the objects; empty: all.
+    pub names: &'static [&'static str],
     /// Verbs.
     pub verbs: &'static [&'static str],
     /// What it is needed for.
@@ -37,6 +41,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "berth.dev",
         resources: &["signalingclusters", "hostpools", "turnconfigs"],
+        names: &[],
         // `get` is not used by the operator itself, but nobody may grant what they do not have.
         verbs: &["get", "list", "watch"],
         reason: "watch our kinds, and grant the services to do so",
@@ -49,6 +54,7 @@ pub const RULES: &[Rule] = &[
             "hostpools/status",
             "turnconfigs/status",
         ],
+        names: &[],
         verbs: &["patch"],
         reason: "tell what was seen",
     },
@@ -56,6 +62,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "",
         resources: &["serviceaccounts"],
+        names: &[],
         verbs: KEEP,
         reason: "identity of the services",
     },
@@ -63,6 +70,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "rbac.authorization.k8s.io",
         resources: &["roles", "rolebindings"],
+        names: &[],
         verbs: KEEP,
         reason: "let the services watch their settings",
     },
@@ -70,6 +78,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "",
         resources: &["secrets"],
+        names: &[],
         verbs: &["get", "list", "watch", "create", "delete"],
         reason: "make match keys, host secrets and Redis passwords; know whether Secrets that are named exist and have their keys",
     },
@@ -77,6 +86,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "",
         resources: &["services"],
+        names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "the way to the services and to Redis",
     },
@@ -84,6 +94,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "networking.k8s.io",
         resources: &["networkpolicies"],
+        names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "who may reach the pods",
     },
@@ -91,13 +102,23 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "networking.k8s.io",
         resources: &["ingresses"],
+        names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "the way in from outside the cluster",
     },
     Rule {
         scope: Scope::Watched,
+        group: "gateway.networking.k8s.io",
+        resources: &["httproutes"],
+        names: &[],
+        verbs: KEEP_AND_PRUNE,
+        reason: "the way in through a Gateway, where the cluster has that kind",
+    },
+    Rule {
+        scope: Scope::Watched,
         group: "policy",
         resources: &["poddisruptionbudgets"],
+        names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "how many pods a node drain may take",
     },
@@ -105,6 +126,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "apps",
         resources: &["deployments"],
+        names: &[],
         verbs: KEEP,
         reason: "the services",
     },
@@ -112,6 +134,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "apps",
         resources: &["statefulsets"],
+        names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "the managed Redis",
     },
@@ -119,6 +142,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "autoscaling",
         resources: &["horizontalpodautoscalers"],
+        names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "scale the services",
     },
@@ -126,6 +150,7 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "discovery.k8s.io",
         resources: &["endpointslices"],
+        names: &[],
         verbs: WATCH,
         reason: "find a ready matchmaker to read counts from",
     },
@@ -133,13 +158,31 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "events.k8s.io",
         resources: &["events"],
+        names: &[],
         verbs: &["create", "patch"],
         reason: "tell when readiness turns",
+    },
+    Rule {
+        scope: Scope::Cluster,
+        group: "apiextensions.k8s.io",
+        resources: &["customresourcedefinitions"],
+        names: &["httproutes.gateway.networking.k8s.io"],
+        verbs: WATCH,
+        reason: "know whether the cluster has HTTPRoutes",
+    },
+    Rule {
+        scope: Scope::Cluster,
+        group: "apiregistration.k8s.io",
+        resources: &["apiservices"],
+        names: &["v1beta1.custom.metrics.k8s.io", "v1beta2.custom.metrics.k8s.io"],
+        verbs: WATCH,
+        reason: "know whether autoscalers can read custom metrics",
     },
     Rule {
         scope: Scope::Lease,
         group: "coordination.k8s.io",
         resources: &["leases"],
+        names: &[],
         verbs: &["get", "create", "update"],
         reason: "elect a leader",
     },
@@ -155,6 +198,7 @@ pub fn policy_rules(scope: Scope) -> Vec<PolicyRule> {
             api_groups: Some(words(&[rule.group])),
             resources: Some(words(rule.resources)),
             verbs: words(rule.verbs),
+            resource_names: (!rule.names.is_empty()).then(|| words(rule.names)),
             ..PolicyRule::default()
         })
         .collect()

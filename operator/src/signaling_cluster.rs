@@ -61,7 +61,7 @@ impl Reconcile for SignalingCluster {
         let defaults = context
             .defaults
             .under(resource.spec.image_policy, pins(resource, name, cluster));
-        match render::signaling_cluster(resource, links.as_ref(), &defaults) {
+        match render::signaling_cluster(resource, links.as_ref(), &defaults, cluster.offered()) {
             Ok(desired) => {
                 let owner = Owner::of(resource);
                 findings.applied = context
@@ -85,6 +85,9 @@ impl Reconcile for SignalingCluster {
                 .live(&name.namespace, &id)
                 .and_then(|live| live.rollout.clone())
         };
+        facts.around = context
+            .cluster
+            .around(&name.namespace, &Component::Signaling.object_name(&name.name));
         let service = Service::Signaling(name.clone());
         facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
         facts.connections = context.pods.connections(&service);

@@ -84,6 +84,9 @@ pub struct Autoscaling {
     /// How long fewer pods must have been enough before pods are removed, in seconds. Reload: hot.
     #[schemars(range(min = 0, max = 3600))]
     pub scale_down_stabilization_seconds: i32,
+    /// Most pods that are removed within a minute, in per cent of those there are; one always may go. Reload: hot.
+    #[schemars(range(min = 1, max = 100))]
+    pub scale_down_percent_per_minute: i32,
 }
 
 impl Default for Autoscaling {
@@ -93,6 +96,7 @@ impl Default for Autoscaling {
             max_replicas: 10,
             target_cpu_percent: 70,
             scale_down_stabilization_seconds: 300,
+            scale_down_percent_per_minute: 10,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::common::{
     Autoscaling, DisruptionBudget, ImagePolicy, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef,
     ServiceSpec, SettingsStatus,
 };
-use super::way_in::IngressSpec;
+use super::way_in::{HttpRouteSpec, IngressSpec};
 
 /// What a team wants of one pool of streaming hosts.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -49,6 +49,8 @@ use super::way_in::IngressSpec;
     .message("internalPort must differ from httpPort").field_path(".internalPort"))]
 #[x_kube(validation = Rule::new("!has(self.ingress) || has(self.ingress.host) || has(self.publicUrl)")
     .message("ingress needs a host, its own or that of publicUrl").field_path(".ingress"))]
+#[x_kube(validation = Rule::new("!has(self.httpRoute) || has(self.httpRoute.host) || has(self.publicUrl)")
+    .message("httpRoute needs a host, its own or that of publicUrl").field_path(".httpRoute"))]
 pub struct HostPoolSpec {
     /// SignalingCluster whose rooms the hosts of this pool sit in. Another cluster means another Redis, so naming one restarts the pods. Reload: rolling.
     pub signaling_cluster_ref: LocalRef,
@@ -136,6 +138,9 @@ pub struct HostPoolSpec {
     /// An Ingress to the public Service; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
+    /// An HTTPRoute of the Gateway API to the public Service; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRouteSpec>,
     /// The matchmaker pods.
     #[serde(default)]
     pub pod: PodSpec,
@@ -176,6 +181,7 @@ impl HostPoolSpec {
             service: ServiceSpec::default(),
             public_url: None,
             ingress: None,
+            http_route: None,
             pod: PodSpec::default(),
             paused: false,
         }
@@ -366,7 +372,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`, `AutoscalingOwnsReplicas`, `AutoscalingLimited`, `RouteAccepted`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -11,7 +11,7 @@ use super::common::{
     Autoscaling, DisruptionBudget, ImagePolicy, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef,
     ServiceSpec, SettingsStatus, quantity,
 };
-use super::way_in::IngressSpec;
+use super::way_in::{HttpRouteSpec, IngressSpec};
 
 /// What a team wants of its signaling servers.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -61,9 +61,9 @@ pub struct SignalingClusterSpec {
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 200))]
     pub replicas: i32,
-    /// Scale the pods by their CPU use. Reload: hot.
+    /// Scale the pods by their CPU use, and by their connections where the Kubernetes cluster can count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub autoscaling: Option<Autoscaling>,
+    pub autoscaling: Option<SignalingAutoscaling>,
     /// Address by which players and hosts reach signaling, `ws://` or `wss://`, without query or fragment
     /// (clients append `?roomId=`). Reload: hot.
     #[schemars(length(min = 6, max = 512), extend("pattern" = r"^wss?://[^\s/?#]+(/[^\s?#]*)?$"))]
@@ -127,6 +127,9 @@ pub struct SignalingClusterSpec {
     /// An Ingress to the public Service; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
+    /// An HTTPRoute of the Gateway API to the public Service; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRouteSpec>,
     /// The signaling pods, and where the managed Redis may run.
     #[serde(default)]
     pub pod: PodSpec,
@@ -163,10 +166,27 @@ impl SignalingClusterSpec {
             network_policy: NetworkPolicySpec::default(),
             service: ServiceSpec::default(),
             ingress: None,
+            http_route: None,
             pod: PodSpec::default(),
             paused: false,
         }
     }
+}
+
+/// Bounds and targets of the HorizontalPodAutoscaler of signaling. While it is set, the autoscaler owns the number of pods and
+/// `replicas` has no effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SignalingAutoscaling {
+    /// What every autoscaler has.
+    #[serde(flatten)]
+    pub common: Autoscaling,
+    /// Connections per pod that the autoscaler aims for, besides the CPU use: the larger number of pods wins. It needs an adapter that offers the metric
+    /// `signaling_active_connections` as a custom metric of pods; while there is none, the condition `AutoscalingLimited` says so; absent: CPU
+    /// alone. Reload: hot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub target_connections_per_pod: Option<i32>,
 }
 
 /// What a SignalingCluster and its pools are for.
@@ -483,7 +503,7 @@ pub struct SignalingClusterStatus {
     /// Redis, without user or password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `RedisReady`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `RedisReady`, `AutoscalingOwnsReplicas`, `AutoscalingLimited`, `RouteAccepted`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

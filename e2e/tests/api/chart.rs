@@ -43,10 +43,10 @@ pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-/// Permissions one by one: group, resource, verb.
-fn permissions(rules: &Value) -> BTreeSet<[String; 3]> {
+/// Permissions one by one: group, resource, names of objects, verb.
+fn permissions(rules: &Value) -> BTreeSet<[String; 4]> {
     let words = |rule: &Value, field: &str| -> Vec<String> {
-        let words = rule[field].as_sequence().unwrap().iter();
+        let words = rule[field].as_sequence().into_iter().flatten();
         words.map(|word| word.as_str().unwrap().to_owned()).collect()
     };
     let mut permissions = BTreeSet::new();
@@ -54,7 +54,8 @@ fn permissions(rules: &Value) -> BTreeSet<[String; 3]> {
         for group in words(rule, "apiGroups") {
             for resource in words(rule, "resources") {
                 for verb in words(rule, "verbs") {
-                    permissions.insert([group.clone(), resource.clone(), verb]);
+                    let names = words(rule, "resourceNames").join(" ");
+                    permissions.insert([group.clone(), resource.clone(), names, verb]);
                 }
             }
         }
@@ -62,7 +63,7 @@ fn permissions(rules: &Value) -> BTreeSet<[String; 3]> {
     permissions
 }
 
-fn needed(scope: Scope) -> BTreeSet<[String; 3]> {
+fn needed(scope: Scope) -> BTreeSet<[String; 4]> {
     permissions(&serde_yaml::to_value(policy_rules(scope)).unwrap())
 }
 
@@ -90,7 +91,7 @@ fn the_roles_grant_what_the_operator_needs_and_no_more() {
     let everywhere = helm.objects(&[]);
     assert_eq!(
         permissions(&operators(&everywhere)["rules"]),
-        needed(Scope::Watched)
+        &needed(Scope::Watched) | &needed(Scope::Cluster)
     );
     assert_eq!(of_kind(&everywhere, "ClusterRoleBinding").len(), 1);
     let roles = of_kind(&everywhere, "Role");

@@ -96,7 +96,7 @@ fn describe(method: &Method, path: &str, query: Option<&str>) -> (&'static str, 
 }
 
 fn known(plural: &str) -> &'static str {
-    const KINDS: [&str; 17] = [
+    const KINDS: [&str; 20] = [
         "signalingclusters",
         "hostpools",
         "turnconfigs",
@@ -107,6 +107,7 @@ fn known(plural: &str) -> &'static str {
         "services",
         "networkpolicies",
         "ingresses",
+        "httproutes",
         "poddisruptionbudgets",
         "statefulsets",
         "deployments",
@@ -114,6 +115,8 @@ fn known(plural: &str) -> &'static str {
         "endpointslices",
         "leases",
         "events",
+        "customresourcedefinitions",
+        "apiservices",
     ];
     KINDS.into_iter().find(|kind| *kind == plural).unwrap_or("other")
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ApiResource, ObjectMeta};
 use serde_json::Value;
 
+use crate::gateway::HttpRoute;
 use crate::names;
 
 /// Kinds of children, in the order in which they are applied: a pod finds its account, secrets, name and policies when it
@@ -32,6 +33,8 @@ pub enum ChildKind {
     NetworkPolicy,
     /// `networking.k8s.io/v1`
     Ingress,
+    /// `gateway.networking.k8s.io/v1`; not every Kubernetes cluster has it.
+    HTTPRoute,
     /// `policy/v1`
     PodDisruptionBudget,
     /// `apps/v1`
@@ -44,7 +47,7 @@ pub enum ChildKind {
 
 impl ChildKind {
     /// All kinds in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -52,6 +55,7 @@ impl ChildKind {
         Self::Service,
         Self::NetworkPolicy,
         Self::Ingress,
+        Self::HTTPRoute,
         Self::PodDisruptionBudget,
         Self::StatefulSet,
         Self::Deployment,
@@ -68,6 +72,7 @@ impl ChildKind {
             Self::Service => ApiResource::erase::<Service>(&()),
             Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
             Self::Ingress => ApiResource::erase::<Ingress>(&()),
+            Self::HTTPRoute => ApiResource::erase::<HttpRoute>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -85,6 +90,7 @@ impl ChildKind {
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Ingress => "Ingress",
+            Self::HTTPRoute => "HTTPRoute",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::StatefulSet => "StatefulSet",
             Self::Deployment => "Deployment",
@@ -96,7 +102,11 @@ impl ChildKind {
     pub(crate) fn is_used_by_pods(self) -> bool {
         !matches!(
             self,
-            Self::HorizontalPodAutoscaler | Self::PodDisruptionBudget | Self::NetworkPolicy | Self::Ingress
+            Self::HorizontalPodAutoscaler
+                | Self::PodDisruptionBudget
+                | Self::NetworkPolicy
+                | Self::Ingress
+                | Self::HTTPRoute
         )
     }
 }
@@ -153,6 +163,8 @@ pub enum Child {
     NetworkPolicy(NetworkPolicy),
     /// The way in from outside the cluster.
     Ingress(Ingress),
+    /// The same through the Gateway API.
+    HTTPRoute(HttpRoute),
     /// How many pods a drain may take.
     PodDisruptionBudget(PodDisruptionBudget),
     /// Redis.
@@ -185,6 +197,7 @@ impl Child {
             Self::Service(object) => (ChildKind::Service, &object.metadata),
             Self::NetworkPolicy(object) => (ChildKind::NetworkPolicy, &object.metadata),
             Self::Ingress(object) => (ChildKind::Ingress, &object.metadata),
+            Self::HTTPRoute(object) => (ChildKind::HTTPRoute, &object.metadata),
             Self::PodDisruptionBudget(object) => (ChildKind::PodDisruptionBudget, &object.metadata),
             Self::StatefulSet(object) => (ChildKind::StatefulSet, &object.metadata),
             Self::Deployment(object) => (ChildKind::Deployment, &object.metadata),
@@ -206,6 +219,7 @@ impl Child {
             Self::Service(object) => both(object)?,
             Self::NetworkPolicy(object) => both(object)?,
             Self::Ingress(object) => both(object)?,
+            Self::HTTPRoute(object) => both(object)?,
             Self::PodDisruptionBudget(object) => both(object)?,
             Self::StatefulSet(object) => both(object)?,
             Self::Deployment(object) => both(object)?,

@@ -4,7 +4,7 @@
 //! SignalingCluster ─▶ signaling  ─┬▶ workload   what both services have: Deployment, Service, HPA, PDB, access
 //! HostPool         ─▶ matchmaker ─┤      └▶ pod  the pod template
 //!                                 ├▶ network    NetworkPolicies
-//!                                 ├▶ way_in     Ingress
+//!                                 ├▶ way_in     Ingress, HTTPRoute
 //!                                 └▶ redis      the managed Redis
 //! ```
 //!
@@ -52,6 +52,23 @@ pub struct Defaults {
     pub image_pull_policy: PullPolicy,
     /// `imagePullSecrets` of all pods, where a resource names none.
     pub image_pull_secrets: Vec<String>,
+}
+
+/// What the Kubernetes cluster offers beyond what every one has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// `HTTPRoute` of the Gateway API.
+    pub routes: bool,
+    /// Custom metrics for autoscalers (`custom.metrics.k8s.io`).
+    pub custom_metrics: bool,
+}
+
+impl Offered {
+    /// All of it.
+    pub const EVERYTHING: Self = Self {
+        routes: true,
+        custom_metrics: true,
+    };
 }
 
 /// When a node pulls an image.

@@ -5,6 +5,7 @@ use berth_crds::api::{HostCounts, HostPoolStatus, RegionCounts, RegionDemand, Sl
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::around::{self, AroundFacts};
 use super::conditions::{Conditions, Truth};
 use super::pause;
 use super::progress::{Progress, Trouble};
@@ -29,6 +30,8 @@ pub struct HostPoolFacts {
     pub applied: Option<String>,
     /// Children that are not what they should be, because the resource is paused.
     pub held: Vec<ChildId>,
+    /// What stands around the pods.
+    pub around: AroundFacts,
     /// The last reading of the counts.
     pub occupation: Occupation,
     /// Secrets that are accepted although everybody knows them; absent when they were not looked at.
@@ -80,6 +83,15 @@ pub fn host_pool(
     };
     let held = pause::tell(resource.spec.paused, &facts.held, &mut conditions);
     progress.waiting.extend(held);
+    around::tell_autoscaling(
+        resource.spec.autoscaling.as_ref(),
+        resource.spec.replicas,
+        false,
+        &facts.around,
+        &mut conditions,
+    );
+    let route = around::tell_route(resource.spec.http_route.as_ref(), &facts.around, &mut conditions);
+    progress.waiting.extend(route);
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
     let warnings = facts.placeholders.as_deref().map(security::of_placeholders);
     security::tell(warnings, &mut conditions);

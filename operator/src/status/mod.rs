@@ -5,6 +5,7 @@
 //! present. `Ready=True` means that the newest generation was seen, everything that it names exists, every object
 //! is applied, the rollout is complete, the managed Redis is ready and every pod follows the newest settings.
 
+mod around;
 mod conditions;
 mod host_pool;
 mod pause;
@@ -19,6 +20,7 @@ mod turn_config;
 #[cfg(test)]
 mod tests;
 
+pub use around::{AroundFacts, Autoscaler, Route};
 pub use conditions::{Conditions, Truth};
 pub(crate) use conditions::{HasConditions, find};
 pub use host_pool::{HostPoolFacts, Occupation, host_pool};

@@ -15,6 +15,12 @@ pub enum ConditionType {
     Available,
     /// Redis is ready.
     RedisReady,
+    /// An autoscaler decides how many pods there are, and `spec.replicas` has no effect.
+    AutoscalingOwnsReplicas,
+    /// The autoscaler cannot scale by everything that it should. Never part of `Ready`.
+    AutoscalingLimited,
+    /// Every Gateway that is named takes the HTTPRoute; only where the spec asks for one.
+    RouteAccepted,
     /// Everything that the spec names exists.
     ResolvedRefs,
     /// Every pod follows the newest settings.
@@ -39,6 +45,9 @@ impl ConditionType {
             Self::Paused => "Paused",
             Self::Available => "Available",
             Self::RedisReady => "RedisReady",
+            Self::AutoscalingOwnsReplicas => "AutoscalingOwnsReplicas",
+            Self::AutoscalingLimited => "AutoscalingLimited",
+            Self::RouteAccepted => "RouteAccepted",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::SettingsApplied => "SettingsApplied",
             Self::HostsAvailable => "HostsAvailable",
@@ -94,6 +103,24 @@ reasons! {
     RedisNotReady,
     /// The Redis is not managed, so nothing is known of it but that its URL is there.
     ExternalRedis,
+    /// `spec.replicas` says how many pods there are.
+    FixedReplicas,
+    /// An autoscaler says how many pods there are.
+    Autoscaled,
+    /// Scaling by connections needs custom metrics, and nothing offers them.
+    CustomMetricsMissing,
+    /// The autoscaler cannot read its metrics.
+    AutoscalerBlind,
+    /// The autoscaler has not said anything yet.
+    AutoscalerSilent,
+    /// Every Gateway takes the HTTPRoute.
+    RouteAccepted,
+    /// A Gateway does not take the HTTPRoute.
+    RouteRefused,
+    /// A Gateway has not said anything yet.
+    RoutePending,
+    /// The Kubernetes cluster has no HTTPRoute.
+    GatewayApiMissing,
     /// Everything that is named exists.
     Resolved,
     /// The SignalingCluster that is named does not exist.

@@ -5,6 +5,7 @@ use berth_crds::api::{RedisStatus, SignalingClusterStatus};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::around::{self, AroundFacts};
 use super::conditions::{Conditions, Truth};
 use super::pause;
 use super::progress::{Progress, Trouble};
@@ -29,6 +30,8 @@ pub struct SignalingClusterFacts {
     pub applied: Option<String>,
     /// Children that are not what they should be, because the resource is paused.
     pub held: Vec<ChildId>,
+    /// What stands around the pods.
+    pub around: AroundFacts,
     /// Open connections of all pods; absent when they were not counted yet.
     pub connections: Option<i64>,
     /// Redis.
@@ -107,6 +110,19 @@ pub fn signaling_cluster(
     };
     let held = pause::tell(resource.spec.paused, &facts.held, &mut conditions);
     progress.waiting.extend(held);
+    around::tell_autoscaling(
+        resource.spec.autoscaling.as_ref().map(|scaling| &scaling.common),
+        resource.spec.replicas,
+        resource
+            .spec
+            .autoscaling
+            .as_ref()
+            .is_some_and(|scaling| scaling.target_connections_per_pod.is_some()),
+        &facts.around,
+        &mut conditions,
+    );
+    let route = around::tell_route(resource.spec.http_route.as_ref(), &facts.around, &mut conditions);
+    progress.waiting.extend(route);
     let (redis, reason, message) = facts.redis.tell(facts.rollout.as_ref());
     conditions.set(ConditionType::RedisReady, redis, reason, message);
     if redis == Truth::False {

@@ -52,6 +52,7 @@ fn cluster() -> SignalingCluster {
 
 fn good() -> SignalingClusterFacts {
     SignalingClusterFacts {
+        around: AroundFacts::default(),
         missing: Some(vec![]),
         settings: settled(),
         connections: None,
@@ -113,6 +114,7 @@ fn a_paused_resource_is_ready_only_if_nothing_waits() {
         resource.spec.paused = true;
         let held = held.iter().map(|name| ChildId::new(ChildKind::Service, *name));
         let facts = SignalingClusterFacts {
+            around: AroundFacts::default(),
             held: held.collect(),
             ..good()
         };
@@ -328,6 +330,7 @@ fn a_weak_secret_is_stalled_and_its_message_names_the_cure() {
         ),
     ] {
         let facts = HostPoolFacts {
+            around: AroundFacts::default(),
             held: vec![],
             missing: Some(missing.clone()),
             settings: settled(),
@@ -364,6 +367,7 @@ fn placeholders_of_development_are_warned_of() {
     };
     let pool = HostPool::new("eu", HostPoolSpec::new("main"));
     let mut facts = HostPoolFacts {
+        around: AroundFacts::default(),
         held: vec![],
         missing: Some(vec![]),
         settings: settled(),
@@ -398,6 +402,7 @@ fn placeholders_of_development_are_warned_of() {
     assert_eq!(told(&facts), warned);
 
     let facts = SignalingClusterFacts {
+        around: AroundFacts::default(),
         placeholders: vec![weak(Purpose::Tokens, "jwt")],
         ..good()
     };
@@ -426,6 +431,7 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
         }],
     };
     let mut facts = HostPoolFacts {
+        around: AroundFacts::default(),
         held: vec![],
         missing: Some(vec![]),
         settings: settled(),
@@ -708,6 +714,7 @@ fn capacity_is_low_below_the_minimum_and_never_in_a_drained_pool() {
         pool.spec.min_available_slots = least;
         pool.spec.drain = drain;
         let facts = HostPoolFacts {
+            around: AroundFacts::default(),
             held: vec![],
             occupation: Occupation::Counted {
                 hosts: HostCounts::default(),

@@ -9,6 +9,7 @@ mod images;
 mod leader;
 mod metrics;
 pub(crate) mod needed;
+mod optional;
 mod pause;
 mod permissions;
 pub(crate) mod pods;

@@ -103,7 +103,7 @@ async fn oracle_27_the_roles_grant_what_is_asked_for_and_nothing_else() {
 
     obstruct(&bed, None).await;
     let operator = start(&bed, &kubeconfig).await;
-    let spec = json!({"publicUrl": "ws://signaling.example.com", "ingress": {}});
+    let spec = json!({"publicUrl": "ws://signaling.example.com", "ingress": {}, "httpRoute": {"parentRefs": [{"name": "public"}]}});
     bed.resource("SignalingCluster", "main", spec).await;
     bed.wait_condition("SignalingCluster", "main", "Stalled", "True")
         .await;

@@ -184,7 +184,7 @@ async fn a_change_is_followed_a_wrong_one_refused_and_an_outage_outlived() {
         resource.metadata.namespace = Some(place.namespace.clone());
         resource
     };
-    let children = render::signaling_cluster(&resource, None, &defaults())
+    let children = render::signaling_cluster(&resource, None, &defaults(), render::Offered::default())
         .unwrap()
         .children;
     let pod = place.pod(children).await;
@@ -246,7 +246,7 @@ async fn references_are_followed_wherever_they_point() {
     let mut resource = HostPool::new("eu", serde_json::from_value(pool("main", None)).unwrap());
     resource.metadata.namespace = Some(place.namespace.clone());
     let pod = place
-        .pod(render::host_pool(&resource, None, &defaults()).children)
+        .pod(render::host_pool(&resource, None, &defaults(), render::Offered::default()).children)
         .await;
     place.apply("HostPool", "eu", pool("main", None)).await;
     let settings: Settings<MatchmakerView> = place.watch(&pod, "eu", None);

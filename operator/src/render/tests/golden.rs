@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn small_signaling_cluster() {
     let links = resolve::cluster_links(&small_cluster(), None);
-    let desired = signaling_cluster(&small_cluster(), Some(&links), &defaults()).unwrap();
+    let desired =
+        signaling_cluster(&small_cluster(), Some(&links), &defaults(), Offered::EVERYTHING).unwrap();
     insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
 }
 

@@ -22,13 +22,15 @@ fn full_cluster() -> SignalingCluster {
         "spec": {
             "image": "registry.example/berth:1",
             "publicUrl": "wss://signaling.example.com",
-            "autoscaling": {"minReplicas": 3, "maxReplicas": 9},
+            "autoscaling": {"minReplicas": 3, "maxReplicas": 9, "targetConnectionsPerPod": 5000},
             "auth": {"mode": "Jwt", "jwt": {"secretRef": {"name": "jwt.example"}, "issuer": "i", "audience": "a"}},
             "websocket": {"subprotocol": "berth.v1"},
             "redis": {"managed": {"persistence": "AppendOnly", "storageClassName": "fast", "image": "redis:x"}},
             "turnConfigRef": {"name": "turn"},
             "service": {"type": "NodePort", "nodePort": 30002, "annotations": {"cloud.example/lb": "x"}},
             "ingress": {"className": "nginx", "host": "s.example.com", "path": "/ws", "tls": {"secretName": "signaling-tls"}},
+            "httpRoute": {"parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https", "port": 443}],
+                "host": "s.example.com", "path": "/ws", "replacePrefix": "/", "annotations": {"example.com/a": "b"}},
             "pod": pod_options(),
         },
     }))
@@ -95,6 +97,7 @@ fn full_pool() -> HostPool {
             "service": {"type": "LoadBalancer", "nodePort": 30003, "annotations": {"cloud.example/lb": "x"}},
             "publicUrl": "https://match.example.com/eu",
             "ingress": {"annotations": {"ingress.example/rewrite": "/"}, "pathType": "Exact", "tls": {}},
+            "httpRoute": {"parentRefs": [{"name": "public"}]},
             "pod": pod_options(),
         },
     }))
@@ -192,6 +195,7 @@ fn cluster_with(resource: &SignalingCluster, turn: &TurnConfig) -> Desired {
         resource,
         Some(&links),
         &defaults_under(resource.spec.image_policy),
+        Offered::EVERYTHING,
     )
     .unwrap()
 }
@@ -204,6 +208,7 @@ fn pool(resource: &HostPool, of: &SignalingCluster, turn: Option<&TurnConfig>) -
         resource,
         Some(&links),
         &defaults_under(resource.spec.image_policy),
+        Offered::EVERYTHING,
     )
 }
 

@@ -297,7 +297,7 @@ fn the_number_of_pods_is_rendered_only_without_an_autoscaler() {
 #[test]
 fn without_its_references_a_deployment_is_left_alone() {
     let resource = full_pool();
-    let desired = host_pool(&resource, None, &defaults());
+    let desired = host_pool(&resource, None, &defaults(), Offered::EVERYTHING);
     let deployment = ChildId::new(ChildKind::Deployment, "eu-matchmaker");
     assert!(desired.children.iter().all(|child| child.id() != deployment));
     assert!(desired.withheld.contains(&deployment));
@@ -355,7 +355,7 @@ fn a_quantity_that_cannot_be_read_is_named() {
     let mut resource = small_cluster();
     let managed = resource.spec.redis.managed.get_or_insert_default();
     managed.max_memory = k8s_openapi::apimachinery::pkg::api::resource::Quantity("lots".into());
-    let error = signaling_cluster(&resource, None, &defaults()).unwrap_err();
+    let error = signaling_cluster(&resource, None, &defaults(), Offered::EVERYTHING).unwrap_err();
     assert_eq!(
         error.to_string(),
         "spec.redis.managed.maxMemory: must be a quantity such as 256Mi, at least 16777216 bytes, is lots"
@@ -371,7 +371,7 @@ fn pods_pull_with_the_secrets_of_the_installation_unless_their_resource_names_ot
         secrets: BTreeSet::new(),
     };
     let secrets = |resource: &SignalingCluster| -> Vec<Value> {
-        let desired = signaling_cluster(resource, Some(&links), &defaults).unwrap();
+        let desired = signaling_cluster(resource, Some(&links), &defaults, Offered::EVERYTHING).unwrap();
         let pods = pod_specs(&desired).into_iter();
         pods.map(|pod| pod["imagePullSecrets"].clone()).collect()
     };
@@ -419,5 +419,69 @@ fn pods_are_spread_as_the_resource_says_or_over_nodes_and_zones() {
             {"topologyKey": "room"},
         ]))),
         [json!(["rack", 3, "DoNotSchedule"]), soft("room")]
+    );
+}
+
+#[test]
+fn an_http_route_leads_to_the_public_port_through_the_gateways_that_are_named() {
+    let route = find(&cluster(&full_cluster()), ChildKind::HTTPRoute, "main-signaling");
+    assert_eq!(route["metadata"]["annotations"]["example.com/a"], "b");
+    let spec = &route["spec"];
+    assert_eq!(spec["hostnames"], json!(["s.example.com"]));
+    assert_eq!(
+        spec["parentRefs"],
+        json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway",
+            "name": "public", "namespace": "gateways", "sectionName": "https", "port": 443}])
+    );
+    let rule = &spec["rules"][0];
+    assert_eq!(
+        rule["matches"][0]["path"],
+        json!({"type": "PathPrefix", "value": "/ws"})
+    );
+    assert_eq!(rule["backendRefs"][0]["name"], "main-signaling");
+    assert_eq!(rule["backendRefs"][0]["port"], full_cluster().spec.ws_port);
+    assert_eq!(
+        rule["filters"][0]["urlRewrite"]["path"]["replacePrefixMatch"],
+        "/"
+    );
+
+    let pool = pool(&full_pool(), &full_cluster(), Some(&turn_config()));
+    let spec = &find(&pool, ChildKind::HTTPRoute, "eu-matchmaker")["spec"];
+    assert_eq!(
+        spec["hostnames"],
+        json!(["match.example.com"]),
+        "that of publicUrl"
+    );
+    assert_eq!(spec["rules"][0]["matches"][0]["path"]["value"], "/eu");
+    assert_eq!(spec["rules"][0].get("filters"), None);
+}
+
+#[test]
+fn what_the_cluster_does_not_offer_is_left_out() {
+    let full = full_cluster();
+    let links = resolve::cluster_links(&full, None);
+    let desired = |offered| signaling_cluster(&full, Some(&links), &defaults(), offered).unwrap();
+    let metrics = |offered| {
+        let scaler = find(
+            &desired(offered),
+            ChildKind::HorizontalPodAutoscaler,
+            "main-signaling",
+        );
+        scaler["spec"]["metrics"].as_array().cloned().unwrap()
+    };
+    let has_route = |offered| {
+        let desired = desired(offered);
+        desired
+            .children
+            .iter()
+            .any(|child| child.id().kind == ChildKind::HTTPRoute)
+    };
+    assert!(!has_route(Offered::default()) && has_route(Offered::EVERYTHING));
+    assert_eq!(metrics(Offered::default()).len(), 1);
+    let connections = &metrics(Offered::EVERYTHING)[1]["pods"];
+    assert_eq!(connections["metric"]["name"], "signaling_active_connections");
+    assert_eq!(
+        connections["target"],
+        json!({"type": "AverageValue", "averageValue": "5000"})
     );
 }
