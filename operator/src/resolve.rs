@@ -143,7 +143,7 @@ pub fn names_of_cluster(resource: &SignalingCluster) -> Names {
         .map(|need| need.secret)
         .collect();
     secrets.insert(match_key_secret(&resource.name_any()).current.name);
-    secrets.insert(RedisAccess::of(resource).secret());
+    secrets.extend(RedisAccess::of(resource).secrets());
     Names {
         signaling_cluster: None,
         turn_config: resource
@@ -213,14 +213,27 @@ pub fn names_of_turn(resource: &TurnConfig) -> Names {
 /// Secrets that someone must have made for a SignalingCluster, given the TurnConfig that it names.
 pub fn cluster_needs(resource: &SignalingCluster, turn: Option<&TurnSettings>) -> Vec<SecretNeed> {
     let mut needs = token_needs(resource);
-    if let RedisAccess::External { secret, key } = RedisAccess::of(resource) {
-        needs.push(SecretNeed {
-            redis_url: true,
-            ..need(&secret, [&key])
-        });
-    }
+    needs.extend(external_redis_needs(&RedisAccess::of(resource)));
     needs.extend(turn.map(turn_needs).unwrap_or_default());
     needs
+}
+
+/// Secrets by which pods reach a Redis of the team's.
+fn external_redis_needs(redis: &RedisAccess) -> Vec<SecretNeed> {
+    let RedisAccess::External {
+        secret,
+        key,
+        authorities,
+    } = redis
+    else {
+        return Vec::new();
+    };
+    let url = SecretNeed {
+        redis_url: true,
+        ..need(secret, [key])
+    };
+    let authorities = authorities.as_ref().map(|(secret, key)| need(secret, [key]));
+    [Some(url), authorities].into_iter().flatten().collect()
 }
 
 /// Secrets with which tokens of an issuer are checked.
@@ -242,13 +255,11 @@ pub fn pool_needs(
     turn: Option<&TurnSettings>,
 ) -> Vec<SecretNeed> {
     let mut needs = vec![exists(&match_key_secret(&cluster.name_any()).current.name)];
-    needs.push(match RedisAccess::of(cluster) {
-        RedisAccess::Managed { .. } => exists(&RedisAccess::of(cluster).secret()),
-        RedisAccess::External { secret, key } => SecretNeed {
-            redis_url: true,
-            ..need(&secret, [&key])
-        },
-    });
+    let redis = RedisAccess::of(cluster);
+    if matches!(redis, RedisAccess::Managed { .. }) {
+        needs.push(exists(&redis.secret()));
+    }
+    needs.extend(external_redis_needs(&redis));
     needs.extend(
         pool_secrets(resource)
             .into_iter()

@@ -52,7 +52,7 @@ impl Reconcile for SignalingCluster {
             .is_empty()
             .then(|| resolve::cluster_links(resource, turn.as_ref()));
         facts.missing = Some(missing);
-        if let RedisAccess::External { secret, key } = RedisAccess::of(resource)
+        if let RedisAccess::External { secret, key, .. } = RedisAccess::of(resource)
             && let Some(SecretView::Keys(keys)) = secrets.get(&secret)
         {
             facts.redis.endpoint = keys.get(&key).and_then(|fact| fact.redis_endpoint.clone());
@@ -92,7 +92,9 @@ impl Reconcile for SignalingCluster {
         facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
         facts.connections = context.pods.connections(&service);
         facts.rollout = rollout(deployment(name));
-        if !facts.redis.external {
+        if facts.redis.external {
+            facts.redis.report = context.pods.redis(&service);
+        } else {
             facts.redis = RedisFacts {
                 endpoint: Some(names::redis_endpoint(&name.namespace, &name.name)),
                 rollout: rollout(redis(name)),

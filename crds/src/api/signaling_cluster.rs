@@ -478,6 +478,10 @@ pub struct ExternalRedis {
     /// `rediss+sentinel://`, `rediss+cluster://`. The name is part of the pods; a new URL of the same kind in the same Secret is
     /// taken at the next reconnect. Reload: rolling.
     pub url_secret_ref: SecretKeyRef,
+    /// Secret key with the PEM certificates of the authorities that the Redis servers' certificates are checked with, instead of those
+    /// that everybody trusts. It needs a URL with TLS. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyRef>,
 }
 
 /// What was seen of a SignalingCluster.
@@ -516,6 +520,12 @@ pub struct RedisStatus {
     pub endpoint: String,
     /// Whether it is ready.
     pub ready: bool,
+    /// What kind of Redis the signaling pods found: `Standalone`, `Sentinel` or `Cluster`; only of one of yours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Host and port of the server that takes the commands, of Sentinels and in a Redis Cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
 }
 
 fn two() -> i32 {

@@ -1,5 +1,5 @@
-//! Addresses of the pods of the services that are ready, from the `EndpointSlice`s of their Services: much smaller than the
-//! pods themselves, and ready means there what it means for players.
+//! Addresses of the pods of the services, from the `EndpointSlice`s of their Services: much smaller than the pods themselves, and ready
+//! means there what it means for players.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -29,7 +29,13 @@ pub(crate) struct Endpoints {
 #[derive(Debug, Default)]
 struct Inner {
     service_of: HashMap<ObjectName, Service>,
-    slices: HashMap<Service, HashMap<ObjectName, Vec<IpAddr>>>,
+    slices: HashMap<Service, HashMap<ObjectName, Addresses>>,
+}
+
+#[derive(Debug, Default)]
+struct Addresses {
+    ready: Vec<IpAddr>,
+    unready: Vec<IpAddr>,
 }
 
 impl Endpoints {
@@ -40,17 +46,19 @@ impl Endpoints {
         let Some(service) = service_of(&name.namespace, slice) else {
             return;
         };
-        let ready = slice.endpoints.iter().filter(|endpoint| {
+        let mut addresses = Addresses::default();
+        for endpoint in &slice.endpoints {
+            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse().ok()) else {
+                continue;
+            };
             // Absent means ready (EndpointConditions in the API).
-            endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready)
-                .unwrap_or(true)
-        });
-        let addresses = ready
-            .filter_map(|endpoint| endpoint.addresses.first()?.parse().ok())
-            .collect();
+            let conditions = endpoint.conditions.as_ref();
+            if conditions.and_then(|conditions| conditions.ready).unwrap_or(true) {
+                addresses.ready.push(address);
+            } else {
+                addresses.unready.push(address);
+            }
+        }
         inner.service_of.insert(name.clone(), service.clone());
         inner
             .slices
@@ -66,15 +74,18 @@ impl Endpoints {
 
     /// Addresses of the ready pods of `service`, in order.
     pub(crate) fn ready(&self, service: &Service) -> BTreeSet<IpAddr> {
-        self.inner
-            .read()
-            .slices
-            .get(service)
-            .into_iter()
-            .flat_map(HashMap::values)
-            .flatten()
-            .copied()
-            .collect()
+        self.pick(service, |addresses| &addresses.ready)
+    }
+
+    /// Addresses of the pods of `service` that are not ready, in order.
+    pub(crate) fn unready(&self, service: &Service) -> BTreeSet<IpAddr> {
+        self.pick(service, |addresses| &addresses.unready)
+    }
+
+    fn pick(&self, service: &Service, which: fn(&Addresses) -> &Vec<IpAddr>) -> BTreeSet<IpAddr> {
+        let inner = self.inner.read();
+        let slices = inner.slices.get(service).into_iter().flat_map(HashMap::values);
+        slices.flat_map(which).copied().collect()
     }
 }
 

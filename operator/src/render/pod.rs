@@ -61,7 +61,7 @@ impl Program<'_> {
     /// The pod template. It depends on nothing that can change without a restart.
     pub(super) fn pod_template(&self, links: &PodLinks) -> PodTemplateSpec {
         let mut secrets = links.secrets.clone();
-        secrets.insert(links.redis.secret());
+        secrets.extend(links.redis.secrets());
         let mut volumes = vec![empty_dir("cache", "16Mi", None), empty_dir("tmp", "64Mi", None)];
         let mut mounts = vec![mount("cache", CACHE), mount("tmp", "/tmp")];
         for secret in &secrets {
@@ -165,8 +165,15 @@ impl Program<'_> {
                     &secret_file(&redis.secret(), names::REDIS_PASSWORD_KEY),
                 ),
             ]),
-            RedisAccess::External { secret, key } => {
+            RedisAccess::External {
+                secret,
+                key,
+                authorities,
+            } => {
                 variables.push(variable("BERTH_REDIS_URL_FILE", &secret_file(secret, key)));
+                if let Some((secret, key)) = authorities {
+                    variables.push(variable("BERTH_REDIS_CA_FILE", &secret_file(secret, key)));
+                }
             }
         }
         variables

@@ -101,8 +101,12 @@ reasons! {
     RedisReady,
     /// The managed Redis is not ready.
     RedisNotReady,
-    /// The Redis is not managed, so nothing is known of it but that its URL is there.
+    /// The Redis is one of the team's; the signaling pods say whether they reach it.
     ExternalRedis,
+    /// The signaling pods do not reach the Redis of the team's.
+    RedisUnreachable,
+    /// A Redis Cluster that copies each message between signaling pods to all of its nodes.
+    RedisNotSharded,
     /// `spec.replicas` says how many pods there are.
     FixedReplicas,
     /// An autoscaler says how many pods there are.

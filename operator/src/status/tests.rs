@@ -1,8 +1,8 @@
 //! What is told follows from what was seen, and from nothing else.
 
 use berth_crds::api::{
-    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SlotCounts, TurnConfigSpec,
-    TurnConfigStatus,
+    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SignalingClusterStatus,
+    SlotCounts, TurnConfigSpec, TurnConfigStatus,
 };
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::conditions::find;
 use super::*;
+use crate::pods::ReportedRedis;
 use crate::probe::{ProbeError, Reach};
 use crate::render::{ChildId, ChildKind};
 use crate::resolve::{Missing, Placeholder, Purpose, SecretKey};
@@ -271,6 +272,55 @@ fn an_external_redis_is_known_by_the_pods_that_reach_it() {
     assert_eq!(status(&facts), ("True".into(), "True False False".into()));
     facts.rollout = None;
     assert_eq!(status(&facts), ("Unknown".into(), "False True False".into()));
+}
+
+#[test]
+fn what_signaling_pods_say_of_an_external_redis_is_passed_on() {
+    let told = |mode: &str, up, sharded| {
+        let mut facts = good();
+        facts.redis = RedisFacts {
+            endpoint: Some("redis.example:6379".into()),
+            external: true,
+            report: Some(ReportedRedis {
+                mode: mode.into(),
+                up,
+                master: Some("10.0.0.1:6379".into()),
+                sharded,
+                last_error: (!up).then(|| "connection refused".into()),
+            }),
+            ..RedisFacts::default()
+        };
+        let status = signaling_cluster(
+            &cluster(),
+            &SignalingClusterStatus::default(),
+            &facts,
+            None,
+            at(0),
+        );
+        let condition = find(&status.conditions, ConditionType::RedisReady).unwrap();
+        let redis = status.redis.unwrap();
+        (
+            format!("{} {}", condition.status, condition.reason),
+            condition.message.clone(),
+            redis.mode.unwrap_or_default(),
+            redis.master.unwrap_or_default(),
+        )
+    };
+    let (sentinel, _, mode, master) = told("sentinel", true, None);
+    assert_eq!(
+        (&*sentinel, &*mode, &*master),
+        ("True ExternalRedis", "Sentinel", "10.0.0.1:6379")
+    );
+    let (single, _, mode, master) = told("standalone", true, None);
+    assert_eq!(
+        (&*single, &*mode, &*master),
+        ("True ExternalRedis", "Standalone", "")
+    );
+    assert_eq!(told("cluster", true, Some(true)).0, "True ExternalRedis");
+    assert_eq!(told("cluster", true, Some(false)).0, "True RedisNotSharded");
+    let (down, message, ..) = told("cluster", false, None);
+    assert_eq!(down, "False RedisUnreachable");
+    assert!(message.ends_with("connection refused"), "{message}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod pause;
 mod permissions;
 pub(crate) mod pods;
 mod reach;
+mod redis;
 mod references;
 mod replicas;
 mod rest;

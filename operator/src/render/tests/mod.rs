@@ -66,7 +66,8 @@ fn external_cluster() -> SignalingCluster {
         "metadata": metadata("main"),
         "spec": {
             "publicUrl": "ws://signaling.example.com",
-            "redis": {"external": {"urlSecretRef": {"name": "redis-url", "key": "url"}}},
+            "redis": {"external": {
+                "urlSecretRef": {"name": "redis-url", "key": "url"}, "caSecretRef": {"name": "redis-ca", "key": "ca.crt"}}},
         },
     }))
 }

@@ -129,7 +129,7 @@ fn a_cluster_mounts_what_it_and_its_turn_config_name() {
     assert_eq!(of(&full_cluster()), expected.map(str::to_owned).into());
     let expected = ["authorities", "main-match-key", "main-redis-auth"];
     assert_eq!(of(&jwks_cluster()), expected.map(str::to_owned).into());
-    let expected = ["main-match-key", "redis-url"];
+    let expected = ["main-match-key", "redis-ca", "redis-url"];
     assert_eq!(of(&external_cluster()), expected.map(str::to_owned).into());
 }
 
@@ -484,4 +484,23 @@ fn what_the_cluster_does_not_offer_is_left_out() {
         connections["target"],
         json!({"type": "AverageValue", "averageValue": "5000"})
     );
+}
+
+#[test]
+fn both_services_check_an_external_redis_with_its_own_authorities() {
+    let external = external_cluster();
+    for desired in [cluster(&external), pool(&small_pool(), &external, None)] {
+        let pod = &pod_specs(&desired)[0];
+        let variables = pod["containers"][0]["env"].as_array().unwrap();
+        let file = variables
+            .iter()
+            .find(|variable| variable["name"] == "BERTH_REDIS_CA_FILE");
+        assert_eq!(file.unwrap()["value"], "/etc/berth/secrets/redis-ca/ca.crt");
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert!(
+            volumes
+                .iter()
+                .any(|volume| volume["secret"]["secretName"] == "redis-ca")
+        );
+    }
 }

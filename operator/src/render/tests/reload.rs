@@ -15,7 +15,7 @@ fn is_key(path: &str) -> bool {
         "usernameKey",
         "credentialKey",
         "sharedSecret.secretRef.key",
-        "caSecretRef.key",
+        "jwks.caSecretRef.key",
         "apiKeySecretRef.key",
     ]
     .iter()
