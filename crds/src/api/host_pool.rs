@@ -88,7 +88,8 @@ pub struct HostPoolSpec {
     /// in the Secret `NAME-admin-token`. The name is part of the pods; new contents restart nothing. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_token_secret_ref: Option<RotatingSecretRef>,
-    /// Take the pool out of service: no new matches, while sessions that run go on. Reload: hot.
+    /// Take the pool out of service: no new matches, while sessions that run go on. The condition `Drained` is true when none is
+    /// left. Reload: hot.
     #[serde(default)]
     pub drain: bool,
     /// Where the list of hosts (`GET /api/hosts`, `GET /api/hosts/ttl`) is answered: on the internal port only, or on the public port as
@@ -372,7 +373,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`, `AutoscalingOwnsReplicas`, `AutoscalingLimited`, `RouteAccepted`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`, `Drained`, `AutoscalingOwnsReplicas`, `AutoscalingLimited`, `RouteAccepted`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -403,6 +404,8 @@ pub struct SlotCounts {
     pub total: i64,
     /// Sessions that could begin now.
     pub available: i64,
+    /// Sessions that run, and slots that are kept for a player who is about to come or come back.
+    pub taken: i64,
 }
 
 /// Hosts and free slots of one region.

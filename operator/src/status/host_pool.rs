@@ -75,6 +75,7 @@ pub fn host_pool(
         (&previous.conditions, previous.settings),
     );
     verdict.tell(&mut conditions);
+    let in_force = verdict.truth == Truth::True;
     let mut progress = Progress {
         settings: Some(verdict),
         trouble,
@@ -97,6 +98,7 @@ pub fn host_pool(
     security::tell(warnings, &mut conditions);
     let (hosts, slots, regions, demand) = counts(resource, previous, &facts.occupation, &mut conditions);
     capacity(resource, &facts.occupation, &mut conditions);
+    drained(resource.spec.drain, in_force, &facts.occupation, &mut conditions);
 
     HostPoolStatus {
         observed_generation: resource.metadata.generation,
@@ -155,6 +157,39 @@ fn counts(
         ..
     } = previous;
     (*hosts, *slots, regions.clone(), demand.clone())
+}
+
+/// `Drained`. `in_force`: every pod follows the settings, so none grants anything any more.
+fn drained(drain: bool, in_force: bool, occupation: &Occupation, conditions: &mut Conditions<'_>) {
+    const KIND: ConditionType = ConditionType::Drained;
+    const UNKNOWN: (Truth, Reason, &str) = (
+        Truth::Unknown,
+        Reason::CountsUnavailable,
+        "spec.drain is true, and no matchmaker has told whether sessions still run",
+    );
+    if !drain {
+        return conditions.set(KIND, Truth::False, Reason::NotDraining, "spec.drain is false");
+    }
+    match occupation {
+        // How many there are is in the status.
+        Occupation::Counted { slots, .. } if slots.taken > 0 || !in_force => conditions.set(
+            KIND,
+            Truth::False,
+            Reason::Draining,
+            "spec.drain is true, and sessions still run or may still begin",
+        ),
+        Occupation::Counted { .. } => conditions.set(
+            KIND,
+            Truth::True,
+            Reason::NoSessions,
+            "spec.drain is true, and no session is left",
+        ),
+        Occupation::Unread if conditions.was(KIND, Truth::True) => conditions.keep(KIND, UNKNOWN),
+        Occupation::Unreachable | Occupation::Unread => {
+            let (truth, reason, message) = UNKNOWN;
+            conditions.set(KIND, truth, reason, message);
+        }
+    }
 }
 
 /// `CapacityLow`. A pool that is drained on purpose is not short of slots.

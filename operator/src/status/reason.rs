@@ -29,6 +29,8 @@ pub enum ConditionType {
     HostsAvailable,
     /// Fewer slots are free than `spec.minAvailableSlots`. Never part of `Ready`.
     CapacityLow,
+    /// The pool is out of service and no session is left. Never part of `Ready`.
+    Drained,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
     /// The STUN and TURN servers answer. Never part of `Ready`: players may see what the operator does not.
@@ -52,6 +54,7 @@ impl ConditionType {
             Self::SettingsApplied => "SettingsApplied",
             Self::HostsAvailable => "HostsAvailable",
             Self::CapacityLow => "CapacityLow",
+            Self::Drained => "Drained",
             Self::SecurityWarnings => "SecurityWarnings",
             Self::ServersReachable => "ServersReachable",
         }
@@ -173,6 +176,10 @@ reasons! {
     NoHosts,
     /// The pool is being taken out of service: its hosts get no new sessions.
     Draining,
+    /// The pool is in service.
+    NotDraining,
+    /// No session is left.
+    NoSessions,
     /// Fewer slots are free than there should be.
     SlotsBelowMinimum,
     /// As many slots are free as there should be.

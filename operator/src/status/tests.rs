@@ -473,7 +473,11 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
             total: 2,
             ..HostCounts::default()
         },
-        slots: SlotCounts { total: 2, available },
+        slots: SlotCounts {
+            total: 2,
+            available,
+            taken: 0,
+        },
         regions: vec![],
         demand: vec![RegionDemand {
             region: "eu".into(),
@@ -768,7 +772,11 @@ fn capacity_is_low_below_the_minimum_and_never_in_a_drained_pool() {
             held: vec![],
             occupation: Occupation::Counted {
                 hosts: HostCounts::default(),
-                slots: SlotCounts { total: 9, available },
+                slots: SlotCounts {
+                    total: 9,
+                    available,
+                    taken: 0,
+                },
                 regions: vec![],
                 demand: vec![],
             },
@@ -802,4 +810,63 @@ fn every_reason_and_condition_is_explained() {
         let word = format!("`{}`", reason.as_str());
         assert!(PAGE.contains(&word), "docs/operations.md does not explain {word}");
     }
+}
+
+#[test]
+fn a_pool_is_drained_when_every_pod_refuses_and_no_session_is_left() {
+    let told = |drain, taken, following, before: &HostPoolStatus, read: bool| {
+        let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+        pool.metadata.generation = Some(1);
+        pool.spec.drain = drain;
+        let slots = SlotCounts {
+            total: 9,
+            available: 0,
+            taken,
+        };
+        let mut settings = settled();
+        settings.followers = Some(Followers {
+            ready: 2,
+            following,
+            ..Followers::default()
+        });
+        let facts = HostPoolFacts {
+            settings,
+            rollout: Some(complete()),
+            occupation: if read {
+                Occupation::Counted {
+                    hosts: HostCounts::default(),
+                    slots,
+                    regions: vec![],
+                    demand: vec![],
+                }
+            } else {
+                Occupation::Unread
+            },
+            ..HostPoolFacts::default()
+        };
+        host_pool(&pool, before, &facts, None, at(0))
+    };
+    let word = |status: &HostPoolStatus| {
+        let found = find(&status.conditions, ConditionType::Drained).unwrap();
+        format!("{} {}", found.status, found.reason)
+    };
+    let fresh = HostPoolStatus::default();
+    assert_eq!(word(&told(false, 0, 2, &fresh, true)), "False NotDraining");
+    assert_eq!(word(&told(true, 1, 2, &fresh, true)), "False Draining");
+    assert_eq!(
+        word(&told(true, 0, 1, &fresh, true)),
+        "False Draining",
+        "one still grants"
+    );
+    let empty = told(true, 0, 2, &fresh, true);
+    assert_eq!(word(&empty), "True NoSessions");
+    assert_eq!(
+        word(&told(true, 0, 2, &empty, false)),
+        "True NoSessions",
+        "a restart"
+    );
+    assert_eq!(
+        word(&told(true, 0, 2, &fresh, false)),
+        "Unknown CountsUnavailable"
+    );
 }

@@ -304,7 +304,7 @@ async fn a_drained_pool_hands_nobody_out() {
     assert_eq!(
         (&counts["slots"], &counts["regions"]["local"]),
         (
-            &json!({"total": 4, "available": 0}),
+            &json!({"total": 4, "available": 0, "taken": 1}),
             &json!({"hosts": 4, "states": {"draining": 3, "unreachable": 1}, "slots": 4, "availableSlots": 0})
         )
     );
