@@ -56,8 +56,8 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "",
         resources: &["serviceaccounts"],
-        verbs: KEEP,
-        reason: "identity of the services",
+        verbs: KEEP_AND_PRUNE,
+        reason: "identity of the services and of TURN servers",
     },
     Rule {
         scope: Scope::Watched,
@@ -71,14 +71,14 @@ pub const RULES: &[Rule] = &[
         group: "",
         resources: &["secrets"],
         verbs: &["get", "list", "watch", "create", "delete"],
-        reason: "make match keys, host secrets and Redis passwords; know whether Secrets that are named exist and have their keys",
+        reason: "make match keys, host secrets, TURN secrets and Redis passwords; know whether Secrets that are named exist and have their keys",
     },
     Rule {
         scope: Scope::Watched,
         group: "",
         resources: &["services"],
         verbs: KEEP_AND_PRUNE,
-        reason: "the way to the services and to Redis",
+        reason: "the way to the services, to Redis and to TURN servers",
     },
     Rule {
         scope: Scope::Watched,
@@ -105,8 +105,8 @@ pub const RULES: &[Rule] = &[
         scope: Scope::Watched,
         group: "apps",
         resources: &["deployments"],
-        verbs: KEEP,
-        reason: "the services",
+        verbs: KEEP_AND_PRUNE,
+        reason: "the services, and TURN servers",
     },
     Rule {
         scope: Scope::Watched,
@@ -114,6 +114,20 @@ pub const RULES: &[Rule] = &[
         resources: &["statefulsets"],
         verbs: KEEP_AND_PRUNE,
         reason: "the managed Redis",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "apps",
+        resources: &["daemonsets"],
+        verbs: KEEP_AND_PRUNE,
+        reason: "TURN servers, one on each node",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["namespaces"],
+        verbs: &["get"],
+        reason: "tell why a DaemonSet has no pods: by the label of the pod security standard",
     },
     Rule {
         scope: Scope::Watched,
@@ -127,7 +141,7 @@ pub const RULES: &[Rule] = &[
         group: "discovery.k8s.io",
         resources: &["endpointslices"],
         verbs: WATCH,
-        reason: "find a ready matchmaker to read counts from",
+        reason: "find a ready matchmaker to read counts from, and nodes with a ready TURN server",
     },
     Rule {
         scope: Scope::Watched,

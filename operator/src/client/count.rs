@@ -96,7 +96,7 @@ fn describe(method: &Method, path: &str, query: Option<&str>) -> (&'static str, 
 }
 
 fn known(plural: &str) -> &'static str {
-    const KINDS: [&str; 17] = [
+    const KINDS: [&str; 19] = [
         "signalingclusters",
         "hostpools",
         "turnconfigs",
@@ -109,10 +109,12 @@ fn known(plural: &str) -> &'static str {
         "ingresses",
         "poddisruptionbudgets",
         "statefulsets",
+        "daemonsets",
         "deployments",
         "horizontalpodautoscalers",
         "endpointslices",
         "leases",
+        "namespaces",
         "events",
     ];
     KINDS.into_iter().find(|kind| *kind == plural).unwrap_or("other")
@@ -131,6 +133,7 @@ mod tests {
         );
         assert_eq!(get("/api/v1/namespaces/ns/secrets", None), ("list", "secrets"));
         assert_eq!(get("/api/v1/namespaces/ns/secrets/a", None), ("get", "secrets"));
+        assert_eq!(get("/api/v1/namespaces/ns", None), ("get", "namespaces"));
         assert_eq!(get("/version", None), ("list", "other"));
         assert_eq!(
             describe(

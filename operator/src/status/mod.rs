@@ -18,6 +18,8 @@ mod turn_config;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
 
 pub use conditions::{Conditions, Truth};
 pub(crate) use conditions::{HasConditions, find};
@@ -27,4 +29,4 @@ pub use reason::{ConditionType, Reason};
 pub use rollout::Rollout;
 pub use settings::{Followers, SettingsFacts, Verdict};
 pub use signaling_cluster::{RedisFacts, SignalingClusterFacts, signaling_cluster};
-pub use turn_config::{TurnConfigFacts, turn_config};
+pub use turn_config::{ServerFacts, TurnConfigFacts, turn_config};

@@ -25,6 +25,8 @@ pub enum ConditionType {
     CapacityLow,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
+    /// The namespace refuses the pods by its pod security standard.
+    PodSecurityBlocked,
     /// The STUN and TURN servers answer. Never part of `Ready`: players may see what the operator does not.
     ServersReachable,
 }
@@ -44,6 +46,7 @@ impl ConditionType {
             Self::HostsAvailable => "HostsAvailable",
             Self::CapacityLow => "CapacityLow",
             Self::SecurityWarnings => "SecurityWarnings",
+            Self::PodSecurityBlocked => "PodSecurityBlocked",
             Self::ServersReachable => "ServersReachable",
         }
     }
@@ -164,6 +167,10 @@ reasons! {
     WssOff,
     /// The issuer's keys come over a connection that anybody on the way can change.
     KeySetUnprotected,
+    /// The namespace refuses the pods by its pod security standard.
+    PodSecurityBlocked,
+    /// The namespace refuses no pod by its pod security standard.
+    PodsAdmitted,
     /// All servers that were asked answered.
     ServersAnswer,
     /// A server did not answer.
