@@ -19,7 +19,7 @@ use super::common::{DisruptionBudget, NetworkPolicySpec, PodSpec, ServiceSpec};
     {"rule": "!has(self.tls) || self.tls.port < self.relayPorts.min || self.tls.port > self.relayPorts.max", "message": "tls.port must be outside relayPorts", "fieldPath": ".tls"}
 ]))]
 pub struct ManagedTurn {
-    /// Container image of coturn, 4.6 or newer, with a shell; absent: the one that the operator was installed with. Reload: rolling.
+    /// Container image of coturn 4.6 with a shell; absent: the one that the operator was installed with. Reload: rolling.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::check::Checker;
+use super::turn::is_domain;
 use super::values::SecretRef;
-use crate::api::{ManagedTurn, ManagedTurnStatus, ServiceType, TurnNetwork};
+use crate::api::{ManagedTurn, ManagedTurnStatus, ServiceType, TurnNetwork, TurnWorkload};
 
 /// Name of these servers among the providers of a TurnConfig.
 pub const MANAGED_PROVIDER: &str = "managed";
@@ -139,7 +140,12 @@ pub(super) fn check(check: &mut Checker, spec: &ManagedTurn) {
         "must be an IP address such as 203.0.113.7",
     );
     check.require(
-        is_host || spec.workload == crate::api::TurnWorkload::Deployment,
+        spec.hostname.as_deref().is_none_or(is_domain),
+        &path("hostname"),
+        "must be a name such as turn.example.com, without scheme, port and path",
+    );
+    check.require(
+        is_host || spec.workload == TurnWorkload::Deployment,
         &path("workload"),
         "DaemonSet needs network Host",
     );
@@ -313,7 +319,7 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named() {
         let wrong = serde_json::json!({
-            "workload": "DaemonSet", "externalAddress": "example.com", "replicas": 17, "realm": "a b",
+            "workload": "DaemonSet", "externalAddress": "example.com", "hostname": "a:1", "replicas": 17, "realm": "a b",
             "listeningPort": 80, "relayPorts": {"min": 3000, "max": 3000},
             "tls": {"secretName": "", "port": 80}, "metrics": {"enabled": true, "port": 80},
             "service": {"type": "NodePort"}, "deniedPeers": ["10.0.0.0/33"], "allowedPeers": ["a"],
@@ -321,6 +327,7 @@ mod tests {
         });
         let expected = [
             "externalAddress",
+            "hostname",
             "workload",
             "replicas",
             "realm",

@@ -222,7 +222,7 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
 }
 
 /// Labels of letters, digits and inner hyphens (RFC 1123, section 2.1).
-fn is_domain(text: &str) -> bool {
+pub(super) fn is_domain(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = |label: &str| {
         let inside = !label.starts_with('-') && !label.ends_with('-');
