@@ -76,7 +76,8 @@ fn every_example_is_valid_and_complete() {
             "local",
             "minimal",
             "production",
-            "quickstart"
+            "quickstart",
+            "turn"
         ])
     );
     let validator = Validator::new().unwrap();
@@ -134,6 +135,7 @@ fn examples_leave_the_namespace_to_the_one_who_applies_them() {
         "minimal",
         "production",
         "quickstart",
+        "turn",
     ] {
         for document in documents(folder) {
             assert!(document["metadata"]["namespace"].is_null(), "{folder}");

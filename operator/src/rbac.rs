@@ -63,8 +63,8 @@ pub const RULES: &[Rule] = &[
         group: "",
         resources: &["serviceaccounts"],
         names: &[],
-        verbs: KEEP,
-        reason: "identity of the services",
+        verbs: KEEP_AND_PRUNE,
+        reason: "identity of the services and of TURN servers",
     },
     Rule {
         scope: Scope::Watched,
@@ -80,7 +80,7 @@ pub const RULES: &[Rule] = &[
         resources: &["secrets"],
         names: &[],
         verbs: &["get", "list", "watch", "create", "delete"],
-        reason: "make match keys, host secrets and Redis passwords; know whether Secrets that are named exist and have their keys",
+        reason: "make match keys, host secrets, TURN secrets and Redis passwords; know whether Secrets that are named exist and have their keys",
     },
     Rule {
         scope: Scope::Watched,
@@ -88,7 +88,7 @@ pub const RULES: &[Rule] = &[
         resources: &["services"],
         names: &[],
         verbs: KEEP_AND_PRUNE,
-        reason: "the way to the services and to Redis",
+        reason: "the way to the services, to Redis and to TURN servers",
     },
     Rule {
         scope: Scope::Watched,
@@ -127,8 +127,8 @@ pub const RULES: &[Rule] = &[
         group: "apps",
         resources: &["deployments"],
         names: &[],
-        verbs: KEEP,
-        reason: "the services",
+        verbs: KEEP_AND_PRUNE,
+        reason: "the services, and TURN servers",
     },
     Rule {
         scope: Scope::Watched,
@@ -137,6 +137,22 @@ pub const RULES: &[Rule] = &[
         names: &[],
         verbs: KEEP_AND_PRUNE,
         reason: "the managed Redis",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "apps",
+        resources: &["daemonsets"],
+        names: &[],
+        verbs: KEEP_AND_PRUNE,
+        reason: "TURN servers, one on each node",
+    },
+    Rule {
+        scope: Scope::Watched,
+        group: "",
+        resources: &["namespaces"],
+        names: &[],
+        verbs: &["get"],
+        reason: "tell why a DaemonSet has no pods: by the label of the pod security standard",
     },
     Rule {
         scope: Scope::Watched,
@@ -152,7 +168,7 @@ pub const RULES: &[Rule] = &[
         resources: &["endpointslices"],
         names: &[],
         verbs: WATCH,
-        reason: "find a ready matchmaker to read counts from",
+        reason: "find a ready matchmaker to read counts from, and nodes with a ready TURN server",
     },
     Rule {
         scope: Scope::Watched,

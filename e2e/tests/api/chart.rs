@@ -5,7 +5,7 @@ use std::fs;
 
 use berth_e2e::apiserver::{ApiServer, Options};
 use berth_e2e::process;
-use berth_operator::args::{Args, REDIS_IMAGE};
+use berth_operator::args::{Args, COTURN_IMAGE, REDIS_IMAGE};
 use berth_operator::logs::Format;
 use berth_operator::rbac::{Scope, policy_rules};
 use clap::Parser;
@@ -135,6 +135,8 @@ fn the_operator_understands_its_arguments() {
     );
     assert_eq!(args.redis_image, values["redisImage"].as_str().unwrap());
     assert_eq!(args.redis_image, REDIS_IMAGE, "one default of the Redis image");
+    assert_eq!(args.coturn_image, values["coturnImage"].as_str().unwrap());
+    assert_eq!(args.coturn_image, COTURN_IMAGE, "one default of the coturn image");
     assert_eq!(args.lease_namespace.as_deref(), Some("berth-system"));
     assert!(args.leader_elect);
     assert_eq!(args.listen.port(), 8080);
@@ -145,7 +147,7 @@ fn the_operator_understands_its_arguments() {
     );
 
     let changed = helm.objects(&[
-        "--set=watchNamespaces={one,two},logLevel=warn,image.pullPolicy=Never,redisImage=r:1,logFormat=text",
+        "--set=watchNamespaces={one,two},logLevel=warn,image.pullPolicy=Never,redisImage=r:1,coturnImage=c:1,logFormat=text",
         "--set=imagePullSecrets[0].name=one,imagePullSecrets[1].name=two",
     ]);
     let args = Args::try_parse_from(arguments(&changed)).unwrap();
@@ -153,6 +155,7 @@ fn the_operator_understands_its_arguments() {
     assert_eq!(args.log_level, "warn");
     assert_eq!(args.image_pull_policy.as_str(), "Never");
     assert_eq!(args.redis_image, "r:1");
+    assert_eq!(args.coturn_image, "c:1");
     assert_eq!(args.log_format, Format::Text);
     assert_eq!(args.image_pull_secret, ["one", "two"]);
 }

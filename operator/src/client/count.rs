@@ -96,7 +96,7 @@ fn describe(method: &Method, path: &str, query: Option<&str>) -> (&'static str, 
 }
 
 fn known(plural: &str) -> &'static str {
-    const KINDS: [&str; 20] = [
+    const KINDS: [&str; 22] = [
         "signalingclusters",
         "hostpools",
         "turnconfigs",
@@ -110,10 +110,12 @@ fn known(plural: &str) -> &'static str {
         "httproutes",
         "poddisruptionbudgets",
         "statefulsets",
+        "daemonsets",
         "deployments",
         "horizontalpodautoscalers",
         "endpointslices",
         "leases",
+        "namespaces",
         "events",
         "customresourcedefinitions",
         "apiservices",
@@ -134,6 +136,7 @@ mod tests {
         );
         assert_eq!(get("/api/v1/namespaces/ns/secrets", None), ("list", "secrets"));
         assert_eq!(get("/api/v1/namespaces/ns/secrets/a", None), ("get", "secrets"));
+        assert_eq!(get("/api/v1/namespaces/ns", None), ("get", "namespaces"));
         assert_eq!(get("/version", None), ("list", "other"));
         assert_eq!(
             describe(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::ObjectName;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
@@ -335,6 +335,10 @@ child_objects! {
     }
     StatefulSet {
         fn rollout(&self) -> Option<Rollout> { Some(Rollout::of_stateful_set(self)) }
+        fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; }
+    }
+    DaemonSet {
+        fn rollout(&self) -> Option<Rollout> { Some(Rollout::of_daemon_set(self)) }
         fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; }
     }
     Deployment {

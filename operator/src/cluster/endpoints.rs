@@ -18,6 +18,8 @@ pub(crate) enum Service {
     Signaling(ObjectName),
     /// Matchmaker pods of a HostPool.
     Matchmaker(ObjectName),
+    /// TURN servers of a TurnConfig.
+    Turn(ObjectName),
 }
 
 /// Addresses by the resource that the pods belong to.
@@ -39,13 +41,11 @@ struct Addresses {
 }
 
 impl Endpoints {
-    /// The watch saw a slice.
-    pub(crate) fn put(&self, name: &ObjectName, slice: &EndpointSlice) {
+    /// The watch saw a slice. Gives whose it is.
+    pub(crate) fn put(&self, name: &ObjectName, slice: &EndpointSlice) -> Option<Service> {
         let mut inner = self.inner.write();
         inner.remove(name);
-        let Some(service) = service_of(&name.namespace, slice) else {
-            return;
-        };
+        let service = service_of(&name.namespace, slice)?;
         let mut addresses = Addresses::default();
         for endpoint in &slice.endpoints {
             let Some(address) = endpoint.addresses.first().and_then(|text| text.parse().ok()) else {
@@ -62,14 +62,15 @@ impl Endpoints {
         inner.service_of.insert(name.clone(), service.clone());
         inner
             .slices
-            .entry(service)
+            .entry(service.clone())
             .or_default()
             .insert(name.clone(), addresses);
+        Some(service)
     }
 
-    /// The watch saw a slice disappear.
-    pub(crate) fn remove(&self, name: &ObjectName) {
-        self.inner.write().remove(name);
+    /// The watch saw a slice disappear. Gives whose it was.
+    pub(crate) fn remove(&self, name: &ObjectName) -> Option<Service> {
+        self.inner.write().remove(name)
     }
 
     /// Addresses of the ready pods of `service`, in order.
@@ -95,22 +96,24 @@ fn service_of(namespace: &str, slice: &EndpointSlice) -> Option<Service> {
     if let Some(pool) = labels.get(names::HOST_POOL) {
         return Some(Service::Matchmaker(ObjectName::new(namespace, pool)));
     }
+    if let Some(turn) = labels.get(names::TURN_CONFIG) {
+        return Some(Service::Turn(ObjectName::new(namespace, turn)));
+    }
     let is_signaling = labels.get(names::NAME).map(String::as_str) == Some(Component::Signaling.as_str());
     let cluster = labels.get(names::SIGNALING_CLUSTER).filter(|_| is_signaling)?;
     Some(Service::Signaling(ObjectName::new(namespace, cluster)))
 }
 
 impl Inner {
-    fn remove(&mut self, name: &ObjectName) {
-        let Some(service) = self.service_of.remove(name) else {
-            return;
-        };
+    fn remove(&mut self, name: &ObjectName) -> Option<Service> {
+        let service = self.service_of.remove(name)?;
         if let Some(slices) = self.slices.get_mut(&service) {
             slices.remove(name);
             if slices.is_empty() {
                 self.slices.remove(&service);
             }
         }
+        Some(service)
     }
 }
 

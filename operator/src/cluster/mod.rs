@@ -225,12 +225,17 @@ impl Cluster {
         }
     }
 
-    /// Endpoints are looked at when counts are due; nobody waits for them.
+    /// Endpoints of the services are looked at when counts are due, and nobody waits for them; those of TURN servers are told.
     fn on_endpoints(&self, change: Change<EndpointSlice>) {
-        match change {
+        let changed = match change {
             Change::Present(slice) => self.endpoints.put(&name_of(&slice), &slice),
             Change::Gone(name) => self.endpoints.remove(&name),
-            Change::Synced => {}
+            Change::Synced => None,
+        };
+        if let Some(Service::Turn(name)) = changed
+            && self.turn_configs.get(&name).is_some()
+        {
+            self.turn_configs.queue.push(name);
         }
     }
 
@@ -257,6 +262,7 @@ impl Cluster {
         match owner.kind.as_str() {
             "SignalingCluster" => self.signaling_clusters.queue.push(name),
             "HostPool" => self.host_pools.queue.push(name),
+            "TurnConfig" => self.turn_configs.queue.push(name),
             _ => {}
         }
     }

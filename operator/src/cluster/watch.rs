@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -86,12 +86,13 @@ pub(crate) fn watch_all(
     watches.child::<Ingress>();
     watches.child::<PodDisruptionBudget>();
     watches.child::<StatefulSet>();
+    watches.child::<DaemonSet>();
     watches.child::<Deployment>();
     watches.child::<HorizontalPodAutoscaler>();
     watches.start::<PartialObjectMeta<Secret>>("Secret", None, Cluster::on_secret);
     watches.start::<EndpointSlice>(
         "EndpointSlice",
-        Some(&format!("{} in (signaling, matchmaker)", names::NAME)),
+        Some(&format!("{} in (signaling, matchmaker, turn)", names::NAME)),
         Cluster::on_endpoints,
     );
     // What not every cluster has comes and goes.

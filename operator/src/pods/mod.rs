@@ -164,6 +164,8 @@ impl Poller {
         match service {
             Service::Signaling(name) => self.cluster.signaling_clusters.queue.push(name.clone()),
             Service::Matchmaker(name) => self.cluster.host_pools.queue.push(name.clone()),
+            // TURN servers are not asked.
+            Service::Turn(_) => {}
         }
     }
 }
@@ -172,6 +174,7 @@ fn kind_and_name(service: &Service) -> (Kind, &ObjectName) {
     match service {
         Service::Signaling(name) => (Kind::SignalingCluster, name),
         Service::Matchmaker(name) => (Kind::HostPool, name),
+        Service::Turn(name) => (Kind::TurnConfig, name),
     }
 }
 

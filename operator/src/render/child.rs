@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
@@ -40,6 +40,8 @@ pub enum ChildKind {
     /// `apps/v1`
     StatefulSet,
     /// `apps/v1`
+    DaemonSet,
+    /// `apps/v1`
     Deployment,
     /// `autoscaling/v2`
     HorizontalPodAutoscaler,
@@ -47,7 +49,7 @@ pub enum ChildKind {
 
 impl ChildKind {
     /// All kinds in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -58,6 +60,7 @@ impl ChildKind {
         Self::HTTPRoute,
         Self::PodDisruptionBudget,
         Self::StatefulSet,
+        Self::DaemonSet,
         Self::Deployment,
         Self::HorizontalPodAutoscaler,
     ];
@@ -74,6 +77,7 @@ impl ChildKind {
             Self::Ingress => ApiResource::erase::<Ingress>(&()),
             Self::HTTPRoute => ApiResource::erase::<HttpRoute>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
             Self::HorizontalPodAutoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
@@ -92,13 +96,15 @@ impl ChildKind {
             Self::Ingress => "Ingress",
             Self::HTTPRoute => "HTTPRoute",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::DaemonSet => "DaemonSet",
             Self::StatefulSet => "StatefulSet",
             Self::Deployment => "Deployment",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
         }
     }
 
-    /// Whether running pods may still need the object: such a one is pruned only after the rollout which replaces them.
+    /// Whether running pods may still need the object: such a one is pruned only after the rollout which replaces them. What makes pods goes
+    /// first: pods of a Deployment in the network of their nodes keep the ports that those of a DaemonSet need, and the other way round.
     pub(crate) fn is_used_by_pods(self) -> bool {
         !matches!(
             self,
@@ -107,6 +113,8 @@ impl ChildKind {
                 | Self::NetworkPolicy
                 | Self::Ingress
                 | Self::HTTPRoute
+                | Self::Deployment
+                | Self::DaemonSet
         )
     }
 }
@@ -169,7 +177,9 @@ pub enum Child {
     PodDisruptionBudget(PodDisruptionBudget),
     /// Redis.
     StatefulSet(StatefulSet),
-    /// A service.
+    /// TURN servers, one on each node.
+    DaemonSet(DaemonSet),
+    /// A service, or TURN servers.
     Deployment(Deployment),
     /// Scales a Deployment.
     HorizontalPodAutoscaler(HorizontalPodAutoscaler),
@@ -200,6 +210,7 @@ impl Child {
             Self::HTTPRoute(object) => (ChildKind::HTTPRoute, &object.metadata),
             Self::PodDisruptionBudget(object) => (ChildKind::PodDisruptionBudget, &object.metadata),
             Self::StatefulSet(object) => (ChildKind::StatefulSet, &object.metadata),
+            Self::DaemonSet(object) => (ChildKind::DaemonSet, &object.metadata),
             Self::Deployment(object) => (ChildKind::Deployment, &object.metadata),
             Self::HorizontalPodAutoscaler(object) => (ChildKind::HorizontalPodAutoscaler, &object.metadata),
         };
@@ -222,6 +233,7 @@ impl Child {
             Self::HTTPRoute(object) => both(object)?,
             Self::PodDisruptionBudget(object) => both(object)?,
             Self::StatefulSet(object) => both(object)?,
+            Self::DaemonSet(object) => both(object)?,
             Self::Deployment(object) => both(object)?,
             Self::HorizontalPodAutoscaler(object) => both(object)?,
         };

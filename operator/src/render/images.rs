@@ -53,6 +53,7 @@ mod tests {
         Defaults {
             image: "berth:2".into(),
             redis_image: "redis:2".into(),
+            coturn_image: "coturn:2".into(),
             image_pull_policy: PullPolicy::Never,
             image_pull_secrets: Vec::new(),
         }

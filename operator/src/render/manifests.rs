@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::{Child, Defaults, Desired, Offered, RenderError, host_pool, signaling_cluster};
+use super::{Child, Defaults, Desired, Offered, RenderError, host_pool, signaling_cluster, turn_config};
 use crate::resolve::{self, Missing};
 
 /// Stands for a random value that the operator makes once.
@@ -71,7 +71,7 @@ pub fn render_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<V
             Manifest::HostPool(resource) => pool(resource, manifests, defaults)?,
             Manifest::TurnConfig(resource) => {
                 turn(resource)?;
-                Desired::default()
+                turn_config(resource, true, defaults)
             }
         };
         for child in &desired.children {

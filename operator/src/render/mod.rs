@@ -6,6 +6,7 @@
 //!                                 ├▶ network    NetworkPolicies
 //!                                 ├▶ way_in     Ingress, HTTPRoute
 //!                                 └▶ redis      the managed Redis
+//! TurnConfig       ─▶ turn                       the coturn servers that Berth runs
 //! ```
 //!
 //! Nothing here reads a clock, a random number or a server. What is rendered holds no label or annotation of the
@@ -23,6 +24,7 @@ mod pod;
 mod quantity;
 mod redis;
 mod signaling;
+mod turn;
 mod way_in;
 mod workload;
 
@@ -38,6 +40,7 @@ pub use pod::PodLinks;
 pub(crate) use quantity::same as same_quantity;
 pub use redis::RedisAccess;
 pub use signaling::signaling_cluster;
+pub use turn::{turn_config, turn_workload};
 
 use std::collections::BTreeSet;
 
@@ -48,6 +51,8 @@ pub struct Defaults {
     pub image: String,
     /// Image of managed Redis pods whose resource names none.
     pub redis_image: String,
+    /// Image of managed TURN servers.
+    pub coturn_image: String,
     /// `imagePullPolicy` of all pods.
     pub image_pull_policy: PullPolicy,
     /// `imagePullSecrets` of all pods, where a resource names none.

@@ -19,6 +19,8 @@ mod turn_config;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
 
 pub use around::{AroundFacts, Autoscaler, Route};
 pub use conditions::{Conditions, Truth};
@@ -29,4 +31,4 @@ pub use reason::{ConditionType, Reason};
 pub use rollout::Rollout;
 pub use settings::{Followers, SettingsFacts, Verdict};
 pub use signaling_cluster::{RedisFacts, SignalingClusterFacts, signaling_cluster};
-pub use turn_config::{TurnConfigFacts, turn_config};
+pub use turn_config::{ServerFacts, TurnConfigFacts, turn_config};

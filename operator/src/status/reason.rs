@@ -33,6 +33,8 @@ pub enum ConditionType {
     Drained,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
+    /// The namespace refuses the pods by its pod security standard.
+    PodSecurityBlocked,
     /// The STUN and TURN servers answer. Never part of `Ready`: players may see what the operator does not.
     ServersReachable,
 }
@@ -56,6 +58,7 @@ impl ConditionType {
             Self::CapacityLow => "CapacityLow",
             Self::Drained => "Drained",
             Self::SecurityWarnings => "SecurityWarnings",
+            Self::PodSecurityBlocked => "PodSecurityBlocked",
             Self::ServersReachable => "ServersReachable",
         }
     }
@@ -202,6 +205,10 @@ reasons! {
     WssOff,
     /// The issuer's keys come over a connection that anybody on the way can change.
     KeySetUnprotected,
+    /// The namespace refuses the pods by its pod security standard.
+    PodSecurityBlocked,
+    /// The namespace refuses no pod by its pod security standard.
+    PodsAdmitted,
     /// All servers that were asked answered.
     ServersAnswer,
     /// A server did not answer.

@@ -31,6 +31,7 @@ fn complete() -> Rollout {
         available: 2,
         image: Some("berth:test".into()),
         stuck: None,
+        refused: None,
     }
 }
 

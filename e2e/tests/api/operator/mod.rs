@@ -19,4 +19,6 @@ mod references;
 mod replicas;
 mod rest;
 mod status;
+mod turn;
+mod turn_server;
 mod way_in;

@@ -100,7 +100,7 @@ fn obstacles() -> Vec<(&'static str, &'static str, &'static str, &'static str, V
             "Deployment",
             "deployments",
             "main-signaling",
-            json!({"spec": pods}),
+            json!({"spec": pods.clone()}),
         ),
         (
             "apps/v1",
@@ -108,6 +108,13 @@ fn obstacles() -> Vec<(&'static str, &'static str, &'static str, &'static str, V
             "statefulsets",
             "main-redis",
             json!({"spec": set}),
+        ),
+        (
+            "apps/v1",
+            "DaemonSet",
+            "daemonsets",
+            "short-turn",
+            json!({"spec": pods}),
         ),
         (
             "autoscaling/v2",
@@ -161,9 +168,20 @@ pub(crate) async fn clear(bed: &Bed, keep: &[&str]) {
     }
 }
 
+/// TURN servers on nodes, of which there is one too few (see [`Bed::roll_out`]).
+pub(crate) async fn turn_servers(bed: &Bed) {
+    let managed = json!({"network": "Host", "workload": "DaemonSet"});
+    bed.resource("TurnConfig", "short", json!({"managed": managed}))
+        .await;
+}
+
 /// Everything that makes an operator create, change, look at, hand over, delete and tell.
 pub(crate) async fn exercise(bed: &Bed) {
     let _pods = bed.roll_out();
+    bed.enforce("baseline").await;
+    turn_servers(bed).await;
+    bed.wait_condition("TurnConfig", "short", "PodSecurityBlocked", "True")
+        .await;
     bed.secret("hosts", json!({"current": "a secret of the hosts"}))
         .await;
     bed.secret("redis", json!({"url": "redis://redis.example"})).await;
@@ -213,12 +231,16 @@ pub(crate) async fn exercise(bed: &Bed) {
         ("policy/v1", "PodDisruptionBudget", "main-signaling"),
         ("autoscaling/v2", "HorizontalPodAutoscaler", "eu-matchmaker"),
     ] {
-        bed.wait(&format!("{kind} {name} to go"), async || {
-            let found = bed.api(api_version, kind).get_opt(name).await.unwrap();
-            found.is_none().then_some(())
-        })
-        .await;
+        bed.gone(api_version, kind, name).await;
     }
+    // Its DaemonSet goes for a Deployment, and that for nothing.
+    let deployment = json!({"stunUrls": ["stun:stun.example.com"], "managed": {"workload": "Deployment"}});
+    bed.edit("TurnConfig", "short", deployment).await;
+    bed.gone("apps/v1", "DaemonSet", "short-turn").await;
+    bed.wait_condition("TurnConfig", "short", "Ready", "True").await;
+    bed.edit("TurnConfig", "short", json!({"managed": null})).await;
+    bed.gone("apps/v1", "Deployment", "short-turn").await;
+    bed.gone("v1", "ServiceAccount", "short-turn").await;
     // A repeated event is written by a patch of the first.
     let events = bed.api("events.k8s.io/v1", "Event");
     bed.wait("an event that is repeated", async || {

@@ -145,6 +145,7 @@ async fn ice_servers_by_turn_config() {
         providers: vec![provider],
         credential_ttl_seconds: 600,
         failure_policy: FailurePolicy::StunOnly,
+        ..TurnConfigSpec::default()
     };
     let served = Served::with(view(Some(turn))).await;
     served.seated_host("a").await;

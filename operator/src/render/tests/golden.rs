@@ -24,6 +24,18 @@ fn redis_that_keeps_its_data() {
 }
 
 #[test]
+fn turn_servers_with_addresses_of_their_own() {
+    let desired = turn(&full_turn());
+    insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
+}
+
+#[test]
+fn turn_servers_on_every_node() {
+    let desired = turn(&host_turn("DaemonSet"));
+    insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
+}
+
+#[test]
 fn manifests_become_what_the_operator_applies() {
     let manifests = [
         Manifest::HostPool(Box::new(small_pool())),

@@ -5,6 +5,7 @@ mod golden;
 mod pods;
 mod policies;
 mod reload;
+mod turn;
 
 use berth_crds::api::ImagePolicy;
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
@@ -121,6 +122,45 @@ fn turn_config() -> TurnConfig {
     }))
 }
 
+/// Servers with addresses of their own; every optional field is set.
+fn full_turn() -> TurnConfig {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "TurnConfig",
+        "metadata": metadata("turn"),
+        "spec": {"managed": {
+            "image": "registry.example/coturn:1",
+            "replicas": 2,
+            "externalAddress": "203.0.113.7",
+            "hostname": "turn.example.com",
+            "realm": "games",
+            "listeningPort": 3479,
+            "relayPorts": {"min": 50000, "max": 50999},
+            "tls": {"secretName": "turn-tls", "port": 5350, "nodePort": 30350},
+            "allowedPeers": ["10.7.0.0/16"],
+            "quotas": {"total": 1000, "perUser": 12},
+            "metrics": {"enabled": true, "port": 9642},
+            "service": {"type": "NodePort", "nodePort": 30479, "annotations": {"cloud.example/lb": "x"}},
+            "pod": pod_options(),
+        }},
+    }))
+}
+
+/// Servers with the addresses of their nodes.
+fn host_turn(workload: &str) -> TurnConfig {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "TurnConfig",
+        "metadata": metadata("turn"),
+        "spec": {"managed": {"network": "Host", "workload": workload}},
+    }))
+}
+
+fn turn(resource: &TurnConfig) -> Desired {
+    assert!(berth_crds::settings::TurnSettings::try_from(resource).is_ok());
+    super::turn_config(resource, true, &defaults())
+}
+
 /// With marks of the tools that own the resource, none of which may reach a child.
 fn metadata(name: &str) -> Value {
     json!({
@@ -163,6 +203,7 @@ fn defaults() -> Defaults {
     Defaults {
         image: "berth:test".into(),
         redis_image: "redis:test".into(),
+        coturn_image: "coturn:test".into(),
         image_pull_policy: PullPolicy::IfNotPresent,
         image_pull_secrets: Vec::new(),
     }
@@ -223,6 +264,7 @@ fn everything() -> Vec<Desired> {
         pool(&small_pool(), &small_cluster(), None),
         pool(&full_pool(), &full_cluster(), Some(&turn_config())),
         pool(&small_pool(), &external_cluster(), None),
+        turn(&full_turn()),
     ]
 }
 

@@ -15,8 +15,9 @@ fn pod_specs(desired: &Desired) -> Vec<Value> {
 #[test]
 fn every_pod_is_restricted() {
     let pods: Vec<_> = everything().iter().flat_map(pod_specs).collect();
-    assert_eq!(pods.len(), 10, "seven services and three Redis");
+    assert_eq!(pods.len(), 11, "seven services, three Redis and a TURN server");
     for pod in pods {
+        let is_turn = pod["containers"][0]["name"] == "coturn";
         let security = &pod["securityContext"];
         assert_eq!(security["runAsNonRoot"], true);
         assert_ne!(security["runAsUser"], 0);
@@ -28,7 +29,13 @@ fn every_pod_is_restricted() {
         for container in pod["containers"].as_array().unwrap() {
             let security = &container["securityContext"];
             assert_eq!(security["allowPrivilegeEscalation"], false);
-            assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+            // The one that the standard allows.
+            let capabilities = if is_turn {
+                json!({"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]})
+            } else {
+                json!({"drop": ["ALL"]})
+            };
+            assert_eq!(security["capabilities"], capabilities);
             assert_eq!(security["readOnlyRootFilesystem"], true);
             assert!(security.get("privileged").is_none());
             assert!(container["resources"]["limits"].get("memory").is_some());
@@ -55,8 +62,11 @@ fn every_pod_is_restricted() {
 #[test]
 fn only_pods_that_watch_settings_get_a_token() {
     for pod in everything().iter().flat_map(pod_specs) {
-        let is_redis = pod["containers"][0]["name"] == "redis";
-        assert_eq!(pod["automountServiceAccountToken"], !is_redis);
+        let name = &pod["containers"][0]["name"];
+        assert_eq!(
+            pod["automountServiceAccountToken"],
+            name != "redis" && name != "coturn"
+        );
     }
 }
 
@@ -209,8 +219,11 @@ fn the_internal_port_is_in_no_service() {
             .filter(|object| object["kind"] == "Service")
         {
             let ports = object["spec"]["ports"].as_array().unwrap();
-            assert_eq!(ports.len(), 1);
-            assert_ne!(ports[0]["targetPort"], "internal");
+            let is_turn = object["metadata"]["name"] == "turn-turn";
+            assert_eq!(ports.len(), if is_turn { 4 } else { 1 });
+            for port in ports {
+                assert!(port["targetPort"] != "internal" && port["targetPort"] != "metrics");
+            }
         }
     }
 }
