@@ -145,7 +145,7 @@ fn pins(resource: &HostPool, name: &ObjectName, cluster: &Cluster) -> Pins {
     let last = resource.status.as_ref().and_then(|status| status.image.as_ref());
     Pins {
         service: LiveChild::running(live.as_deref(), last).pin(resource.spec.image.as_ref()),
-        redis: None,
+        ..Pins::default()
     }
 }
 

@@ -124,6 +124,7 @@ fn pins(resource: &SignalingCluster, name: &ObjectName, cluster: &Cluster) -> Pi
             .pin(resource.spec.image.as_ref()),
         redis: LiveChild::running(live(redis(name)).as_deref(), None)
             .pin(managed.and_then(|redis| redis.image.as_ref())),
+        coturn: None,
     }
 }
 

@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt};
 
 use crate::client::call;
-use crate::cluster::{MainKind, Service};
+use crate::cluster::{LiveChild, MainKind, Service};
 use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::{self, Component};
-use crate::render::{self, ChildId, ChildKind, Owner};
+use crate::render::{self, ChildId, ChildKind, Defaults, Owner, Pins};
 use crate::resolve;
 use crate::status::{self, Rollout, Trouble, TurnConfigFacts};
 
@@ -41,7 +41,8 @@ impl Reconcile for TurnConfig {
         // Servers need nothing of the other providers.
         let resolved = resolve::missing_secrets(of_servers.as_slice(), &seen).is_empty();
 
-        let desired = render::turn_config(resource, resolved, &context.defaults);
+        let defaults = defaults(resource, name, context);
+        let desired = render::turn_config(resource, resolved, &defaults);
         let owner = Owner::of(resource);
         findings.applied = context
             .applier()
@@ -78,6 +79,25 @@ impl Reconcile for TurnConfig {
     ) -> TurnConfigStatus {
         status::turn_config(resource, previous, facts, trouble, now)
     }
+}
+
+/// Defaults with the image that the servers began with.
+fn defaults(resource: &TurnConfig, name: &ObjectName, context: &Context) -> Defaults {
+    let Some(managed) = &resource.spec.managed else {
+        return context.defaults.clone();
+    };
+    let workload = render::turn_workload(&name.name, managed);
+    let live = context.cluster.children.live(&name.namespace, &workload);
+    let status = resource
+        .status
+        .as_ref()
+        .and_then(|status| status.managed.as_ref());
+    let last = status.and_then(|status| status.image.as_ref());
+    let pins = Pins {
+        coturn: LiveChild::running(live.as_deref(), last).pin(managed.image.as_ref()),
+        ..Pins::default()
+    };
+    context.defaults.under(managed.image_policy, pins)
 }
 
 fn rollout(name: &ObjectName, context: &Context, kind: ChildKind) -> Option<Rollout> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{DisruptionBudget, NetworkPolicySpec, PodSpec, ServiceSpec};
+use super::common::{DisruptionBudget, ImagePolicy, NetworkPolicySpec, PodSpec, ServiceSpec};
 
 /// coturn servers that Berth runs. Their shared secret is generated, and every consumer of the TurnConfig gets credentials made with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,10 +19,13 @@ use super::common::{DisruptionBudget, NetworkPolicySpec, PodSpec, ServiceSpec};
     {"rule": "!has(self.tls) || self.tls.port < self.relayPorts.min || self.tls.port > self.relayPorts.max", "message": "tls.port must be outside relayPorts", "fieldPath": ".tls"}
 ]))]
 pub struct ManagedTurn {
-    /// Container image of coturn 4.6 with a shell; absent: the one that the operator was installed with. Reload: rolling.
+    /// Container image of coturn 4.6 with a shell; absent: what `imagePolicy` says. Reload: rolling.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// Which image the servers run while `image` is absent: `Pinned` the one that the operator was installed with when they were made, so that
+    /// another version of the operator ends no relay, `FollowOperator` the one that it is installed with now. Reload: rolling.
+    pub image_policy: ImagePolicy,
     /// Whether the pods have addresses of their own (`Pod`) or those of their nodes (`Host`). Pods in the network of their node are refused by
     /// namespaces that enforce the pod security standard `baseline` or `restricted`. Reload: rolling.
     pub network: TurnNetwork,
@@ -86,6 +89,7 @@ impl Default for ManagedTurn {
     fn default() -> Self {
         Self {
             image: None,
+            image_policy: ImagePolicy::default(),
             network: TurnNetwork::default(),
             workload: TurnWorkload::default(),
             replicas: 1,

@@ -11,6 +11,8 @@ pub struct Pins {
     pub service: Option<String>,
     /// That of the managed Redis.
     pub redis: Option<String>,
+    /// That of managed TURN servers.
+    pub coturn: Option<String>,
 }
 
 /// What is known of the pods of a Deployment or StatefulSet.
@@ -39,6 +41,7 @@ impl Defaults {
         if policy == ImagePolicy::Pinned {
             defaults.image = pins.service.unwrap_or(defaults.image);
             defaults.redis_image = pins.redis.unwrap_or(defaults.redis_image);
+            defaults.coturn_image = pins.coturn.unwrap_or(defaults.coturn_image);
         }
         defaults
     }
@@ -63,7 +66,7 @@ mod tests {
     fn pinned_pods_stay_and_others_follow() {
         let pins = Pins {
             service: Some("berth:1".into()),
-            redis: None,
+            ..Pins::default()
         };
         let pinned = defaults().under(ImagePolicy::Pinned, pins.clone());
         assert_eq!((&*pinned.image, &*pinned.redis_image), ("berth:1", "redis:2"));

@@ -16,7 +16,7 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec,
     PodTemplateSpec, Probe, SecurityContext, Service, ServiceAccount, ServicePort, ServiceSpec,
-    TCPSocketAction,
+    TCPSocketAction, TopologySpreadConstraint,
 };
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -24,7 +24,7 @@ use kube::api::ObjectMeta;
 
 use super::pod::{
     container_security, empty_dir, filled, mount, placement, pod_security, resources, secret_file,
-    secret_mount, secret_volume, selector,
+    secret_mount, secret_volume, selector, spread,
 };
 use super::{Child, ChildId, ChildKind, Defaults, Desired, GeneratedSecret, Owner, network};
 use crate::names::{self, Component};
@@ -141,12 +141,25 @@ impl Servers<'_> {
         children
     }
 
+    fn workload_metadata<const N: usize>(&self, more: [(&str, &str); N]) -> ObjectMeta {
+        let default_image = (names::DEFAULT_IMAGE, self.defaults.coturn_image.as_str());
+        let annotations = more.into_iter().chain([default_image]);
+        ObjectMeta {
+            annotations: Some(
+                annotations
+                    .map(|(key, value)| (key.into(), value.into()))
+                    .collect(),
+            ),
+            ..self.metadata()
+        }
+    }
+
     fn workload(&self) -> Child {
         let template = self.pod_template();
         let pods = selector(Component::Turn, &self.owner.name);
         if self.spec.workload == TurnWorkload::DaemonSet {
             return Child::DaemonSet(DaemonSet {
-                metadata: self.metadata(),
+                metadata: self.workload_metadata([]),
                 spec: Some(DaemonSetSpec {
                     selector: pods,
                     template,
@@ -157,8 +170,7 @@ impl Servers<'_> {
                 status: None,
             });
         }
-        let mut metadata = self.metadata();
-        metadata.annotations = Some([(names::REPLICAS.into(), names::REPLICAS_FIXED.into())].into());
+        let metadata = self.workload_metadata([(names::REPLICAS, names::REPLICAS_FIXED)]);
         // Two servers do not fit into the network of one node, so there the old one goes first.
         let (unavailable, surge) = if self.is_host() { (1, 0) } else { (0, 1) };
         Child::Deployment(Deployment {
@@ -230,6 +242,16 @@ impl Servers<'_> {
         }
     }
 
+    /// A set of pods, one on each node, is spread by itself.
+    fn spread(&self) -> Option<Vec<TopologySpreadConstraint>> {
+        let asked = self.spec.pod.topology_spread.as_deref();
+        let pods = selector(Component::Turn, &self.owner.name);
+        let is_set = self.spec.workload == TurnWorkload::DaemonSet;
+        (asked.is_some() || !is_set)
+            .then(|| spread(asked, &pods))
+            .flatten()
+    }
+
     fn disruption_budget(&self) -> PodDisruptionBudget {
         PodDisruptionBudget {
             metadata: self.metadata(),
@@ -270,6 +292,7 @@ impl Servers<'_> {
                 automount_service_account_token: Some(false),
                 enable_service_links: Some(false),
                 host_network: self.is_host().then_some(true),
+                topology_spread_constraints: self.spread(),
                 security_context: Some(pod_security()),
                 termination_grace_period_seconds: Some(30),
                 containers: vec![Container {

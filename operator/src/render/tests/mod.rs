@@ -146,6 +146,12 @@ fn full_turn() -> TurnConfig {
     }))
 }
 
+/// Those under which a TurnConfig's servers are rendered.
+fn defaults_of_turn(resource: &TurnConfig) -> Defaults {
+    let managed = resource.spec.managed.as_ref();
+    defaults_under(managed.map(|managed| managed.image_policy).unwrap_or_default())
+}
+
 /// Servers with the addresses of their nodes.
 fn host_turn(workload: &str) -> TurnConfig {
     parse(json!({
@@ -158,7 +164,7 @@ fn host_turn(workload: &str) -> TurnConfig {
 
 fn turn(resource: &TurnConfig) -> Desired {
     assert!(berth_crds::settings::TurnSettings::try_from(resource).is_ok());
-    super::turn_config(resource, true, &defaults())
+    super::turn_config(resource, true, &defaults_of_turn(resource))
 }
 
 /// With marks of the tools that own the resource, none of which may reach a child.
@@ -215,11 +221,13 @@ fn defaults_under(policy: ImagePolicy) -> Defaults {
     let newer = Defaults {
         image: "berth:next".into(),
         redis_image: "redis:next".into(),
+        coturn_image: "coturn:next".into(),
         ..defaults()
     };
     let pins = Pins {
         service: Some(began.image),
         redis: Some(began.redis_image),
+        coturn: Some(began.coturn_image),
     };
     newer.under(policy, pins)
 }

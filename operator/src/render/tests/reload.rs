@@ -106,9 +106,13 @@ fn templates(desired: &Desired) -> Vec<(Value, Value)> {
 /// Whether a change of `field` alone changes a pod.
 fn restarts(base: &Value, field: &Field, render: &dyn Fn(Value) -> Desired) -> bool {
     let mut base = base.clone();
-    if field.path == "spec.imagePolicy" {
+    if let Some(around) = field
+        .path
+        .strip_suffix("Policy")
+        .filter(|path| path.ends_with("image"))
+    {
         // It speaks of pods whose image is named nowhere.
-        base["spec"]["image"] = Value::Null;
+        *place(&mut base, around).unwrap() = Value::Null;
     }
     let mut changed = base.clone();
     let place = place(&mut changed, &field.path).unwrap();
@@ -174,7 +178,7 @@ fn classes_of_turn_config() {
     let with = |mut desired: Desired, resource: &TurnConfig| {
         desired
             .children
-            .extend(super::super::turn_config(resource, true, &defaults()).children);
+            .extend(super::super::turn_config(resource, true, &defaults_of_turn(resource)).children);
         desired
     };
     check(2, &bases, &|value| {
