@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::client::{self, Fence};
+use crate::client::{self, Fence, WireLayer};
 use crate::cluster::{Cluster, WatchOptions, watch_all};
 use crate::controller::{self, Context};
 use crate::counts::{CountsReader, HttpCounts, Poller};
@@ -61,6 +61,9 @@ pub struct Options {
     pub pods: Arc<dyn PodReader>,
     /// Intervals.
     pub intervals: Intervals,
+    /// What stands between all clients of the operator and their connections, for example to record requests or to try
+    /// faults out; absent: nothing.
+    pub wire: Option<WireLayer>,
 }
 
 /// Intervals of the operator.
@@ -130,6 +133,7 @@ impl Options {
             probe: Arc::new(BindingProbe),
             pods: Arc::new(HttpCounts::default()),
             intervals: Intervals::default(),
+            wire: None,
         }
     }
 }
@@ -170,7 +174,7 @@ impl Operator {
         }
 
         let fence = Arc::new(Fence::default());
-        let client = build(&options.kube, &metrics, Some(Arc::clone(&fence)))?;
+        let client = build(&options, &metrics, Some(Arc::clone(&fence)))?;
         let Some(streaming_lists) = reach(&client, &options.namespaces, &stop).await else {
             return Ok(());
         };
@@ -210,13 +214,13 @@ impl Operator {
             metrics: metrics.clone(),
             parts,
         };
-        let result = match options.leader {
+        let result = match options.leader.clone() {
             None => {
                 fence.open();
                 work.lead(&stop).await
             }
             Some(leader) => {
-                let client = build(&options.kube, &metrics, None)?;
+                let client = build(&options, &metrics, None)?;
                 let elector = Elector::new(client, leader, Arc::clone(&fence), rand::random);
                 work.elected(elector, &stop).await
             }
@@ -314,8 +318,13 @@ impl Work {
     }
 }
 
-fn build(config: &Config, metrics: &Metrics, fence: Option<Arc<Fence>>) -> Result<Client, OperatorError> {
-    client::build(config.clone(), metrics, fence).map_err(|error| OperatorError::Client(Box::new(error)))
+fn build(
+    options: &Options,
+    metrics: &Metrics,
+    fence: Option<Arc<Fence>>,
+) -> Result<Client, OperatorError> {
+    client::build(options.kube.clone(), options.wire.as_ref(), metrics, fence)
+        .map_err(|error| OperatorError::Client(Box::new(error)))
 }
 
 /// Waits until the API server answers, and says whether it can stream lists; `None` when asked to stop.
