@@ -73,6 +73,8 @@ pub struct Intervals {
     pub resync: Duration,
     /// How long the server keeps one watch open, in whole seconds.
     pub watch: Duration,
+    /// How often each watch begins with a list of everything, give or take 20 %, so that an event which never came is made up for.
+    pub relist: Duration,
     /// Events of one object that come within this time are one look.
     pub debounce: Duration,
     /// How often each ICE server is asked whether it is there; zero: never.
@@ -84,6 +86,7 @@ impl Default for Intervals {
         Self {
             resync: Duration::from_mins(10),
             watch: Duration::from_secs(200),
+            relist: Duration::from_mins(10),
             debounce: Duration::from_millis(20),
             probe: Duration::from_mins(1),
         }
@@ -181,6 +184,8 @@ impl Operator {
         let watch_options = WatchOptions {
             namespaces: options.namespaces.clone(),
             timeout: options.intervals.watch,
+            relist: options.intervals.relist,
+            jitter: rand::random,
             streaming_lists,
         };
         let mut sync = watch_all(&cluster, &client, watch_options, &metrics, &mut parts);

@@ -1,14 +1,16 @@
 //! Clients of the Kubernetes API.
 //!
 //! ```text
-//! Api ─▶ Fence (writes only while we lead) ─▶ Count (requests by verb, kind, code) ─▶ [Wire] ─▶ HTTP
+//! Api ─▶ Fence (writes only while we lead) ─▶ Count (requests by verb, kind, code)
+//!     ─▶ Timeout (until an answer begins) ─▶ consistent (no list of the past) ─▶ [Wire] ─▶ HTTP
 //! ```
 //!
 //! The wire is what [`Options::wire`](crate::Options::wire) puts there; usually nothing.
 //!
 //! kube's own retries are off: a failed call goes back to the reconcile, which knows how urgent it is. Every call has
-//! a deadline.
+//! a deadline; a watch has one until it begins.
 
+mod consistent;
 mod count;
 mod fence;
 
@@ -25,7 +27,8 @@ use kube::client::{Body, ClientBuilder, DynBody};
 use kube::{Api, Client, Config};
 use tower::BoxError;
 use tower::layer::layer_fn;
-use tower::util::BoxService;
+use tower::timeout::TimeoutLayer;
+use tower::util::{BoxService, MapRequestLayer};
 
 use crate::error::{CallError, Class};
 use crate::metrics::Metrics;
@@ -55,7 +58,11 @@ pub(crate) fn build(
     if let Some(wire) = wire {
         builder = builder.with_layer(&layer_fn(|inner| wire(inner)));
     }
-    let builder = builder.with_layer(&CountLayer::new(metrics.clone()));
+    let builder = builder
+        .with_layer(&MapRequestLayer::new(consistent::consistent))
+        // A server that takes a watch and never answers would be waited for for ever.
+        .with_layer(&TimeoutLayer::new(CALL_LIMIT))
+        .with_layer(&CountLayer::new(metrics.clone()));
     Ok(match fence {
         Some(fence) => builder.with_layer(&FenceLayer::new(fence)).build(),
         None => builder.build(),

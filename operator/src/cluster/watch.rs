@@ -1,6 +1,10 @@
 //! The watches. Each runs for as long as the operator does; an interruption is bridged with backoff.
+//!
+//! A watch trusts that it is told everything. Should an event ever be lost on the way, nothing would make up for it, because a resync
+//! looks at what is known here. So each watch begins anew with a list now and then; versions that were seen before do nothing.
 
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +30,7 @@ use super::Cluster;
 use super::changes::{Change, Tracker};
 use super::children::ChildObject;
 use super::kind::MainKind;
+use crate::backoff::spread;
 use crate::metrics::Metrics;
 use crate::names;
 
@@ -37,6 +42,10 @@ pub(crate) struct WatchOptions {
     /// How long the server keeps one watch open. Below four minutes, when load balancers begin to drop idle connections
     /// without telling.
     pub(crate) timeout: Duration,
+    /// How often a watch begins anew, give or take 20 %.
+    pub(crate) relist: Duration,
+    /// Random, from 0 to 1.
+    pub(crate) jitter: fn() -> f64,
     /// Whether the server can send a list as the beginning of a watch, one object at a time.
     pub(crate) streaming_lists: bool,
 }
@@ -141,24 +150,38 @@ impl Watches<'_> {
             let cluster = Arc::clone(self.cluster);
             let metrics = self.metrics.clone();
             let config = config.clone();
+            let (relist, jitter) = (self.options.relist, self.options.jitter);
             self.tasks.spawn(async move {
-                let mut events = std::pin::pin!(watcher(api, config).default_backoff());
                 let mut tracker = Tracker::default();
                 let mut synced = false;
-                while let Some(event) = events.next().await {
-                    match event {
-                        Ok(event) => {
-                            metrics.watch_told(kind);
-                            for change in tracker.changes(event) {
-                                if matches!(change, Change::Synced) && !std::mem::replace(&mut synced, true) {
-                                    waiting.send_modify(|waiting| *waiting -= 1);
+                loop {
+                    let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff());
+                    let mut until = pin!(tokio::time::sleep(spread(relist, jitter())));
+                    // Whether the list with which this watch began is complete: before that nothing is begun anew.
+                    let mut listed = false;
+                    loop {
+                        let event = tokio::select! {
+                            event = events.next() => event,
+                            () = &mut until, if listed => break,
+                        };
+                        match event {
+                            Some(Ok(event)) => {
+                                metrics.watch_told(kind);
+                                for change in tracker.changes(event) {
+                                    if matches!(change, Change::Synced) {
+                                        listed = true;
+                                        if !std::mem::replace(&mut synced, true) {
+                                            waiting.send_modify(|waiting| *waiting -= 1);
+                                        }
+                                    }
+                                    tell(&cluster, change);
                                 }
-                                tell(&cluster, change);
                             }
-                        }
-                        Err(error) => {
-                            tracing::warn!(kind, %error, "a watch was interrupted");
-                            metrics.watch_restarted(kind);
+                            Some(Err(error)) => {
+                                tracing::warn!(kind, %error, "a watch was interrupted");
+                                metrics.watch_restarted(kind);
+                            }
+                            None => return,
                         }
                     }
                 }

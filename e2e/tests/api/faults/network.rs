@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tower::{BoxError, Service};
 
 use super::asked::{Asked, Entry, Summary};
-use super::plan::{Fault, Plan};
+use super::plan::{Fault, Plan, RETRY_AFTER};
 use super::stream::edited;
 use crate::operator::bed::PATIENCE;
 
@@ -233,8 +233,8 @@ fn refusal(code: u16) -> Response<Box<DynBody>> {
         "message": format!("a planned {code}"), "reason": "Planned", "code": code});
     let mut answer = Response::builder().status(code);
     if code == 429 {
-        status["details"] = json!({"retryAfterSeconds": 1});
-        answer = answer.header(http::header::RETRY_AFTER, "1");
+        status["details"] = json!({"retryAfterSeconds": RETRY_AFTER});
+        answer = answer.header(http::header::RETRY_AFTER, RETRY_AFTER);
     }
     let body = Full::new(Bytes::from(status.to_string())).map_err(BoxError::from);
     answer.body(Box::new(body) as Box<DynBody>).unwrap()

@@ -8,10 +8,13 @@ use super::asked::Asked;
 use super::seed::Random;
 use super::stream::{Edit, Line};
 
+/// What a 429 asks for, in seconds.
+pub(crate) const RETRY_AFTER: u32 = 3;
+
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The server refuses with this code and does nothing. 429 says to come back after a second.
+    /// The server refuses with this code and does nothing. 429 says when to come back: [`RETRY_AFTER`].
     Refuse(u16),
     /// The connection breaks before the server has heard of it.
     CutBefore,

@@ -6,7 +6,7 @@ mod conflict;
 mod counts;
 mod deletion;
 mod leader;
-mod metrics;
+pub(crate) mod metrics;
 pub(crate) mod needed;
 mod pause;
 mod permissions;

@@ -2,6 +2,8 @@
 
 use std::pin::pin;
 
+use berth_operator::Options;
+
 use super::state::{State, state, wait_state};
 use crate::faults::{Entry, Network, Plan, Summary};
 use crate::operator::bed::{Bed, Running};
@@ -29,8 +31,14 @@ impl Outcome {
 
 /// Starts an operator in the namespace of `bed` behind `network`.
 pub(super) async fn start(bed: &Bed, network: &Network) -> Running {
+    start_with(bed, network, |_| {}).await
+}
+
+/// The same, with other options.
+pub(super) async fn start_with(bed: &Bed, network: &Network, change: impl FnOnce(&mut Options)) -> Running {
     let mut options = bed.options().await;
     options.wire = network.layer();
+    change(&mut options);
     Running::start(options)
 }
 

@@ -1,7 +1,8 @@
 //! What is in a namespace, in a form in which two runs can be compared: without uids, versions, times, generations, the
 //! namespace's own name and the bytes of Secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -61,28 +62,43 @@ pub(super) async fn state(bed: &Bed) -> State {
 
 /// Waits until the namespace of `bed` is in the state `expected`, and stays in it for a moment.
 pub(super) async fn wait_state(bed: &Bed, what: &str, expected: &State) {
-    let end = std::time::Instant::now() + PATIENCE;
+    wait(bed, what, expected, |state| state).await;
+}
+
+/// The same, whoever manages which field: others have had their hands in it.
+pub(super) async fn wait_values(bed: &Bed, what: &str, expected: &State) {
+    let without_managers = |mut state: State| {
+        for object in state.values_mut() {
+            object["metadata"]["managedFields"].take();
+        }
+        state
+    };
+    wait(bed, what, &without_managers(expected.clone()), without_managers).await;
+}
+
+async fn wait(bed: &Bed, what: &str, expected: &State, view: impl Fn(State) -> State) {
+    let end = Instant::now() + PATIENCE;
     let mut agreed = 0;
     loop {
-        let found = state(bed).await;
+        let found = view(state(bed).await);
         let differs = differences(expected, &found);
         agreed = if differs.is_empty() { agreed + 1 } else { 0 };
         if agreed == 2 {
             return;
         }
         assert!(
-            std::time::Instant::now() < end,
+            Instant::now() < end,
             "{what}: the end is another one:\n{}",
             differs.join("\n")
         );
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 /// Where two states differ.
 pub(super) fn differences(expected: &State, found: &State) -> Vec<String> {
     let mut list = Vec::new();
-    let names: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let names: BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     for name in names {
         match (expected.get(name), found.get(name)) {
             (Some(left), Some(right)) => compare(name, left, right, &mut list),
@@ -96,7 +112,7 @@ pub(super) fn differences(expected: &State, found: &State) -> Vec<String> {
 fn compare(path: &str, expected: &Value, found: &Value, list: &mut Vec<String>) {
     match (expected, found) {
         (Value::Object(left), Value::Object(right)) => {
-            let keys: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+            let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
             for key in keys {
                 let side = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
                 compare(&format!("{path} {key}"), &side(left), &side(right), list);
