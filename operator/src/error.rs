@@ -156,11 +156,10 @@ mod tests {
 
     #[test]
     fn a_busy_server_says_for_how_long_it_wants_to_be_left_alone() {
-        let busy = |seconds| {
-            let mut status = Status::failure("busy", "TooManyRequests").with_code(429);
-            let mut details = status.details.take().unwrap_or_default();
-            details.retry_after_seconds = seconds;
-            status.details = Some(details);
+        let busy = |seconds: u32| {
+            let status: Status = serde_json::from_value(serde_json::json!({
+                "status": "Failure", "code": 429, "details": {"retryAfterSeconds": seconds}}))
+            .unwrap();
             CallError::of("apply".into(), kube::Error::Api(status.boxed())).retry_after()
         };
         assert_eq!(busy(7), Some(Duration::from_secs(7)));

@@ -1,7 +1,7 @@
 //! One operator process: its parts, their order of start and end.
 //!
 //! ```text
-//! listen ─▶ watch until everything is known ─▶ wait for the lease ─▶ controllers and counts
+//! listen ─▶ watch until everything is known ─▶ wait for the lease, and list our resources anew ─▶ controllers and counts
 //!                                                                       │
 //! end:  lease lost: at once, as an error │ asked to stop: finish what has begun, give the lease back
 //! ```
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::client::{self, Fence, WireLayer};
-use crate::cluster::{Cluster, WatchOptions, watch_all};
+use crate::cluster::{Cluster, Sync, WatchOptions, watch_all};
 use crate::controller::{self, Context};
 use crate::counts::{CountsReader, HttpCounts, Poller};
 use crate::error::{CallError, with_causes};
@@ -227,7 +227,7 @@ impl Operator {
             Some(leader) => {
                 let client = build(&options, &metrics, None)?;
                 let elector = Elector::new(client, leader, Arc::clone(&fence), rand::random);
-                work.elected(elector, &stop).await
+                work.elected(elector, sync, &stop).await
             }
         };
         fence.close();
@@ -249,7 +249,12 @@ struct Work {
 
 impl Work {
     /// Waits for the lease, leads as long as it is held, and gives it back.
-    async fn elected(mut self, mut elector: Elector, stop: &CancellationToken) -> Result<(), OperatorError> {
+    async fn elected(
+        mut self,
+        mut elector: Elector,
+        mut sync: Sync,
+        stop: &CancellationToken,
+    ) -> Result<(), OperatorError> {
         let lease = tokio::select! {
             lease = elector.acquire() => lease,
             ended = self.part_ended() => return Err(ended),
@@ -264,7 +269,12 @@ impl Work {
             let result = tokio::select! {
                 // Without the lease nothing is finished: another process may have begun already.
                 ended = &mut holding => return Err(ended.err().unwrap_or(LeaseLost).into()),
-                result = self.lead(stop) => result,
+                result = async {
+                    tokio::select! {
+                        () = sync.renew() => self.lead(stop).await,
+                        () = stop.cancelled() => Ok(()),
+                    }
+                } => result,
             };
             done.cancel();
             (result, holding.await?)
@@ -323,11 +333,7 @@ impl Work {
     }
 }
 
-fn build(
-    options: &Options,
-    metrics: &Metrics,
-    fence: Option<Arc<Fence>>,
-) -> Result<Client, OperatorError> {
+fn build(options: &Options, metrics: &Metrics, fence: Option<Arc<Fence>>) -> Result<Client, OperatorError> {
     client::build(options.kube.clone(), options.wire.as_ref(), metrics, fence)
         .map_err(|error| OperatorError::Client(Box::new(error)))
 }

@@ -2,6 +2,9 @@
 //!
 //! A watch trusts that it is told everything. Should an event ever be lost on the way, nothing would make up for it, because a resync
 //! looks at what is known here. So each watch begins anew with a list now and then; versions that were seen before do nothing.
+//!
+//! A watch may also be late. While one operator writes, that is no matter; but the one that takes over must not undo, on old
+//! news, what its predecessor did on newer. So it asks for our resources anew first ([`Sync::renew`]).
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -50,15 +53,29 @@ pub(crate) struct WatchOptions {
     pub(crate) streaming_lists: bool,
 }
 
-/// How many watches have not yet told what existed when they began.
+/// What the watches have told.
 #[derive(Clone, Debug)]
-pub(crate) struct Sync(watch::Receiver<usize>);
+pub(crate) struct Sync {
+    /// How often everything was asked for, the first time included.
+    asked: Arc<watch::Sender<u64>>,
+    /// For each watch the last time of asking that it has answered.
+    told: watch::Receiver<Vec<u64>>,
+}
 
 impl Sync {
     /// Returns when everything that exists is known.
     pub(crate) async fn done(&mut self) {
+        let asked = *self.asked.borrow();
+        let done = |told: &Vec<u64>| told.iter().all(|told| *told >= asked);
         // The sender lives in the watches; when they are gone, so is the operator.
-        let _ = self.0.wait_for(|waiting| *waiting == 0).await;
+        let _ = self.told.wait_for(done).await;
+    }
+
+    /// Asks the watches of our kinds for everything anew, and returns when all of it is known: nothing that is known then of a resource
+    /// is older than this call.
+    pub(crate) async fn renew(&mut self) {
+        self.asked.send_modify(|asked| *asked += 1);
+        self.done().await;
     }
 }
 
@@ -70,13 +87,15 @@ pub(crate) fn watch_all(
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
 ) -> Sync {
-    let (waiting, sync) = watch::channel(0);
+    let (told, sync) = watch::channel(Vec::new());
+    let asked = Arc::new(watch::Sender::new(1));
     let mut watches = Watches {
         cluster,
         client,
         options,
         metrics,
-        waiting: Arc::new(waiting),
+        asked: Arc::clone(&asked),
+        told: Arc::new(told),
         tasks,
     };
     watches.resource::<SignalingCluster>();
@@ -92,13 +111,22 @@ pub(crate) fn watch_all(
     watches.child::<StatefulSet>();
     watches.child::<Deployment>();
     watches.child::<HorizontalPodAutoscaler>();
-    watches.start::<PartialObjectMeta<Secret>>("Secret", None, Cluster::on_secret);
+    watches.start::<PartialObjectMeta<Secret>>("Secret", None, Cluster::on_secret, Renewed::Never);
     watches.start::<EndpointSlice>(
         "EndpointSlice",
         Some(format!("{} in (signaling, matchmaker)", names::NAME)),
         Cluster::on_endpoints,
+        Renewed::Never,
     );
-    Sync(sync)
+    Sync { asked, told: sync }
+}
+
+/// Whether a watch follows [`Sync::renew`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewed {
+    WhenAsked,
+    /// A decision on old news of a child is refused by the server: each names a uid and, to delete, a version.
+    Never,
 }
 
 struct Watches<'a> {
@@ -106,13 +134,19 @@ struct Watches<'a> {
     client: &'a Client,
     options: WatchOptions,
     metrics: &'a Metrics,
-    waiting: Arc<watch::Sender<usize>>,
+    asked: Arc<watch::Sender<u64>>,
+    told: Arc<watch::Sender<Vec<u64>>>,
     tasks: &'a mut JoinSet<()>,
 }
 
 impl Watches<'_> {
     fn resource<K: MainKind>(&mut self) {
-        self.start::<DeserializeGuard<K>>(K::KIND.as_str(), None, Cluster::on_resource::<K>);
+        self.start::<DeserializeGuard<K>>(
+            K::KIND.as_str(),
+            None,
+            Cluster::on_resource::<K>,
+            Renewed::WhenAsked,
+        );
     }
 
     fn child<K>(&mut self)
@@ -120,11 +154,21 @@ impl Watches<'_> {
         K: ChildObject + Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let selector = format!("{}={}", names::MANAGED_BY, names::OPERATOR);
-        self.start::<K>(K::KIND.as_str(), Some(selector), Cluster::on_child::<K>);
+        self.start::<K>(
+            K::KIND.as_str(),
+            Some(selector),
+            Cluster::on_child::<K>,
+            Renewed::Never,
+        );
     }
 
-    fn start<K>(&mut self, kind: &'static str, selector: Option<String>, tell: fn(&Cluster, Change<K>))
-    where
+    fn start<K>(
+        &mut self,
+        kind: &'static str,
+        selector: Option<String>,
+        tell: fn(&Cluster, Change<K>),
+        renewed: Renewed,
+    ) where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
             + Debug
@@ -145,36 +189,45 @@ impl Watches<'_> {
             self.options.namespaces.iter().map(in_namespace).collect()
         };
         for api in apis {
-            self.waiting.send_modify(|waiting| *waiting += 1);
-            let waiting = Arc::clone(&self.waiting);
+            let number = self.told.borrow().len();
+            self.told.send_modify(|told| told.push(0));
+            let told = Arc::clone(&self.told);
+            let mut asked = self.asked.subscribe();
             let cluster = Arc::clone(self.cluster);
             let metrics = self.metrics.clone();
             let config = config.clone();
             let (relist, jitter) = (self.options.relist, self.options.jitter);
             self.tasks.spawn(async move {
                 let mut tracker = Tracker::default();
-                let mut synced = false;
                 loop {
+                    // What is told from here on answers this.
+                    let answered = match renewed {
+                        Renewed::WhenAsked => *asked.borrow_and_update(),
+                        Renewed::Never => u64::MAX,
+                    };
                     let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff());
                     let mut until = pin!(tokio::time::sleep(spread(relist, jitter())));
-                    // Whether the list with which this watch began is complete: before that nothing is begun anew.
+                    // Whether the list with which this watch began is complete: before that it is not given up for age.
                     let mut listed = false;
                     loop {
                         let event = tokio::select! {
                             event = events.next() => event,
                             () = &mut until, if listed => break,
+                            Ok(()) = asked.changed(), if renewed == Renewed::WhenAsked => break,
                         };
                         match event {
                             Some(Ok(event)) => {
                                 metrics.watch_told(kind);
                                 for change in tracker.changes(event) {
-                                    if matches!(change, Change::Synced) {
-                                        listed = true;
-                                        if !std::mem::replace(&mut synced, true) {
-                                            waiting.send_modify(|waiting| *waiting -= 1);
-                                        }
-                                    }
+                                    let synced = matches!(change, Change::Synced);
                                     tell(&cluster, change);
+                                    if synced && !std::mem::replace(&mut listed, true) {
+                                        told.send_modify(|told| {
+                                            if let Some(told) = told.get_mut(number) {
+                                                *told = answered;
+                                            }
+                                        });
+                                    }
                                 }
                             }
                             Some(Err(error)) => {

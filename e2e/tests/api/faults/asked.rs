@@ -33,7 +33,11 @@ impl Asked {
             ["namespaces", _, inside @ ..] if !inside.is_empty() => inside,
             other => other,
         };
-        let watches = uri.query().unwrap_or_default().split('&').any(|part| part == "watch=true");
+        let watches = uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .any(|part| part == "watch=true");
         let verb = match *method {
             Method::GET if watches => "watch",
             Method::GET if rest.len() > 1 => "get",

@@ -21,4 +21,4 @@ pub(crate) use asked::{Asked, Entry, Summary};
 pub(crate) use network::Network;
 pub(crate) use plan::{Fault, Plan};
 pub(crate) use seed::{Random, seed};
-pub(crate) use stream::{Edit};
+pub(crate) use stream::{Edit, Line};

@@ -159,7 +159,8 @@ impl Network {
                 && let Some(editor) = &network.0.plan.editor
             {
                 let seen = Arc::clone(&network.0.lines);
-                answer = answer.map(|answer| answer.map(|body| edited(body, asked, Arc::clone(editor), seen)));
+                answer =
+                    answer.map(|answer| answer.map(|body| edited(body, asked, Arc::clone(editor), seen)));
             }
             if !network.is_dead() {
                 let _ = sender.send(answer);

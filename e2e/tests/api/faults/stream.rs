@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::SinkExt;
@@ -20,6 +21,8 @@ pub(crate) struct Line {
     pub(crate) asked: Arc<Asked>,
     /// Its number in this watch, from 0.
     pub(crate) number: usize,
+    /// Whether the list with which the watch began is over.
+    pub(crate) listed: bool,
     /// The event: `type` and `object`.
     pub(crate) event: Value,
 }
@@ -32,7 +35,10 @@ impl Line {
 
     /// Whether it tells of an object: not a bookmark, not an error.
     pub(crate) fn is_news(&self) -> bool {
-        matches!(self.event["type"].as_str(), Some("ADDED" | "MODIFIED" | "DELETED"))
+        matches!(
+            self.event["type"].as_str(),
+            Some("ADDED" | "MODIFIED" | "DELETED")
+        )
     }
 }
 
@@ -50,6 +56,8 @@ pub(crate) enum Edit {
     Halve,
     /// The server says 410 in its place: what was asked for is forgotten.
     Gone,
+    /// It arrives later, and so does what follows.
+    Late(Duration),
     /// It and all that follows in this watch wait until the gate is open.
     Wait(watch::Receiver<bool>),
 }
@@ -69,7 +77,7 @@ pub(super) fn edited(
             body,
             rest: Vec::new(),
         };
-        let mut number = 0;
+        let (mut number, mut listed) = (0, false);
         loop {
             let line = match lines.next().await {
                 Some(Ok(line)) => line,
@@ -79,13 +87,16 @@ pub(super) fn edited(
                 }
                 None => return,
             };
-            let event = serde_json::from_slice(&line).unwrap();
+            let event: Value = serde_json::from_slice(&line).unwrap();
+            let ends_list = event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true";
             let parsed = Line {
                 asked: Arc::clone(&asked),
                 number,
+                listed,
                 event,
             };
             number += 1;
+            listed |= ends_list;
             let (lines, ends) = match editor(&parsed) {
                 Edit::Pass => (vec![line], false),
                 Edit::Drop => (vec![], false),
@@ -93,6 +104,10 @@ pub(super) fn edited(
                 Edit::Replace(other) => (vec![format!("{other}\n").into_bytes()], false),
                 Edit::Halve => (vec![line[..line.len() / 2].to_vec()], true),
                 Edit::Gone => (vec![format!("{}\n", gone()).into_bytes()], true),
+                Edit::Late(time) => {
+                    tokio::time::sleep(time).await;
+                    (vec![line], false)
+                }
                 Edit::Wait(mut gate) => {
                     // A gate that is gone never opens.
                     if gate.wait_for(|open| *open).await.is_err() {

@@ -279,7 +279,10 @@ impl Bed {
             let changes = |watched| watcher::Config::default().timeout(watched);
             let found = watcher(deployments.clone(), changes(250)).default_backoff();
             let changed_sets = watcher(sets.clone(), changes(250)).default_backoff();
-            let (mut found, mut changed_sets) = (pin!(found.applied_objects()), pin!(changed_sets.applied_objects()));
+            let (mut found, mut changed_sets) = (
+                pin!(found.applied_objects()),
+                pin!(changed_sets.applied_objects()),
+            );
             let mut pods = BTreeMap::new();
             loop {
                 tokio::select! {

@@ -95,7 +95,10 @@ fn last_writes(networks: &[Network]) -> Vec<Vec<String>> {
     let told = |entry: &Entry| format!("{} {} {:?}", entry.asked.verb, entry.object(), entry.code);
     let of_life = |network: &Network| {
         let log = network.log();
-        log.iter().filter(|entry| entry.asked.is_write()).map(told).collect()
+        log.iter()
+            .filter(|entry| entry.asked.is_write())
+            .map(told)
+            .collect()
     };
     networks.iter().map(of_life).collect()
 }

@@ -42,7 +42,11 @@ async fn oracle_03_ticks_of_children_write_nothing_and_a_burst_is_one_look() {
         for tick in 0..TICKS {
             let condition = json!({"status": {"conditions": [{
                 "type": "Progressing", "status": "True", "reason": "Tick", "message": format!("{burst}.{tick}")}]}});
-            for (kind, name) in [("Deployment", "main-signaling"), ("Deployment", "eu-matchmaker"), ("StatefulSet", "main-redis")] {
+            for (kind, name) in [
+                ("Deployment", "main-signaling"),
+                ("Deployment", "eu-matchmaker"),
+                ("StatefulSet", "main-redis"),
+            ] {
                 bed.api("apps/v1", kind)
                     .patch_status(name, &PatchParams::default(), &Patch::Merge(&condition))
                     .await
@@ -55,7 +59,16 @@ async fn oracle_03_ticks_of_children_write_nothing_and_a_burst_is_one_look() {
         .await;
     }
     tokio::time::sleep(DEBOUNCE * 2).await;
-    assert_eq!(looks(&operator) - looked, 2 * BURSTS, "one look at each owner per burst");
-    assert_eq!(network.writes().len(), written, "{:#?}", &network.writes()[written..]);
+    assert_eq!(
+        looks(&operator) - looked,
+        2 * BURSTS,
+        "one look at each owner per burst"
+    );
+    assert_eq!(
+        network.writes().len(),
+        written,
+        "{:#?}",
+        &network.writes()[written..]
+    );
     operator.stop().await.unwrap();
 }

@@ -36,7 +36,10 @@ async fn oracle_04_every_write_may_be_the_last() {
         before.lives.len() - 1,
     );
     for outcome in [&after, &before] {
-        assert!(outcome.lives.len() > summary.created.len() / 2, "it hardly ever died");
+        assert!(
+            outcome.lives.len() > summary.created.len() / 2,
+            "it hardly ever died"
+        );
         assert_same(&outcome.summary, summary);
     }
 }

@@ -60,7 +60,11 @@ async fn oracle_08_writes_that_fail() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oracle_08_requests_that_are_never_answered() {
     let calm = run(Plan::none(), None).await;
-    let once = Mutex::new(vec![("get", "secrets"), ("patch", "services"), ("watch", "deployments")]);
+    let once = Mutex::new(vec![
+        ("get", "secrets"),
+        ("patch", "services"),
+        ("watch", "deployments"),
+    ]);
     let plan = Plan::new(move |asked: &Asked| {
         let mut once = once.lock();
         let is = |(verb, kind): &(&str, &str)| *verb == asked.verb && *kind == asked.kind;
@@ -120,7 +124,8 @@ async fn oracle_08_waits_grow_object_by_object() {
     bed.wait("a first failure", async || (!attempts().is_empty()).then_some(()))
         .await;
     bed.cluster("good").await;
-    bed.wait_condition("SignalingCluster", "good", "Ready", "True").await;
+    bed.wait_condition("SignalingCluster", "good", "Ready", "True")
+        .await;
     // In the first second there are events of the other children, each of them a reason to look again. Then the waits of half a second,
     // doubled with each failure, are left to themselves.
     let attempts = bed

@@ -20,8 +20,10 @@ const OTHERS: usize = 20;
 /// Waits until the metrics say that so many pools cannot be read.
 async fn wait_undecodable(bed: &Bed, address: SocketAddr, number: usize) {
     let line = format!("berth_operator_undecodable_resources{{kind=\"HostPool\"}} {number}");
-    bed.wait(&line, async || scrape(address).await?.contains(&line).then_some(()))
-        .await;
+    bed.wait(&line, async || {
+        scrape(address).await?.contains(&line).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,7 +61,12 @@ async fn oracle_10_faults_make_and_delete_nothing_twice() {
     });
     for (what, outcome) in runs.buffered(ABREAST).collect::<Vec<_>>().await {
         assert_eq!(outcome.summary, calm.summary, "{what}");
-        let faulty = outcome.lives.iter().flatten().filter(|entry| entry.faulty).count();
+        let faulty = outcome
+            .lives
+            .iter()
+            .flatten()
+            .filter(|entry| entry.faulty)
+            .count();
         println!("{what}: {} lives, {faulty} faults", outcome.lives.len());
         assert!(faulty > 0, "{what}");
     }

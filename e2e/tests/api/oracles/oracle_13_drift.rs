@@ -59,9 +59,21 @@ fn leaves(value: &Value, pointer: &str, found: &mut Vec<String>) {
 
 fn may_change(pointer: &str) -> bool {
     let parts: Vec<_> = pointer.split('/').skip(1).collect();
-    let in_list = parts.iter().rev().nth(1).is_some_and(|part| part.parse::<usize>().is_ok());
-    let is_key = ["name", "port", "protocol", "containerPort", "mountPath", "topologyKey", "whenUnsatisfiable"]
-        .contains(&parts[parts.len() - 1]);
+    let in_list = parts
+        .iter()
+        .rev()
+        .nth(1)
+        .is_some_and(|part| part.parse::<usize>().is_ok());
+    let is_key = [
+        "name",
+        "port",
+        "protocol",
+        "containerPort",
+        "mountPath",
+        "topologyKey",
+        "whenUnsatisfiable",
+    ]
+    .contains(&parts[parts.len() - 1]);
     match &parts[..] {
         ["apiVersion" | "kind"] | ["metadata", "name" | "namespace" | "uid" | "resourceVersion"] => false,
         ["metadata", "ownerReferences", ..] | ["metadata", "annotations", "berth.dev~1replicas"] => false,
@@ -74,7 +86,9 @@ fn other(value: &Value) -> Value {
     match value {
         Value::Bool(is) => json!(!is),
         Value::Number(number) => json!(number.as_i64().unwrap() + 1),
-        Value::String(text) if text.starts_with(|first: char| first.is_ascii_digit()) => json!(format!("1{text}")),
+        Value::String(text) if text.starts_with(|first: char| first.is_ascii_digit()) => {
+            json!(format!("1{text}"))
+        }
         Value::String(text) => json!(format!("{text}x")),
         other => other.clone(),
     }
@@ -95,7 +109,12 @@ async fn oracle_13_what_is_changed_or_deleted_is_repaired_by_one_write() {
         .writes()
         .into_iter()
         .filter(|entry| entry.asked.verb == "patch")
-        .map(|entry| (entry.object(), serde_json::from_slice::<Value>(&entry.body).unwrap()))
+        .map(|entry| {
+            (
+                entry.object(),
+                serde_json::from_slice::<Value>(&entry.body).unwrap(),
+            )
+        })
         .collect();
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=berth-operator");
 
@@ -117,7 +136,9 @@ async fn oracle_13_what_is_changed_or_deleted_is_repaired_by_one_write() {
                 random.shuffle(&mut fields);
                 for field in fields.iter().take(TRIES) {
                     let mut value = serde_json::to_value(api.get(&name).await.unwrap()).unwrap();
-                    let Some(found) = value.pointer_mut(field) else { continue };
+                    let Some(found) = value.pointer_mut(field) else {
+                        continue;
+                    };
                     *found = other(found);
                     let object = serde_json::from_value(value).unwrap();
                     let answer = api.replace(&name, &PostParams::default(), &object).await;

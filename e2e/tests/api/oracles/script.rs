@@ -32,8 +32,12 @@ pub(super) async fn make(bed: &Bed) {
 pub(super) async fn shrink(bed: &Bed) {
     let fixed = json!({"autoscaling": null, "replicas": 3, "pdb": {"enabled": false}});
     bed.edit("HostPool", "eu", fixed).await;
-    bed.edit("SignalingCluster", "main", json!({"networkPolicy": {"enabled": false}}))
-        .await;
+    bed.edit(
+        "SignalingCluster",
+        "main",
+        json!({"networkPolicy": {"enabled": false}}),
+    )
+    .await;
     ready(bed).await;
 }
 
@@ -45,7 +49,11 @@ pub(super) async fn whole(bed: &Bed) {
 
 /// Waits until the status of each resource says that its present generation is ready and followed.
 pub(super) async fn ready(bed: &Bed) {
-    for (kind, name) in [("TurnConfig", "turn"), ("SignalingCluster", "main"), ("HostPool", "eu")] {
+    for (kind, name) in [
+        ("TurnConfig", "turn"),
+        ("SignalingCluster", "main"),
+        ("HostPool", "eu"),
+    ] {
         bed.wait(&format!("{kind} {name} to be ready"), async || {
             let found = bed.ours(kind).get(name).await.unwrap();
             let told = conditions(&found);

@@ -40,7 +40,12 @@ pub(super) async fn state(bed: &Bed) -> State {
     }
     let uids: Vec<_> = objects
         .iter()
-        .map(|(kind, object)| (object.uid().unwrap(), format!("uid of {kind} {}", object.name_any())))
+        .map(|(kind, object)| {
+            (
+                object.uid().unwrap(),
+                format!("uid of {kind} {}", object.name_any()),
+            )
+        })
         .collect();
     let masked = objects.into_iter().map(|(kind, object)| {
         let mut value = serde_json::to_value(&object).unwrap();
@@ -58,6 +63,21 @@ pub(super) async fn state(bed: &Bed) -> State {
         (name, serde_json::from_str(&text).unwrap())
     });
     masked.collect()
+}
+
+/// What is in the namespace of `bed` when it has not changed for a while.
+pub(super) async fn settled(bed: &Bed) -> State {
+    let end = Instant::now() + PATIENCE;
+    let mut before = state(bed).await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let found = state(bed).await;
+        if found == before {
+            return found;
+        }
+        assert!(Instant::now() < end, "it does not settle");
+        before = found;
+    }
 }
 
 /// Waits until the namespace of `bed` is in the state `expected`, and stays in it for a moment.
