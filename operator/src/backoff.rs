@@ -7,7 +7,7 @@ use crate::error::Class;
 /// First delay after a failure that may pass.
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest delay.
-const LONGEST: Duration = Duration::from_mins(5);
+pub(crate) const LONGEST: Duration = Duration::from_mins(5);
 /// Delay after the first conflict: long enough for the watch to show what the other party wrote.
 const CONFLICT: Duration = Duration::from_millis(100);
 /// A failure that lasts this long is shown in the status.

@@ -13,7 +13,7 @@ use kube::runtime::watcher;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Applied, Applier, Entropy, write_status};
-use crate::backoff::{Attempts, spread};
+use crate::backoff::{self, Attempts, spread};
 use crate::board::Board;
 use crate::client::CALL_LIMIT;
 use crate::cluster::{Cluster, MainKind, name_of, reference};
@@ -104,6 +104,13 @@ impl ReconcileError {
         match self {
             Self::Call(error) => error.class(),
             Self::TimedOut => Class::Transient,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(error) => error.retry_after(),
+            Self::TimedOut => None,
         }
     }
 }
@@ -216,7 +223,13 @@ async fn round<K: Reconcile>(
 fn retry<K: Reconcile>(resource: Arc<K>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = name_of(&*resource);
     let attempts = K::registry(&context.cluster).failed(&name, Instant::now());
-    Action::requeue(attempts.delay(error.class(), (context.jitter)(), context.resync))
+    let delay = attempts.delay(error.class(), (context.jitter)(), context.resync);
+    Action::requeue(delay.max(asked_for(error.retry_after())))
+}
+
+/// The pause that the server asked for, within what we would wait at most.
+fn asked_for(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default().min(backoff::LONGEST)
 }
 
 /// Children of a deleted resource of the same name, which the garbage collector has not reached yet.

@@ -31,6 +31,8 @@ pub enum CallError {
         message: String,
         /// What is done about it.
         class: Class,
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
     },
     /// No answer.
     #[error("{action}: no answer from the API server")]
@@ -78,6 +80,7 @@ impl CallError {
         match error {
             kube::Error::Api(status) => Self::Refused {
                 class: class_of(&status),
+                retry_after: retry_after(&status),
                 code: status.code,
                 action,
                 message: status.message,
@@ -101,6 +104,14 @@ impl CallError {
         }
     }
 
+    /// How long the server asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the object is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
@@ -111,6 +122,12 @@ impl CallError {
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// `details.retryAfterSeconds`, which a server that is too busy sends.
+fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 fn class_of(status: &Status) -> Class {
@@ -135,6 +152,18 @@ mod tests {
     fn class(code: u16) -> Class {
         let status = Status::failure("no", "Because").with_code(code);
         CallError::of("apply".into(), kube::Error::Api(status.boxed())).class()
+    }
+
+    #[test]
+    fn a_busy_server_says_for_how_long_it_wants_to_be_left_alone() {
+        let busy = |seconds: u32| {
+            let status: Status = serde_json::from_value(serde_json::json!({
+                "status": "Failure", "code": 429, "details": {"retryAfterSeconds": seconds}}))
+            .unwrap();
+            CallError::of("apply".into(), kube::Error::Api(status.boxed())).retry_after()
+        };
+        assert_eq!(busy(7), Some(Duration::from_secs(7)));
+        assert_eq!(busy(0), None);
     }
 
     #[test]

@@ -43,4 +43,5 @@ mod signaling_cluster;
 pub mod status;
 mod turn_config;
 
+pub use client::{Wire, WireLayer};
 pub use operator::{Intervals, Operator, OperatorError, Options};

@@ -1,7 +1,7 @@
 //! One operator process: its parts, their order of start and end.
 //!
 //! ```text
-//! listen ─▶ watch until everything is known ─▶ wait for the lease ─▶ controllers and counts
+//! listen ─▶ watch until everything is known ─▶ wait for the lease, and list our resources anew ─▶ controllers and counts
 //!                                                                       │
 //! end:  lease lost: at once, as an error │ asked to stop: finish what has begun, give the lease back
 //! ```
@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::client::{self, Fence};
-use crate::cluster::{Cluster, WatchOptions, watch_all};
+use crate::client::{self, Fence, WireLayer};
+use crate::cluster::{Cluster, Sync, WatchOptions, watch_all};
 use crate::controller::{self, Context};
 use crate::counts::{CountsReader, HttpCounts, Poller};
 use crate::error::{CallError, with_causes};
@@ -61,6 +61,9 @@ pub struct Options {
     pub pods: Arc<dyn PodReader>,
     /// Intervals.
     pub intervals: Intervals,
+    /// What stands between all clients of the operator and their connections, for example to record requests or to try
+    /// faults out; absent: nothing.
+    pub wire: Option<WireLayer>,
 }
 
 /// Intervals of the operator.
@@ -70,6 +73,8 @@ pub struct Intervals {
     pub resync: Duration,
     /// How long the server keeps one watch open, in whole seconds.
     pub watch: Duration,
+    /// How often each watch begins with a list of everything, give or take 20 %, so that an event which never came is made up for.
+    pub relist: Duration,
     /// Events of one object that come within this time are one look.
     pub debounce: Duration,
     /// How often the API server is asked which optional APIs it has, where that cannot be watched.
@@ -83,6 +88,7 @@ impl Default for Intervals {
         Self {
             resync: Duration::from_mins(10),
             watch: Duration::from_secs(200),
+            relist: Duration::from_mins(10),
             debounce: Duration::from_millis(20),
             discovery: Duration::from_mins(10),
             probe: Duration::from_mins(1),
@@ -133,6 +139,7 @@ impl Options {
             probe: Arc::new(BindingProbe),
             pods: Arc::new(HttpCounts::default()),
             intervals: Intervals::default(),
+            wire: None,
         }
     }
 }
@@ -173,7 +180,7 @@ impl Operator {
         }
 
         let fence = Arc::new(Fence::default());
-        let client = build(&options.kube, &metrics, Some(Arc::clone(&fence)))?;
+        let client = build(&options, &metrics, Some(Arc::clone(&fence)))?;
         let Some(streaming_lists) = reach(&client, &options.namespaces, &stop).await else {
             return Ok(());
         };
@@ -181,6 +188,8 @@ impl Operator {
             namespaces: options.namespaces.clone(),
             timeout: options.intervals.watch,
             ask: options.intervals.discovery,
+            relist: options.intervals.relist,
+            jitter: rand::random,
             streaming_lists,
         };
         let mut sync = watch_all(&cluster, &client, watch_options, &metrics, &mut parts);
@@ -214,15 +223,15 @@ impl Operator {
             metrics: metrics.clone(),
             parts,
         };
-        let result = match options.leader {
+        let result = match options.leader.clone() {
             None => {
                 fence.open();
                 work.lead(&stop).await
             }
             Some(leader) => {
-                let client = build(&options.kube, &metrics, None)?;
+                let client = build(&options, &metrics, None)?;
                 let elector = Elector::new(client, leader, Arc::clone(&fence), rand::random);
-                work.elected(elector, &stop).await
+                work.elected(elector, sync, &stop).await
             }
         };
         fence.close();
@@ -244,7 +253,12 @@ struct Work {
 
 impl Work {
     /// Waits for the lease, leads as long as it is held, and gives it back.
-    async fn elected(mut self, mut elector: Elector, stop: &CancellationToken) -> Result<(), OperatorError> {
+    async fn elected(
+        mut self,
+        mut elector: Elector,
+        mut sync: Sync,
+        stop: &CancellationToken,
+    ) -> Result<(), OperatorError> {
         let lease = tokio::select! {
             lease = elector.acquire() => lease,
             ended = self.part_ended() => return Err(ended),
@@ -259,7 +273,12 @@ impl Work {
             let result = tokio::select! {
                 // Without the lease nothing is finished: another process may have begun already.
                 ended = &mut holding => return Err(ended.err().unwrap_or(LeaseLost).into()),
-                result = self.lead(stop) => result,
+                result = async {
+                    tokio::select! {
+                        () = sync.renew() => self.lead(stop).await,
+                        () = stop.cancelled() => Ok(()),
+                    }
+                } => result,
             };
             done.cancel();
             (result, holding.await?)
@@ -318,8 +337,9 @@ impl Work {
     }
 }
 
-fn build(config: &Config, metrics: &Metrics, fence: Option<Arc<Fence>>) -> Result<Client, OperatorError> {
-    client::build(config.clone(), metrics, fence).map_err(|error| OperatorError::Client(Box::new(error)))
+fn build(options: &Options, metrics: &Metrics, fence: Option<Arc<Fence>>) -> Result<Client, OperatorError> {
+    client::build(options.kube.clone(), options.wire.as_ref(), metrics, fence)
+        .map_err(|error| OperatorError::Client(Box::new(error)))
 }
 
 /// Waits until the API server answers, and says whether it can stream lists; `None` when asked to stop.

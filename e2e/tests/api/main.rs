@@ -6,6 +6,7 @@
 mod access;
 mod chart;
 mod examples;
+mod faults;
 mod helm;
 mod matrix;
 mod monitoring;

@@ -230,6 +230,7 @@ impl Applier<'_> {
                 code: 409,
                 message: "the object was just deleted, or is being deleted".into(),
                 class: Class::Conflict,
+                retry_after: None,
             }),
         }
     }

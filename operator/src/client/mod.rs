@@ -1,12 +1,16 @@
 //! Clients of the Kubernetes API.
 //!
 //! ```text
-//! Api ─▶ Fence (writes only while we lead) ─▶ Count (requests by verb, kind, code) ─▶ HTTP
+//! Api ─▶ Fence (writes only while we lead) ─▶ Count (requests by verb, kind, code)
+//!     ─▶ Timeout (until an answer begins) ─▶ consistent (no list of the past) ─▶ [Wire] ─▶ HTTP
 //! ```
 //!
+//! The wire is what [`Options::wire`](crate::Options::wire) puts there; usually nothing.
+//!
 //! kube's own retries are off: a failed call goes back to the reconcile, which knows how urgent it is. Every call has
-//! a deadline.
+//! a deadline; a watch has one until it begins.
 
+mod consistent;
 mod count;
 mod fence;
 
@@ -17,9 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_crds::TurnConfig;
+use http::{Request, Response};
 use kube::api::WatchParams;
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder, DynBody};
 use kube::{Api, Client, Config};
+use tower::BoxError;
+use tower::layer::layer_fn;
+use tower::timeout::TimeoutLayer;
+use tower::util::{BoxService, MapRequestLayer};
 
 use crate::error::{CallError, Class};
 use crate::metrics::Metrics;
@@ -29,16 +38,31 @@ pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+/// What carries the requests of a client to the API server.
+pub type Wire = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
+
+/// Wraps a [`Wire`] into another one, which sees each request as it is sent and each answer as it comes.
+pub type WireLayer = Arc<dyn Fn(Wire) -> Wire + Send + Sync>;
+
 /// A client whose requests are counted and, with a `fence`, whose writes stop when the lease is lost.
 pub(crate) fn build(
     mut config: Config,
+    wire: Option<&WireLayer>,
     metrics: &Metrics,
     fence: Option<Arc<Fence>>,
 ) -> Result<Client, kube::Error> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_LIMIT);
     config.write_timeout = Some(CALL_LIMIT);
-    let builder = ClientBuilder::try_from(config)?.with_layer(&CountLayer::new(metrics.clone()));
+    let mut builder = ClientBuilder::try_from(config)?;
+    if let Some(wire) = wire {
+        builder = builder.with_layer(&layer_fn(|inner| wire(inner)));
+    }
+    let builder = builder
+        .with_layer(&MapRequestLayer::new(consistent::consistent))
+        // A server that takes a watch and never answers would be waited for for ever.
+        .with_layer(&TimeoutLayer::new(CALL_LIMIT))
+        .with_layer(&CountLayer::new(metrics.clone()));
     Ok(match fence {
         Some(fence) => builder.with_layer(&FenceLayer::new(fence)).build(),
         None => builder.build(),

@@ -98,6 +98,15 @@ impl LiveChild {
     }
 }
 
+/// Whether version `one` of an object came before `other`. They are numbers that grow (Kubernetes API concepts, "Resource versions"); with
+/// others nothing is known.
+fn is_older(one: &Option<String>, other: &Option<String>) -> bool {
+    let number = |version: &Option<String>| version.as_ref()?.parse::<u64>().ok();
+    number(one)
+        .zip(number(other))
+        .is_some_and(|(one, other)| one < other)
+}
+
 /// Reference of the controller that owns an object.
 pub(crate) fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata
@@ -160,7 +169,7 @@ struct Inner {
     entries: HashMap<(ChildKind, ObjectName), Entry>,
     /// By uid of the owner.
     owned: HashMap<String, BTreeSet<ChildId>>,
-    /// Writes that the watch has not shown yet; each ends with the next event of its object, or is forgotten in time.
+    /// Writes that the watch has not shown yet; each ends with an event of its object that is as new, or is forgotten in time.
     writes: HashMap<(ChildKind, ObjectName), Write>,
 }
 
@@ -186,7 +195,13 @@ impl Children {
             return (Some(Arc::clone(before)), false);
         }
         let live = Arc::new(LiveChild::new(object));
-        let written = inner.writes.remove(&key).map(|write| write.agreement);
+        // An event of what was there before the write says nothing about it.
+        let shown = inner
+            .writes
+            .get(&key)
+            .is_none_or(|write| !is_older(&live.resource_version, &write.agreement.resource_version));
+        let written = if shown { inner.writes.remove(&key) } else { None };
+        let written = written.map(|write| write.agreement);
         let id = ChildId::new(K::KIND, &name.name);
         let entry = inner.entries.remove(&key);
         if let Some(entry) = &entry {

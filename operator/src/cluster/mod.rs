@@ -27,7 +27,7 @@ pub(crate) use endpoints::{Endpoints, Service};
 pub(crate) use index::Node;
 pub(crate) use kind::{MainKind, Registry, reference};
 pub(crate) use secrets::Secrets;
-pub(crate) use watch::{WatchOptions, watch_all};
+pub(crate) use watch::{Sync, WatchOptions, watch_all};
 
 use std::collections::BTreeSet;
 

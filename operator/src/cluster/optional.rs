@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use super::Cluster;
 use super::children::ChildObject;
-use super::watch::{Feed, ours};
+use super::watch::{Feed, Renewed, Told, ours};
 use crate::client::call;
 use crate::error::{CallError, with_causes};
 use crate::gateway::{self, HttpRoute};
@@ -32,11 +32,9 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Whether something is there; absent: not known yet.
 type Presence = watch::Sender<Option<bool>>;
-/// How many parts have not yet told what there was when they began.
-type Waiting = Arc<watch::Sender<usize>>;
 
-/// Keeps HTTPRoutes known for as long as there is that kind. Ends one of `waiting` when what there was is known.
-pub(super) async fn follow_routes(feed: Feed, waiting: Waiting) {
+/// Keeps HTTPRoutes known for as long as there is that kind. Says in `known` when what there was is known.
+pub(super) async fn follow_routes(feed: Feed, known: Told) {
     let (tell, told) = watch::channel(None);
     let presence = async {
         if feed.options.namespaces.is_empty() {
@@ -54,16 +52,16 @@ pub(super) async fn follow_routes(feed: Feed, waiting: Waiting) {
             ask(&feed, &tell, offers_routes).await;
         }
     };
-    tokio::join!(presence, keep_routes(&feed, told, waiting));
+    tokio::join!(presence, keep_routes(&feed, told, known));
 }
 
-/// Keeps it known whether autoscalers can read custom metrics. Ends one of `waiting` when it is known.
-pub(super) async fn follow_custom_metrics(feed: Feed, waiting: Waiting) {
+/// Keeps it known whether autoscalers can read custom metrics. Says in `known` when it is.
+pub(super) async fn follow_custom_metrics(feed: Feed, known: Told) {
     if !feed.options.namespaces.is_empty() {
         let (tell, told) = watch::channel(None);
         tokio::join!(
             ask(&feed, &tell, offers_custom_metrics),
-            note_metrics(&feed, [told], waiting)
+            note_metrics(&feed, [told], known)
         );
         return;
     }
@@ -75,13 +73,12 @@ pub(super) async fn follow_custom_metrics(feed: Feed, waiting: Waiting) {
     tokio::join!(
         follow(CUSTOM_METRICS[0], &one),
         follow(CUSTOM_METRICS[1], &two),
-        note_metrics(&feed, [first, second], waiting)
+        note_metrics(&feed, [first, second], known)
     );
 }
 
 /// Watches routes while there is that kind.
-async fn keep_routes(feed: &Feed, mut told: watch::Receiver<Option<bool>>, waiting: Waiting) {
-    let mut waiting = Some(waiting);
+async fn keep_routes(feed: &Feed, mut told: watch::Receiver<Option<bool>>, known: Told) {
     let mut watches = JoinSet::new();
     let mut current = None;
     loop {
@@ -103,7 +100,7 @@ async fn keep_routes(feed: &Feed, mut told: watch::Receiver<Option<bool>>, waiti
             feed.cluster.children.forget(HttpRoute::KIND);
             feed.cluster.on_offered(|offered| offered.routes = false);
         }
-        end(&mut waiting);
+        known.say_all();
     }
 }
 
@@ -115,9 +112,14 @@ fn watch_routes(feed: &Feed, watches: &mut JoinSet<()>) -> watch::Receiver<usize
     for api in apis {
         let (feed, tell) = (feed.clone(), Arc::clone(&tell));
         watches.spawn(async move {
-            let synced = move || tell.send_modify(|behind| *behind -= 1);
-            let kind = HttpRoute::KIND.as_str();
-            feed.follow(api, kind, Some(ours()), Cluster::on_child::<HttpRoute>, synced)
+            let mut first = true;
+            let synced = |_| {
+                if std::mem::take(&mut first) {
+                    tell.send_modify(|behind| *behind -= 1);
+                }
+            };
+            let kind = (HttpRoute::KIND.as_str(), Some(ours()));
+            feed.follow(api, kind, Cluster::on_child::<HttpRoute>, Renewed::Never, synced)
                 .await;
         });
     }
@@ -128,27 +130,19 @@ fn watch_routes(feed: &Feed, watches: &mut JoinSet<()>) -> watch::Receiver<usize
 async fn note_metrics<const N: usize>(
     feed: &Feed,
     mut told: [watch::Receiver<Option<bool>>; N],
-    waiting: Waiting,
+    known: Told,
 ) {
-    let mut waiting = Some(waiting);
     loop {
         let now = told.each_mut().map(|one| *one.borrow_and_update());
         if now.iter().all(Option::is_some) {
             feed.cluster
                 .on_offered(|offered| offered.custom_metrics = now.contains(&Some(true)));
-            end(&mut waiting);
+            known.say_all();
         }
         let changes = told.iter_mut().map(|one| Box::pin(one.changed()));
         if futures::future::select_all(changes).await.0.is_err() {
             return;
         }
-    }
-}
-
-/// Ends one of `waiting`, once.
-fn end(waiting: &mut Option<Waiting>) {
-    if let Some(waiting) = waiting.take() {
-        waiting.send_modify(|waiting| *waiting -= 1);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +12,13 @@ use berth_e2e::apiserver::ApiServer;
 use berth_operator::metrics::Metrics;
 use berth_operator::render::{Defaults, PullPolicy};
 use berth_operator::{Operator, OperatorError, Options};
+use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -288,63 +291,73 @@ impl Bed {
             namespace: self.namespace.clone(),
         };
         RollOut(tokio::spawn(async move {
+            let changes = |watched| watcher::Config::default().timeout(watched);
+            let found = watcher(deployments.clone(), changes(250)).default_backoff();
+            let changed_sets = watcher(sets.clone(), changes(250)).default_backoff();
+            let changed_daemons = watcher(daemons.clone(), changes(250)).default_backoff();
+            let (mut found, mut changed_sets, mut changed_daemons) = (
+                pin!(found.applied_objects()),
+                pin!(changed_sets.applied_objects()),
+                pin!(changed_daemons.applied_objects()),
+            );
             let mut pods = BTreeMap::new();
             loop {
-                // Those of others stand in the way and have no pods.
-                let ours = |found: &Deployment| found.labels().contains_key("app.kubernetes.io/instance");
-                let found = deployments.list(&ListParams::default()).await.unwrap();
-                for found in found.into_iter().filter(ours) {
-                    let status = found.status.clone().unwrap_or_default();
-                    let replicas = found.spec.as_ref().and_then(|spec| spec.replicas);
-                    let number = pods.len();
-                    let (number, listed) = pods.entry(found.name_any()).or_insert((number, None));
-                    if *listed != replicas {
-                        bed.list_pods(&found, *number, replicas.unwrap_or(1)).await;
-                        *listed = replicas;
-                    }
-                    if status.observed_generation != found.metadata.generation
-                        || status.ready_replicas != replicas
+                tokio::select! {
+                    // Those of others stand in the way and have no pods.
+                    Some(found) = found.next() => if let Ok(found) = found
+                        && found.labels().contains_key("app.kubernetes.io/instance")
                     {
-                        let rolled_out = rolled_out(found.metadata.generation, replicas);
-                        // A newer version is found in the next round.
-                        let _ = deployments
-                            .patch_status(
-                                &found.name_any(),
-                                &PatchParams::default(),
-                                &Patch::Merge(rolled_out),
-                            )
-                            .await;
-                    }
+                        let status = found.status.clone().unwrap_or_default();
+                        let replicas = found.spec.as_ref().and_then(|spec| spec.replicas);
+                        let number = pods.len();
+                        let (number, listed) = pods.entry(found.name_any()).or_insert((number, None));
+                        if *listed != replicas {
+                            bed.list_pods(&found, *number, replicas.unwrap_or(1)).await;
+                            *listed = replicas;
+                        }
+                        if status.observed_generation != found.metadata.generation
+                            || status.ready_replicas != replicas
+                        {
+                            let rolled_out = rolled_out(found.metadata.generation, replicas);
+                            // One that is gone meanwhile needs no status.
+                            let _ = deployments
+                                .patch_status(
+                                    &found.name_any(),
+                                    &PatchParams::default(),
+                                    &Patch::Merge(rolled_out),
+                                )
+                                .await;
+                        }
+                    },
+                    Some(found) = changed_sets.next() => if let Ok(found) = found {
+                        let status = found.status.clone().unwrap_or_default();
+                        if status.observed_generation != found.metadata.generation {
+                            let rolled_out = rolled_out(found.metadata.generation, Some(1));
+                            let _ = sets
+                                .patch_status(
+                                    &found.name_any(),
+                                    &PatchParams::default(),
+                                    &Patch::Merge(rolled_out),
+                                )
+                                .await;
+                        }
+                    },
+                    Some(found) = changed_daemons.next() => if let Ok(found) = found {
+                        let status = found.status.clone().unwrap_or_default();
+                        if status.observed_generation != found.metadata.generation {
+                            let name = found.name_any();
+                            let pods = i32::from(name != "short-turn");
+                            let counts = json!({"status": {
+                                "observedGeneration": found.metadata.generation, "desiredNumberScheduled": 1,
+                                "currentNumberScheduled": pods, "updatedNumberScheduled": pods, "numberReady": pods,
+                                "numberAvailable": pods, "numberMisscheduled": 0,
+                            }});
+                            let _ = daemons
+                                .patch_status(&name, &PatchParams::default(), &Patch::Merge(counts))
+                                .await;
+                        }
+                    },
                 }
-                for found in sets.list(&ListParams::default()).await.unwrap() {
-                    let status = found.status.clone().unwrap_or_default();
-                    if status.observed_generation != found.metadata.generation {
-                        let rolled_out = rolled_out(found.metadata.generation, Some(1));
-                        let _ = sets
-                            .patch_status(
-                                &found.name_any(),
-                                &PatchParams::default(),
-                                &Patch::Merge(rolled_out),
-                            )
-                            .await;
-                    }
-                }
-                for found in daemons.list(&ListParams::default()).await.unwrap() {
-                    let status = found.status.clone().unwrap_or_default();
-                    if status.observed_generation != found.metadata.generation {
-                        let name = found.name_any();
-                        let pods = i32::from(name != "short-turn");
-                        let counts = json!({"status": {
-                            "observedGeneration": found.metadata.generation, "desiredNumberScheduled": 1,
-                            "currentNumberScheduled": pods, "updatedNumberScheduled": pods, "numberReady": pods,
-                            "numberAvailable": pods, "numberMisscheduled": 0,
-                        }});
-                        let _ = daemons
-                            .patch_status(&name, &PatchParams::default(), &Patch::Merge(counts))
-                            .await;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }))
     }

@@ -18,7 +18,8 @@ const TIMING: Timing = Timing {
     retry: Duration::from_millis(400),
 };
 
-async fn candidate(bed: &Bed, identity: &str) -> Options {
+/// Options of an operator that takes part in the election of its namespace.
+pub(crate) async fn candidate(bed: &Bed, identity: &str) -> Options {
     let mut options = bed.options().await;
     options.leader = Some(LeaderOptions {
         namespace: bed.namespace.clone(),
@@ -35,7 +36,8 @@ async fn holder(bed: &Bed) -> Option<String> {
     lease.spec?.holder_identity
 }
 
-async fn wait_holder(bed: &Bed, identity: &str) {
+/// Waits until this one leads.
+pub(crate) async fn wait_holder(bed: &Bed, identity: &str) {
     bed.wait(&format!("{identity} to lead"), async || {
         (holder(bed).await.as_deref() == Some(identity)).then_some(())
     })

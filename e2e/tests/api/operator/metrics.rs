@@ -22,7 +22,8 @@ const LATE: [&str; 4] = [
     "berth_operator_watch_last_event_age_seconds{",
 ];
 
-async fn get(address: SocketAddr) -> Option<String> {
+/// What a scrape of the operator at `address` gives, when it listens.
+pub(crate) async fn scrape(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = "GET /metrics HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -57,7 +58,7 @@ async fn the_page_names_every_metric_and_no_other() {
         .unwrap();
     let text = bed
         .wait("every metric", async || {
-            let text = get(address).await?;
+            let text = scrape(address).await?;
             LATE.iter().all(|name| text.contains(name)).then_some(text)
         })
         .await;

@@ -12,11 +12,11 @@ use super::bed::Bed;
 
 /// Every count that the Deployments of the namespace ever had, in order.
 #[derive(Clone, Default)]
-struct Counts(Arc<Mutex<Vec<i32>>>);
+pub(crate) struct Counts(Arc<Mutex<Vec<i32>>>);
 
 impl Counts {
     /// Counts from here on: a Deployment that is made after this returns is seen from its first count.
-    async fn follow(bed: &Bed) -> Self {
+    pub(crate) async fn follow(bed: &Bed) -> Self {
         let counts = Self::default();
         let seen = counts.clone();
         let api: Api<Deployment> = Api::namespaced(bed.client.clone(), &bed.namespace);
@@ -41,19 +41,21 @@ impl Counts {
     }
 
     /// Waits until the count is `last`: the watch may be behind what another request has shown.
-    async fn wait_last(&self, bed: &Bed, last: i32) {
+    pub(crate) async fn wait_last(&self, bed: &Bed, last: i32) {
         bed.wait(&format!("the count {last}"), async || {
             (self.get().last() == Some(&last)).then_some(())
         })
         .await;
     }
 
-    fn get(&self) -> Vec<i32> {
+    /// All of them so far.
+    pub(crate) fn get(&self) -> Vec<i32> {
         self.0.lock().unwrap().clone()
     }
 }
 
-async fn pool(bed: &Bed, more: Value) {
+/// The pool with this and nothing else in its spec.
+pub(crate) async fn pool(bed: &Bed, more: Value) {
     let mut spec = json!({"signalingClusterRef": {"name": "main"}});
     spec.as_object_mut()
         .unwrap()
@@ -62,7 +64,7 @@ async fn pool(bed: &Bed, more: Value) {
 }
 
 /// What a HorizontalPodAutoscaler does: it writes the scale subresource.
-async fn autoscale(bed: &Bed, count: i32) {
+pub(crate) async fn autoscale(bed: &Bed, count: i32) {
     let api: Api<Deployment> = Api::namespaced(bed.client.clone(), &bed.namespace);
     let params = PatchParams {
         field_manager: Some("kube-controller-manager".into()),
@@ -77,7 +79,8 @@ async fn autoscale(bed: &Bed, count: i32) {
     .unwrap();
 }
 
-async fn wait_annotation(bed: &Bed, value: &str) {
+/// Waits until the Deployment says who sets its number of pods.
+pub(crate) async fn wait_annotation(bed: &Bed, value: &str) {
     bed.wait(&format!("the Deployment to be {value}"), async || {
         let found = bed
             .api("apps/v1", "Deployment")
@@ -90,7 +93,8 @@ async fn wait_annotation(bed: &Bed, value: &str) {
     .await;
 }
 
-async fn wait_autoscaler(bed: &Bed, there: bool) {
+/// Waits until the autoscaler is there, or gone.
+pub(crate) async fn wait_autoscaler(bed: &Bed, there: bool) {
     let scalers = bed.api("autoscaling/v2", "HorizontalPodAutoscaler");
     bed.wait("the autoscaler to come or go", async || {
         (scalers.get_opt("eu-matchmaker").await.unwrap().is_some() == there).then_some(())
