@@ -1,4 +1,4 @@
-//! The programs of a Kubernetes cluster, built from Go modules that `cluster/go.mod` and the versions
+//! The programs of a Kubernetes cluster, built from Go modules that `cluster/go.mod`, `gitops/go.mod` and the versions
 //! below pin, and cached. The first build takes minutes (it says so); after that it is a look at a folder.
 
 use std::env;
@@ -12,6 +12,9 @@ use crate::{cache, process};
 
 /// Folder of the Go module and of the node's files.
 pub(crate) const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster");
+
+/// Folder of the program that does to a cluster what GitOps tools do.
+const GITOPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gitops");
 
 /// What the API alone needs: a newcomer's unit tests build no kubelet.
 const API: [&str; 4] = [
@@ -60,7 +63,7 @@ pub fn addons() -> Result<PathBuf> {
         for package in ADDONS {
             announce(&[package]);
             process::run(
-                go("install")?
+                go(CLUSTER, "install")?
                     .env("GOBIN", folder)
                     .args(["-ldflags", "-s -w"])
                     .arg(package),
@@ -70,6 +73,30 @@ pub fn addons() -> Result<PathBuf> {
     })
 }
 
+/// The program of `gitops/`: Argo CD's sync engine with its Lua, and kstatus.
+pub fn gitops() -> Result<PathBuf> {
+    let mut sources: Vec<PathBuf> = fs::read_dir(GITOPS)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    sources.retain(|path| {
+        path.extension()
+            .is_some_and(|is| is == "go" || is == "mod" || is == "sum")
+    });
+    sources.sort();
+    let inputs = sources.iter().map(fs::read).collect::<Result<Vec<_>, _>>()?;
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let folder = cache::entry("kubernetes/gitops", &inputs, |folder| {
+        announce(&["gitops"]);
+        process::run(
+            go(GITOPS, "build")?
+                .args(["-buildvcs=false", "-ldflags", "-s -w", "-o"])
+                .arg(folder)
+                .arg("."),
+        )
+    })?;
+    Ok(folder.join("gitops"))
+}
+
 fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {
     let read =
         |name: &str| fs::read(Path::new(CLUSTER).join(name)).with_context(|| format!("{CLUSTER}/{name}"));
@@ -77,7 +104,7 @@ fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {
     cache::entry(kind, &inputs.each_ref().map(Vec::as_slice), |folder| {
         announce(packages);
         process::run(
-            go("build")?
+            go(CLUSTER, "build")?
                 .args(["-ldflags", &stamp()?])
                 .arg("-o")
                 .arg(folder)
@@ -94,7 +121,8 @@ fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {
 
 /// Linker flags without debug information and with the version that the programs report.
 fn stamp() -> Result<String> {
-    let version = process::output(go("list")?.args(["-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]))?;
+    let version =
+        process::output(go(CLUSTER, "list")?.args(["-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]))?;
     let version = version.trim();
     let minor = version
         .split('.')
@@ -106,8 +134,8 @@ fn stamp() -> Result<String> {
     ))
 }
 
-/// A go command in the folder of the module; fails when there is no Go, or an old one.
-fn go(verb: &str) -> Result<Command> {
+/// A go command in the folder of a module; fails when there is no Go, or an old one.
+fn go(module: &str, verb: &str) -> Result<Command> {
     let wanted = format!(
         "Kubernetes is built from source: install Go {}.{} or newer (https://go.dev/dl)",
         GO.0, GO.1
@@ -119,7 +147,7 @@ fn go(verb: &str) -> Result<Command> {
     }
     let mut command = Command::new("go");
     command
-        .current_dir(CLUSTER)
+        .current_dir(module)
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-trimpath")
         .arg(verb);

@@ -6,6 +6,7 @@
 mod access;
 mod chart;
 mod examples;
+mod gitops;
 mod helm;
 mod matrix;
 mod monitoring;
