@@ -13,7 +13,7 @@ mod waves;
 
 use std::path::PathBuf;
 
-/// The ConfigMap that people install.
+/// The `ConfigMap` that people install.
 fn argocd_cm() -> PathBuf {
     crate::server::repository().join("examples/argocd/argocd-cm.yaml")
 }

@@ -1,6 +1,6 @@
 //! Sync waves: Argo CD applies the next one when the last one is healthy, which it knows by our script alone.
 
-use super::agent::Agent;
+use super::agent::{Agent, Report};
 use super::repository::Repository;
 use crate::operator::bed::Bed;
 
@@ -32,10 +32,14 @@ async fn a_wave_waits_until_the_one_before_it_is_healthy() {
     repository.commit("cluster.yaml", CLUSTER);
     let revision = repository.commit("pool.yaml", POOL);
     let mut agent = Agent::start(&bed, &repository, &["--limit", "2s"]);
-    // No pod becomes ready as long as nobody says so.
-    bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
-    let pool = bed.ours("HostPool").get_opt("eu").await.unwrap();
-    assert!(pool.is_none());
+    // No pod becomes ready as long as nobody says so: a whole sync sees the cluster on its way, and the next one finds no pool.
+    let progressing = |report: &Report| {
+        let health = report.health();
+        health.get("SignalingCluster") == Some(&"Progressing") && health["HostPool"] == "Missing"
+    };
+    agent.until("a cluster on its way", progressing).await;
+    let report = agent.next().await;
+    assert!(progressing(&report), "{report:#?}");
 
     let _pods = bed.roll_out();
     let pool = bed.wait_object("berth.dev/v1alpha1", "HostPool", "eu").await;
