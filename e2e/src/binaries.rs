@@ -63,7 +63,7 @@ pub fn addons() -> Result<PathBuf> {
         for package in ADDONS {
             announce(&[package]);
             process::run(
-                go(CLUSTER, "install")?
+                go("install")?
                     .env("GOBIN", folder)
                     .args(["-ldflags", "-s -w"])
                     .arg(package),
@@ -75,7 +75,8 @@ pub fn addons() -> Result<PathBuf> {
 
 /// The program of `gitops/`: Argo CD's sync engine with its Lua, and kstatus.
 pub fn gitops() -> Result<PathBuf> {
-    let mut sources: Vec<PathBuf> = fs::read_dir(GITOPS)?
+    let mut sources: Vec<PathBuf> = fs::read_dir(GITOPS)
+        .context(GITOPS)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     sources.retain(|path| {
@@ -88,7 +89,8 @@ pub fn gitops() -> Result<PathBuf> {
     let folder = cache::entry("kubernetes/gitops", &inputs, |folder| {
         announce(&["gitops"]);
         process::run(
-            go(GITOPS, "build")?
+            go("build")?
+                .current_dir(GITOPS)
                 .args(["-buildvcs=false", "-ldflags", "-s -w", "-o"])
                 .arg(folder)
                 .arg("."),
@@ -104,7 +106,7 @@ fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {
     cache::entry(kind, &inputs.each_ref().map(Vec::as_slice), |folder| {
         announce(packages);
         process::run(
-            go(CLUSTER, "build")?
+            go("build")?
                 .args(["-ldflags", &stamp()?])
                 .arg("-o")
                 .arg(folder)
@@ -121,8 +123,7 @@ fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {
 
 /// Linker flags without debug information and with the version that the programs report.
 fn stamp() -> Result<String> {
-    let version =
-        process::output(go(CLUSTER, "list")?.args(["-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]))?;
+    let version = process::output(go("list")?.args(["-m", "-f", "{{.Version}}", "k8s.io/kubernetes"]))?;
     let version = version.trim();
     let minor = version
         .split('.')
@@ -134,8 +135,8 @@ fn stamp() -> Result<String> {
     ))
 }
 
-/// A go command in the folder of a module; fails when there is no Go, or an old one.
-fn go(module: &str, verb: &str) -> Result<Command> {
+/// A go command in the folder of the module; fails when there is no Go, or an old one.
+fn go(verb: &str) -> Result<Command> {
     let wanted = format!(
         "Kubernetes is built from source: install Go {}.{} or newer (https://go.dev/dl)",
         GO.0, GO.1
@@ -147,7 +148,7 @@ fn go(module: &str, verb: &str) -> Result<Command> {
     }
     let mut command = Command::new("go");
     command
-        .current_dir(module)
+        .current_dir(CLUSTER)
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-trimpath")
         .arg(verb);

@@ -12,7 +12,7 @@ use kube::api::{DynamicObject, ListParams};
 
 use super::judge::judge;
 use crate::operator::bed::{Bed, Running};
-use crate::operator::status::follow;
+use crate::operator::follow;
 use crate::server::{complaint, repository};
 
 const KINDS: [&str; 3] = ["SignalingCluster", "HostPool", "TurnConfig"];

@@ -3,8 +3,8 @@
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
+use crate::operator::CHILDREN;
 use crate::operator::bed::Bed;
-use crate::operator::deletion::CHILDREN;
 
 /// Labels by which tools claim an object. A child that carried them would be pruned by them as one that Git lacks.
 const LABELS: [(&str, &str); 7] = [

@@ -7,7 +7,7 @@ use berth_e2e::apiserver::{ApiServer, Options};
 use super::agent::Agent;
 use super::repository::Repository;
 use crate::operator::bed::Bed;
-use crate::operator::deletion::labelled;
+use crate::operator::labelled;
 use crate::server::install_definitions;
 
 const CLUSTER: &str = "\

@@ -4,7 +4,7 @@ mod apply;
 pub(crate) mod bed;
 mod conflict;
 mod counts;
-pub(crate) mod deletion;
+mod deletion;
 mod leader;
 mod metrics;
 pub(crate) mod needed;
@@ -15,5 +15,8 @@ mod reach;
 mod references;
 mod replicas;
 mod rest;
-pub(crate) mod status;
+mod status;
 mod way_in;
+
+pub(crate) use deletion::{CHILDREN, labelled};
+pub(crate) use status::follow;
