@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use berth_crds::offline::{DefinitionError, Level, Source, Validator};
 use berth_crds::yaml;
 use berth_dataplane::boot::VERSION;
-use berth_operator::args::REDIS_IMAGE;
+use berth_operator::args::{COTURN_IMAGE, REDIS_IMAGE};
 use berth_operator::render::{Defaults, Manifest, ManifestError, PullPolicy, render_manifests};
 use clap::Args;
 use serde::Deserialize;
@@ -36,6 +36,9 @@ pub struct RenderOptions {
     /// Image of the managed Redis, where a resource names none
     #[arg(long, default_value = REDIS_IMAGE)]
     redis_image: String,
+    /// Image of the managed TURN servers, where a resource names none
+    #[arg(long, default_value = COTURN_IMAGE)]
+    coturn_image: String,
 }
 
 /// Why nothing was printed.
@@ -101,6 +104,7 @@ fn render(options: &RenderOptions) -> Result<(), RenderError> {
             .clone()
             .unwrap_or_else(|| format!("{REPOSITORY}:{VERSION}")),
         redis_image: options.redis_image.clone(),
+        coturn_image: options.coturn_image.clone(),
         image_pull_policy: PullPolicy::default(),
         image_pull_secrets: Vec::new(),
     };

@@ -20,7 +20,7 @@ names others of its own namespace only. Names have at most 40 characters, so tha
 |---|---|---|
 | [SignalingCluster](#signalingcluster) | how signaling behaves, and the Redis behind it | signaling pods, Redis or a link to yours |
 | [HostPool](#hostpool) | one pool of streaming hosts | matchmaker pods, live capacity in the status |
-| [TurnConfig](#turnconfig) | where ICE servers come from | servers and credentials in every match |
+| [TurnConfig](#turnconfig) | where ICE servers come from | servers and credentials in every match; coturn pods where Berth runs them |
 
 **Reload** says what a change of a field costs:
 

@@ -72,12 +72,14 @@ fn every_example_is_valid_and_complete() {
         names,
         BTreeSet::from([
             "compose",
+            "gateway",
             "ingress",
             "kind",
             "local",
             "minimal",
             "production",
-            "quickstart"
+            "quickstart",
+            "turn"
         ])
     );
     let validator = Validator::new().unwrap();
@@ -127,7 +129,16 @@ fn every_manifest_of_the_documentation_is_valid_and_complete() {
 
 #[test]
 fn examples_leave_the_namespace_to_the_one_who_applies_them() {
-    for folder in ["ingress", "kind", "local", "minimal", "production", "quickstart"] {
+    for folder in [
+        "gateway",
+        "ingress",
+        "kind",
+        "local",
+        "minimal",
+        "production",
+        "quickstart",
+        "turn",
+    ] {
         for document in documents(folder) {
             assert!(document["metadata"]["namespace"].is_null(), "{folder}");
         }

@@ -57,6 +57,35 @@ pub fn node() -> Result<PathBuf> {
     kubernetes("kubernetes/node", &NODE)
 }
 
+/// File with the definition of `HTTPRoute`, of the version of the Gateway API that `gateway/go.mod` pins.
+pub fn http_route_definition() -> Result<PathBuf> {
+    const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gateway");
+    const FILE: &str = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml";
+    let inputs = ["go.mod", "go.sum"].map(|name| Path::new(MODULE).join(name));
+    let inputs = inputs
+        .iter()
+        .map(|path| fs::read(path).with_context(|| path.display().to_string()))
+        .collect::<Result<Vec<_>>>()?;
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let folder = cache::entry("gateway", &inputs, |folder| {
+        let mut download = go("mod")?;
+        process::run(
+            download
+                .current_dir(MODULE)
+                .args(["download", "sigs.k8s.io/gateway-api"]),
+        )?;
+        let mut list = go("list")?;
+        list.current_dir(MODULE)
+            .args(["-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api"]);
+        let module = process::output(&mut list)?;
+        let definition = Path::new(module.trim()).join(FILE);
+        fs::copy(&definition, folder.join("httproutes.yaml"))
+            .with_context(|| definition.display().to_string())?;
+        Ok(())
+    })?;
+    Ok(folder.join("httproutes.yaml"))
+}
+
 /// Folder with `coredns` and `metrics-server`, statically linked.
 pub fn addons() -> Result<PathBuf> {
     cache::entry("kubernetes/addons", &[ADDONS.join(" ").as_bytes()], |folder| {

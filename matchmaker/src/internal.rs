@@ -47,6 +47,7 @@ struct WithDemand<'a> {
 struct SlotCounts {
     total: u64,
     available: u64,
+    taken: u64,
 }
 
 /// `GET /counts`, `GET /hosts?state=WORD&region=NAME&room=ID&after=ID&limit=N`, `POST` and `DELETE /hosts/{id}/drain`.
@@ -149,6 +150,7 @@ fn answer<'a>(matchmaker: &Matchmaker, counts: &'a Counts) -> CountsAnswer<'a> {
         slots: SlotCounts {
             total: counts.capacity,
             available: counts.free,
+            taken: counts.taken,
         },
         regions: largest_regions(counts).into_iter().collect(),
         occupancy_known: counts.occupancy_known,
@@ -169,6 +171,8 @@ struct ShownHost<'a> {
     capacity: u32,
     offered_slots: u32,
     available_slots: u32,
+    /// Sessions that run, and reservations that wait for their player.
+    taken_slots: u32,
     last_heartbeat: u64,
     ttl_ms: u64,
     reservations: Vec<Value>,
@@ -188,6 +192,7 @@ fn host(record: &HostRecord) -> ShownHost<'_> {
         capacity: record.capacity,
         offered_slots: record.offered,
         available_slots: record.free,
+        taken_slots: record.taken,
         last_heartbeat: record.heartbeat_ms,
         ttl_ms: record.ttl_ms,
         reservations: record.reservations.iter().map(reservation).collect(),

@@ -348,7 +348,11 @@ impl Collector for PoolCollector {
             (vec![label("state", state.as_str())], number)
         });
         write("berth_hosts", "Hosts by state", by_state.into())?;
-        let slots = [("total", counts.capacity), ("free", counts.free)];
+        let slots = [
+            ("total", counts.capacity),
+            ("free", counts.free),
+            ("taken", counts.taken),
+        ];
         let slots = slots.map(|(kind, number)| (vec![label("kind", kind)], number));
         write(
             "berth_slots",

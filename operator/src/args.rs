@@ -18,6 +18,9 @@ use crate::render::{Defaults, PullPolicy};
 /// Redis that is run when neither the resource nor the installation names another.
 pub const REDIS_IMAGE: &str = "docker.io/library/redis:7.4.6";
 
+/// coturn that is run when neither the resource nor the installation names another.
+pub const COTURN_IMAGE: &str = "docker.io/coturn/coturn:4.6.3";
+
 /// Turns SignalingClusters, HostPools and TurnConfigs into running services.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "berth-operator", version)]
@@ -31,6 +34,9 @@ pub struct Args {
     /// Image of the managed Redis, where a resource names none
     #[arg(long, env = "BERTH_REDIS_IMAGE", default_value = REDIS_IMAGE)]
     pub redis_image: String,
+    /// Image of the managed TURN servers, where a resource names none
+    #[arg(long, env = "BERTH_COTURN_IMAGE", default_value = COTURN_IMAGE)]
+    pub coturn_image: String,
     /// When nodes pull these images
     #[arg(long, env = "BERTH_IMAGE_PULL_POLICY", value_enum, default_value_t)]
     pub image_pull_policy: PullPolicy,
@@ -90,6 +96,7 @@ impl Args {
         let defaults = Defaults {
             image: self.image,
             redis_image: self.redis_image,
+            coturn_image: self.coturn_image,
             image_pull_policy: self.image_pull_policy,
             image_pull_secrets: self.image_pull_secret,
         };

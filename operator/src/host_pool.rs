@@ -7,12 +7,12 @@ use berth_crds::settings::{ObjectName, PoolSettings, TurnSettings};
 use berth_crds::{HostPool, SignalingCluster};
 use jiff::Timestamp;
 
-use crate::cluster::{Cluster, Service};
+use crate::cluster::{Cluster, LiveChild, Service};
 use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::Component;
 use crate::pods;
-use crate::render::{self, ChildId, ChildKind, Owner, PodLinks};
+use crate::render::{self, ChildId, ChildKind, Owner, Pins, PodLinks};
 use crate::resolve::{self, Missing, Placeholder};
 use crate::status::{self, HostPoolFacts, Trouble};
 
@@ -40,7 +40,10 @@ impl Reconcile for HostPool {
         } = resolve_references(resource, &settings, context).await?;
         findings.facts.missing = Some(missing);
         findings.facts.placeholders = placeholders;
-        let desired = render::host_pool(resource, links.as_ref(), &context.defaults);
+        let defaults = context
+            .defaults
+            .under(resource.spec.image_policy, pins(resource, name, &context.cluster));
+        let desired = render::host_pool(resource, links.as_ref(), &defaults, context.cluster.offered());
         let owner = Owner::of(resource);
         findings.applied = context
             .applier()
@@ -54,6 +57,9 @@ impl Reconcile for HostPool {
     fn observe(name: &ObjectName, context: &Context, facts: &mut HostPoolFacts) {
         let live = context.cluster.children.live(&name.namespace, &deployment(name));
         facts.rollout = live.and_then(|live| live.rollout.clone());
+        facts.around = context
+            .cluster
+            .around(&name.namespace, &Component::Matchmaker.object_name(&name.name));
         let service = Service::Matchmaker(name.clone());
         facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
         facts.occupation = context.board.get(name);
@@ -131,6 +137,16 @@ fn named(settings: &PoolSettings, cluster: &Cluster) -> Named {
         .as_ref()
         .map(|name| resolve::turn_settings(name, cluster.turn_configs.get(&at(name)).as_deref()));
     (signaling, turn)
+}
+
+/// Image that the pods began with.
+fn pins(resource: &HostPool, name: &ObjectName, cluster: &Cluster) -> Pins {
+    let live = cluster.children.live(&name.namespace, &deployment(name));
+    let last = resource.status.as_ref().and_then(|status| status.image.as_ref());
+    Pins {
+        service: LiveChild::running(live.as_deref(), last).pin(resource.spec.image.as_ref()),
+        redis: None,
+    }
 }
 
 fn deployment(name: &ObjectName) -> ChildId {

@@ -26,6 +26,7 @@ mod controller;
 pub mod counts;
 pub mod error;
 mod events;
+pub mod gateway;
 mod host_pool;
 mod http;
 pub mod leader;

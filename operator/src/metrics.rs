@@ -235,6 +235,12 @@ impl Metrics {
         self.inner.watch_told.lock().insert(kind, Instant::now());
     }
 
+    /// A watch ended, because its kind is no more.
+    pub(crate) fn watch_ended(&self, kind: &'static str) {
+        self.inner.watch_told.lock().remove(kind);
+        self.inner.watched.remove(&ObjectLabel { kind });
+    }
+
     /// A watch was interrupted.
     pub(crate) fn watch_restarted(&self, kind: &'static str) {
         self.inner

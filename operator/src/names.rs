@@ -10,6 +10,8 @@ pub const OPERATOR: &str = "berth-operator";
 pub const SIGNALING_CLUSTER: &str = "berth.dev/signaling-cluster";
 /// Label with the HostPool that a child belongs to.
 pub const HOST_POOL: &str = "berth.dev/host-pool";
+/// Label with the TurnConfig that a child belongs to.
+pub const TURN_CONFIG: &str = "berth.dev/turn-config";
 /// Label of pods that talk to the Redis of the SignalingCluster in its value; the NetworkPolicy of Redis lets them in.
 pub const REDIS_CLIENT: &str = "berth.dev/redis-client";
 /// Label of pods, or of namespaces with all their pods, that may reach the internal ports (metrics, counts, state), with the value
@@ -30,6 +32,10 @@ pub const REPLICAS_FIXED: &str = "fixed";
 /// See [`REPLICAS`].
 pub const REPLICAS_AUTOSCALED: &str = "autoscaled";
 
+/// Annotation of a Deployment or StatefulSet: the image that its pods run when the resource names none. It outlives the operator that
+/// applied it, and an image that was named for a while.
+pub const DEFAULT_IMAGE: &str = "berth.dev/default-image";
+
 /// Field manager of the status of our resources.
 pub const STATUS_MANAGER: &str = "berth-operator-status";
 /// Field manager that holds `spec.replicas` of a Deployment while it passes to an autoscaler.
@@ -44,6 +50,8 @@ pub enum Component {
     Redis,
     /// Matchmaker of a HostPool.
     Matchmaker,
+    /// TURN servers of a TurnConfig.
+    Turn,
 }
 
 impl Component {
@@ -53,6 +61,7 @@ impl Component {
             Self::Signaling => "signaling",
             Self::Redis => "redis",
             Self::Matchmaker => "matchmaker",
+            Self::Turn => "turn",
         }
     }
 
@@ -65,6 +74,7 @@ impl Component {
         match self {
             Self::Signaling | Self::Redis => SIGNALING_CLUSTER,
             Self::Matchmaker => HOST_POOL,
+            Self::Turn => TURN_CONFIG,
         }
     }
 
@@ -104,6 +114,15 @@ impl Component {
 pub fn redis_headless(cluster: &str) -> String {
     format!("{cluster}-redis-headless")
 }
+
+/// Service that tells which nodes have a TURN server that is ready.
+pub fn turn_nodes(turn_config: &str) -> String {
+    format!("{turn_config}-turn-nodes")
+}
+
+/// Label of a namespace: the pod security standard that its pods must pass.
+/// <https://kubernetes.io/docs/concepts/security/pod-security-admission/>
+pub const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 
 /// Secret with the password of the managed Redis, under the key [`REDIS_PASSWORD_KEY`].
 pub fn redis_auth_secret(cluster: &str) -> String {

@@ -72,6 +72,8 @@ pub struct Intervals {
     pub watch: Duration,
     /// Events of one object that come within this time are one look.
     pub debounce: Duration,
+    /// How often the API server is asked which optional APIs it has, where that cannot be watched.
+    pub discovery: Duration,
     /// How often each ICE server is asked whether it is there; zero: never.
     pub probe: Duration,
 }
@@ -82,6 +84,7 @@ impl Default for Intervals {
             resync: Duration::from_mins(10),
             watch: Duration::from_secs(200),
             debounce: Duration::from_millis(20),
+            discovery: Duration::from_mins(10),
             probe: Duration::from_mins(1),
         }
     }
@@ -177,6 +180,7 @@ impl Operator {
         let watch_options = WatchOptions {
             namespaces: options.namespaces.clone(),
             timeout: options.intervals.watch,
+            ask: options.intervals.discovery,
             streaming_lists,
         };
         let mut sync = watch_all(&cluster, &client, watch_options, &metrics, &mut parts);

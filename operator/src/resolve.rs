@@ -10,6 +10,7 @@ use std::sync::Arc;
 use berth_crds::api::{ClusterEnvironment, RotatingSecretRef};
 use berth_crds::settings::{
     FieldErrors, PoolSettings, ProviderSettings, TurnSettings, match_key_secret, placeholder_cure,
+    turn_secret,
 };
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use kube::ResourceExt;
@@ -143,7 +144,7 @@ pub fn names_of_cluster(resource: &SignalingCluster) -> Names {
         .map(|need| need.secret)
         .collect();
     secrets.insert(match_key_secret(&resource.name_any()).current.name);
-    secrets.insert(RedisAccess::of(resource).secret());
+    secrets.extend(RedisAccess::of(resource).secrets());
     Names {
         signaling_cluster: None,
         turn_config: resource
@@ -204,8 +205,13 @@ pub fn names_of_turn(resource: &TurnConfig) -> Names {
         let metered = metered.map(|metered| metered.api_key_secret_ref.name.clone());
         shared.into_iter().chain(fixed).chain(metered)
     };
+    let mut secrets: BTreeSet<String> = resource.spec.providers.iter().flat_map(shared).collect();
+    if let Some(managed) = &resource.spec.managed {
+        secrets.insert(turn_secret(&resource.name_any()).name);
+        secrets.extend(managed.tls.iter().map(|tls| tls.secret_name.clone()));
+    }
     Names {
-        secrets: resource.spec.providers.iter().flat_map(shared).collect(),
+        secrets,
         ..Names::default()
     }
 }
@@ -213,14 +219,27 @@ pub fn names_of_turn(resource: &TurnConfig) -> Names {
 /// Secrets that someone must have made for a SignalingCluster, given the TurnConfig that it names.
 pub fn cluster_needs(resource: &SignalingCluster, turn: Option<&TurnSettings>) -> Vec<SecretNeed> {
     let mut needs = token_needs(resource);
-    if let RedisAccess::External { secret, key } = RedisAccess::of(resource) {
-        needs.push(SecretNeed {
-            redis_url: true,
-            ..need(&secret, [&key])
-        });
-    }
+    needs.extend(external_redis_needs(&RedisAccess::of(resource)));
     needs.extend(turn.map(turn_needs).unwrap_or_default());
     needs
+}
+
+/// Secrets by which pods reach a Redis of the team's.
+fn external_redis_needs(redis: &RedisAccess) -> Vec<SecretNeed> {
+    let RedisAccess::External {
+        secret,
+        key,
+        authorities,
+    } = redis
+    else {
+        return Vec::new();
+    };
+    let url = SecretNeed {
+        redis_url: true,
+        ..need(secret, [key])
+    };
+    let authorities = authorities.as_ref().map(|(secret, key)| need(secret, [key]));
+    [Some(url), authorities].into_iter().flatten().collect()
 }
 
 /// Secrets with which tokens of an issuer are checked.
@@ -242,13 +261,11 @@ pub fn pool_needs(
     turn: Option<&TurnSettings>,
 ) -> Vec<SecretNeed> {
     let mut needs = vec![exists(&match_key_secret(&cluster.name_any()).current.name)];
-    needs.push(match RedisAccess::of(cluster) {
-        RedisAccess::Managed { .. } => exists(&RedisAccess::of(cluster).secret()),
-        RedisAccess::External { secret, key } => SecretNeed {
-            redis_url: true,
-            ..need(&secret, [&key])
-        },
-    });
+    let redis = RedisAccess::of(cluster);
+    if matches!(redis, RedisAccess::Managed { .. }) {
+        needs.push(exists(&redis.secret()));
+    }
+    needs.extend(external_redis_needs(&redis));
     needs.extend(
         pool_secrets(resource)
             .into_iter()
@@ -263,6 +280,11 @@ pub fn turn_needs(settings: &TurnSettings) -> Vec<SecretNeed> {
     let mut keys: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for provider in &settings.providers {
         let references = match provider {
+            ProviderSettings::Managed { secret, .. } => {
+                // The operator makes it: that it exists is enough.
+                keys.entry(&secret.name).or_default();
+                continue;
+            }
             ProviderSettings::SharedSecret { secret, .. } => vec![secret],
             ProviderSettings::Static {
                 username, credential, ..
@@ -282,6 +304,25 @@ pub fn turn_needs(settings: &TurnSettings) -> Vec<SecretNeed> {
             redis_url: false,
         })
         .collect()
+}
+
+/// Secrets that someone must have made for a TurnConfig itself: those of its providers, and beside them the one that the pods of the
+/// servers which Berth runs mount.
+pub fn turn_own_needs(
+    resource: &TurnConfig,
+    settings: &TurnSettings,
+) -> (Vec<SecretNeed>, Option<SecretNeed>) {
+    let mut needs = turn_needs(settings);
+    let made = turn_secret(&resource.name_any()).name;
+    needs.retain(|need| need.secret != made || !need.keys.is_empty());
+    let tls = resource
+        .spec
+        .managed
+        .as_ref()
+        .and_then(|managed| managed.tls.as_ref());
+    let keys = ["tls.crt", "tls.key"].map(str::to_owned);
+    let tls = tls.map(|tls| need(&tls.secret_name, keys.each_ref()));
+    (needs, tls)
 }
 
 /// What the pods of a SignalingCluster mount, given the TurnConfig that it names.

@@ -5,12 +5,12 @@ use berth_crds::api::SignalingClusterStatus;
 use berth_crds::settings::{ObjectName, SignalingSettings};
 use jiff::Timestamp;
 
-use crate::cluster::Service;
+use crate::cluster::{Cluster, LiveChild, Service};
 use crate::controller::{Context, Findings, Reconcile};
 use crate::error::CallError;
 use crate::names::{self, Component};
 use crate::pods;
-use crate::render::{self, ChildId, ChildKind, Owner, RedisAccess};
+use crate::render::{self, ChildId, ChildKind, Owner, Pins, RedisAccess};
 use crate::resolve::{self, SecretView};
 use crate::status::{self, RedisFacts, SignalingClusterFacts, Trouble};
 
@@ -52,13 +52,16 @@ impl Reconcile for SignalingCluster {
             .is_empty()
             .then(|| resolve::cluster_links(resource, turn.as_ref()));
         facts.missing = Some(missing);
-        if let RedisAccess::External { secret, key } = RedisAccess::of(resource)
+        if let RedisAccess::External { secret, key, .. } = RedisAccess::of(resource)
             && let Some(SecretView::Keys(keys)) = secrets.get(&secret)
         {
             facts.redis.endpoint = keys.get(&key).and_then(|fact| fact.redis_endpoint.clone());
         }
 
-        match render::signaling_cluster(resource, links.as_ref(), &context.defaults) {
+        let defaults = context
+            .defaults
+            .under(resource.spec.image_policy, pins(resource, name, cluster));
+        match render::signaling_cluster(resource, links.as_ref(), &defaults, cluster.offered()) {
             Ok(desired) => {
                 let owner = Owner::of(resource);
                 findings.applied = context
@@ -82,11 +85,16 @@ impl Reconcile for SignalingCluster {
                 .live(&name.namespace, &id)
                 .and_then(|live| live.rollout.clone())
         };
+        facts.around = context
+            .cluster
+            .around(&name.namespace, &Component::Signaling.object_name(&name.name));
         let service = Service::Signaling(name.clone());
         facts.settings.followers = context.pods.followers(&service, facts.settings.wanted.as_ref());
         facts.connections = context.pods.connections(&service);
         facts.rollout = rollout(deployment(name));
-        if !facts.redis.external {
+        if facts.redis.external {
+            facts.redis.report = context.pods.redis(&service);
+        } else {
             facts.redis = RedisFacts {
                 endpoint: Some(names::redis_endpoint(&name.namespace, &name.name)),
                 rollout: rollout(redis(name)),
@@ -103,6 +111,19 @@ impl Reconcile for SignalingCluster {
         now: Timestamp,
     ) -> SignalingClusterStatus {
         status::signaling_cluster(resource, previous, facts, trouble, now)
+    }
+}
+
+/// Images that the pods began with.
+fn pins(resource: &SignalingCluster, name: &ObjectName, cluster: &Cluster) -> Pins {
+    let live = |id| cluster.children.live(&name.namespace, &id);
+    let last = resource.status.as_ref().and_then(|status| status.image.as_ref());
+    let managed = resource.spec.redis.managed.as_ref();
+    Pins {
+        service: LiveChild::running(live(deployment(name)).as_deref(), last)
+            .pin(resource.spec.image.as_ref()),
+        redis: LiveChild::running(live(redis(name)).as_deref(), None)
+            .pin(managed.and_then(|redis| redis.image.as_ref())),
     }
 }
 

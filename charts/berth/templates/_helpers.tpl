@@ -51,19 +51,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [berth.dev]
   resources: [signalingclusters/status, hostpools/status, turnconfigs/status]
   verbs: [patch]
-# Identity of the services.
+# Identity of the services and of TURN servers.
 - apiGroups: [""]
   resources: [serviceaccounts]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 # Let the services watch their settings.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch]
-# Make match keys, host secrets and Redis passwords; know whether Secrets that are named exist and have their keys.
+# Make match keys, host secrets, TURN secrets and Redis passwords; know whether Secrets that are named exist and have their keys.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, delete]
-# The way to the services and to Redis.
+# The way to the services, to Redis and to TURN servers.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
@@ -75,23 +75,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [get, list, watch, create, patch, delete]
+# The way in through a Gateway, where the cluster has that kind.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
 # How many pods a node drain may take.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# The services.
+# The services, and TURN servers.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 # The managed Redis.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
+# TURN servers, one on each node.
+- apiGroups: [apps]
+  resources: [daemonsets]
+  verbs: [get, list, watch, create, patch, delete]
+# Tell why a DaemonSet has no pods: by the label of the pod security standard.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Scale the services.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
-# Find a ready matchmaker to read counts from.
+# Find a ready matchmaker to read counts from, and nodes with a ready TURN server.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list, watch]

@@ -84,6 +84,9 @@ pub struct Autoscaling {
     /// How long fewer pods must have been enough before pods are removed, in seconds. Reload: hot.
     #[schemars(range(min = 0, max = 3600))]
     pub scale_down_stabilization_seconds: i32,
+    /// Most pods that are removed within a minute, in per cent of those there are; one always may go. Reload: hot.
+    #[schemars(range(min = 1, max = 100))]
+    pub scale_down_percent_per_minute: i32,
 }
 
 impl Default for Autoscaling {
@@ -93,8 +96,19 @@ impl Default for Autoscaling {
             max_replicas: 10,
             target_cpu_percent: 70,
             scale_down_stabilization_seconds: 300,
+            scale_down_percent_per_minute: 10,
         }
     }
+}
+
+/// Which image the pods run of a resource that names none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePolicy {
+    /// The one that the operator ran from when the resource was made: another version of the operator restarts nothing.
+    #[default]
+    Pinned,
+    /// The one that the operator itself runs from, so that the pods are upgraded with it.
+    FollowOperator,
 }
 
 /// How far the pods of a service have come in following its settings.
@@ -190,6 +204,14 @@ pub struct PodSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub priority_class_name: Option<String>,
+    /// How the pods of a service are spread, at most one entry for each label of nodes; absent: over nodes and over zones, as evenly as the
+    /// cluster allows; empty: as the scheduler likes. The managed Redis is one pod. Reload: rolling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["topologyKey"])
+    )]
+    pub topology_spread: Option<Vec<TopologySpread>>,
     /// Secrets with the credentials of the image's registry. Reload: rolling.
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub image_pull_secrets: Vec<LocalObjectReference>,
@@ -199,6 +221,33 @@ pub struct PodSpec {
     /// More annotations of the pods. Reload: rolling.
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// How evenly pods of one version are spread over the values of one label of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TopologySpread {
+    /// Label of the nodes, such as `topology.kubernetes.io/zone`. Reload: rolling.
+    #[schemars(length(min = 1, max = 317))]
+    pub topology_key: String,
+    /// By how many pods two values of the label may differ; absent: 1. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_skew: Option<i32>,
+    /// What becomes of a pod that would break this: it runs all the same (`ScheduleAnyway`), or waits (`DoNotSchedule`); absent:
+    /// `ScheduleAnyway`. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when_unsatisfiable: Option<WhenUnsatisfiable>,
+}
+
+/// What becomes of a pod that would break the spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WhenUnsatisfiable {
+    /// It runs all the same.
+    #[default]
+    ScheduleAnyway,
+    /// It waits.
+    DoNotSchedule,
 }
 
 /// A quantity of bytes such as `256Mi`.

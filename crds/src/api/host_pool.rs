@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef, ServiceSpec,
-    SettingsStatus,
+    Autoscaling, DisruptionBudget, ImagePolicy, LocalRef, NetworkPolicySpec, PodSpec, RotatingSecretRef,
+    ServiceSpec, SettingsStatus,
 };
-use super::way_in::IngressSpec;
+use super::way_in::{HttpRouteSpec, IngressSpec};
 
 /// What a team wants of one pool of streaming hosts.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -49,6 +49,8 @@ use super::way_in::IngressSpec;
     .message("internalPort must differ from httpPort").field_path(".internalPort"))]
 #[x_kube(validation = Rule::new("!has(self.ingress) || has(self.ingress.host) || has(self.publicUrl)")
     .message("ingress needs a host, its own or that of publicUrl").field_path(".ingress"))]
+#[x_kube(validation = Rule::new("!has(self.httpRoute) || has(self.httpRoute.host) || has(self.publicUrl)")
+    .message("httpRoute needs a host, its own or that of publicUrl").field_path(".httpRoute"))]
 pub struct HostPoolSpec {
     /// SignalingCluster whose rooms the hosts of this pool sit in. Another cluster means another Redis, so naming one restarts the pods. Reload: rolling.
     pub signaling_cluster_ref: LocalRef,
@@ -56,10 +58,14 @@ pub struct HostPoolSpec {
     /// naming another restarts them. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_config_ref: Option<LocalRef>,
-    /// Container image of the matchmaker pods; absent: the image that the operator itself runs from. Reload: rolling.
+    /// Container image of the matchmaker pods; absent: what `imagePolicy` says. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// Which image the pods run while `image` is absent: `Pinned` the one that the operator ran from when the resource was made, so that
+    /// another version of the operator restarts nothing, `FollowOperator` the one that the operator runs from now. Reload: rolling.
+    #[serde(default)]
+    pub image_policy: ImagePolicy,
     /// Matchmaker pods while `autoscaling` is absent. Reload: hot.
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 200))]
@@ -82,7 +88,8 @@ pub struct HostPoolSpec {
     /// in the Secret `NAME-admin-token`. The name is part of the pods; new contents restart nothing. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_token_secret_ref: Option<RotatingSecretRef>,
-    /// Take the pool out of service: no new matches, while sessions that run go on. Reload: hot.
+    /// Take the pool out of service: no new matches, while sessions that run go on. The condition `Drained` is true when none is
+    /// left. Reload: hot.
     #[serde(default)]
     pub drain: bool,
     /// Where the list of hosts (`GET /api/hosts`, `GET /api/hosts/ttl`) is answered: on the internal port only, or on the public port as
@@ -132,6 +139,9 @@ pub struct HostPoolSpec {
     /// An Ingress to the public Service; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
+    /// An HTTPRoute of the Gateway API to the public Service; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRouteSpec>,
     /// The matchmaker pods.
     #[serde(default)]
     pub pod: PodSpec,
@@ -150,6 +160,7 @@ impl HostPoolSpec {
             },
             turn_config_ref: None,
             image: None,
+            image_policy: ImagePolicy::default(),
             replicas: two(),
             autoscaling: None,
             http_port: http_port(),
@@ -171,6 +182,7 @@ impl HostPoolSpec {
             service: ServiceSpec::default(),
             public_url: None,
             ingress: None,
+            http_route: None,
             pod: PodSpec::default(),
             paused: false,
         }
@@ -361,7 +373,7 @@ pub struct HostPoolStatus {
     /// Requests for a match that were refused in the last 5 minutes, by the region that was asked for; at most 64, the rest under `other`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["region"]))]
     pub demand: Vec<RegionDemand>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`, `HostsAvailable`, `CapacityLow`, `Drained`, `AutoscalingOwnsReplicas`, `AutoscalingLimited`, `RouteAccepted`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -392,6 +404,8 @@ pub struct SlotCounts {
     pub total: i64,
     /// Sessions that could begin now.
     pub available: i64,
+    /// Sessions that run, and slots that are kept for a player who is about to come or come back.
+    pub taken: i64,
 }
 
 /// Hosts and free slots of one region.

@@ -10,6 +10,7 @@
 mod auth;
 mod common;
 mod host_pool;
+mod managed_turn;
 mod signaling_cluster;
 mod turn_config;
 mod way_in;
@@ -17,6 +18,7 @@ mod way_in;
 pub use auth::*;
 pub use common::*;
 pub use host_pool::*;
+pub use managed_turn::*;
 pub use signaling_cluster::*;
 pub use turn_config::*;
 pub use way_in::*;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::common::{
-    Autoscaling, DisruptionBudget, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef, ServiceSpec,
-    SettingsStatus, quantity,
+    Autoscaling, DisruptionBudget, ImagePolicy, LocalRef, NetworkPolicySpec, PodSpec, SecretKeyRef,
+    ServiceSpec, SettingsStatus, quantity,
 };
-use super::way_in::IngressSpec;
+use super::way_in::{HttpRouteSpec, IngressSpec};
 
 /// What a team wants of its signaling servers.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -49,17 +49,21 @@ use super::way_in::IngressSpec;
 #[x_kube(validation = Rule::new("!self.security.requireWss || self.publicUrl.startsWith('wss://')")
     .message("publicUrl must start with wss:// while security.requireWss is true").field_path(".publicUrl"))]
 pub struct SignalingClusterSpec {
-    /// Container image of the signaling pods; absent: the image that the operator itself runs from. Reload: rolling.
+    /// Container image of the signaling pods; absent: what `imagePolicy` says. Reload: rolling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// Which image the pods run while `image` is absent: `Pinned` the one that the operator ran from when the resource was made, so that
+    /// another version of the operator restarts nothing, `FollowOperator` the one that the operator runs from now. That of the managed Redis goes by it too. Reload: rolling.
+    #[serde(default)]
+    pub image_policy: ImagePolicy,
     /// Signaling pods while `autoscaling` is absent. Reload: hot.
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 200))]
     pub replicas: i32,
-    /// Scale the pods by their CPU use. Reload: hot.
+    /// Scale the pods by their CPU use, and by their connections where the Kubernetes cluster can count them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub autoscaling: Option<Autoscaling>,
+    pub autoscaling: Option<SignalingAutoscaling>,
     /// Address by which players and hosts reach signaling, `ws://` or `wss://`, without query or fragment
     /// (clients append `?roomId=`). Reload: hot.
     #[schemars(length(min = 6, max = 512), extend("pattern" = r"^wss?://[^\s/?#]+(/[^\s?#]*)?$"))]
@@ -123,6 +127,9 @@ pub struct SignalingClusterSpec {
     /// An Ingress to the public Service; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
+    /// An HTTPRoute of the Gateway API to the public Service; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRouteSpec>,
     /// The signaling pods, and where the managed Redis may run.
     #[serde(default)]
     pub pod: PodSpec,
@@ -137,6 +144,7 @@ impl SignalingClusterSpec {
     pub fn new(public_url: impl Into<String>) -> Self {
         Self {
             image: None,
+            image_policy: ImagePolicy::default(),
             replicas: two(),
             autoscaling: None,
             public_url: public_url.into(),
@@ -158,10 +166,27 @@ impl SignalingClusterSpec {
             network_policy: NetworkPolicySpec::default(),
             service: ServiceSpec::default(),
             ingress: None,
+            http_route: None,
             pod: PodSpec::default(),
             paused: false,
         }
     }
+}
+
+/// Bounds and targets of the HorizontalPodAutoscaler of signaling. While it is set, the autoscaler owns the number of pods and
+/// `replicas` has no effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SignalingAutoscaling {
+    /// What every autoscaler has.
+    #[serde(flatten)]
+    pub common: Autoscaling,
+    /// Connections per pod that the autoscaler aims for, besides the CPU use: the larger number of pods wins. It needs an adapter that offers the metric
+    /// `signaling_active_connections` as a custom metric of pods; while there is none, the condition `AutoscalingLimited` says so; absent: CPU
+    /// alone. Reload: hot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub target_connections_per_pod: Option<i32>,
 }
 
 /// What a SignalingCluster and its pools are for.
@@ -411,7 +436,7 @@ pub enum ReclaimPolicy {
     {"rule": "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)", "message": "storageClassName cannot be changed while the managed Redis exists"}
 ]))]
 pub struct ManagedRedis {
-    /// Container image of Redis; absent: the one that the operator was installed with. Reload: rolling.
+    /// Container image of Redis; absent: the one that the operator was installed with, as `spec.imagePolicy` says. Reload: rolling.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
@@ -453,6 +478,10 @@ pub struct ExternalRedis {
     /// `rediss+sentinel://`, `rediss+cluster://`. The name is part of the pods; a new URL of the same kind in the same Secret is
     /// taken at the next reconnect. Reload: rolling.
     pub url_secret_ref: SecretKeyRef,
+    /// Secret key with the PEM certificates of the authorities that the Redis servers' certificates are checked with, instead of those
+    /// that everybody trusts. It needs a URL with TLS. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeyRef>,
 }
 
 /// What was seen of a SignalingCluster.
@@ -478,7 +507,7 @@ pub struct SignalingClusterStatus {
     /// Redis, without user or password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisStatus>,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `RedisReady`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `Available`, `RedisReady`, `AutoscalingOwnsReplicas`, `AutoscalingLimited`, `RouteAccepted`, `ResolvedRefs`, `SettingsApplied`, `SecurityWarnings`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -491,6 +520,12 @@ pub struct RedisStatus {
     pub endpoint: String,
     /// Whether it is ready.
     pub ready: bool,
+    /// What kind of Redis the signaling pods found: `Standalone`, `Sentinel` or `Cluster`; only of one of yours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Host and port of the server that takes the commands, of Sentinels and in a Redis Cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
 }
 
 fn two() -> i32 {

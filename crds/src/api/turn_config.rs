@@ -5,6 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::managed_turn::{ManagedTurn, ManagedTurnStatus};
+
 /// Where ICE servers and their credentials come from.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
@@ -18,25 +20,30 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "TurnConfigStatus",
     derive = "PartialEq",
-    doc = "STUN and TURN servers, and how players and hosts get credentials for them.",
+    doc = "STUN and TURN servers, how players and hosts get credentials for them, and the TURN servers that Berth runs.",
     validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must have at most 40 characters"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Providers", type_ = "string", json_path = ".spec.providers[*].name"),
     printcolumn(name = "Ttl", type_ = "integer", json_path = ".spec.credentialTtlSeconds"),
     printcolumn(name = "Consumers", type_ = "integer", json_path = ".status.consumers"),
     printcolumn(name = "Reachable", type_ = "string", json_path = ".status.conditions[?(@.type==\"ServersReachable\")].status"),
+    printcolumn(name = "Servers", type_ = "integer", json_path = ".status.managed.readyReplicas"),
+    printcolumn(name = "Network", type_ = "string", json_path = ".spec.managed.network", priority = 1),
+    printcolumn(name = "Addresses", type_ = "string", json_path = ".status.managed.addresses", priority = 1),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("size(self.stunUrls) > 0 || size(self.providers) > 0")
-    .message("at least one of stunUrls and providers must have an entry"))]
+#[x_kube(validation = Rule::new("size(self.stunUrls) > 0 || size(self.providers) > 0 || has(self.managed)")
+    .message("stunUrls or providers must have an entry, or managed must be set"))]
+#[x_kube(validation = Rule::new("!has(self.managed) || self.providers.all(provider, provider.name != 'managed')")
+    .message("the name managed is that of the servers in spec.managed").field_path(".providers"))]
 pub struct TurnConfigSpec {
     /// STUN servers, as `stun:host:port` or `stuns:host:port` (RFC 7064). Reload: hot.
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1, max = 256), regex(pattern = r"^stuns?:[^\s?]+$")), extend("x-kubernetes-list-type" = "set"))]
     pub stun_urls: Vec<String>,
-    /// Where TURN servers come from; all of them are handed out, in this order.
+    /// Where TURN servers come from; all of them are handed out, in this order, after those of `managed`.
     #[serde(default)]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -49,6 +56,26 @@ pub struct TurnConfigSpec {
     /// answer 503 and no slot (`Fail`). Signaling always announces the servers that it has. Reload: hot.
     #[serde(default)]
     pub failure_policy: FailurePolicy,
+    /// TURN servers that Berth runs; absent: none. Their secret is part of the consumers' pods. Reload: rolling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedTurn>,
+    /// Leave everything that this resource has become as it is: the operator writes and deletes nothing for it. Its status goes on, and its
+    /// consumers follow fields of class hot as ever. Reload: hot.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+impl Default for TurnConfigSpec {
+    fn default() -> Self {
+        Self {
+            stun_urls: Vec::new(),
+            providers: Vec::new(),
+            credential_ttl_seconds: credential_ttl_seconds(),
+            failure_policy: FailurePolicy::default(),
+            managed: None,
+            paused: false,
+        }
+    }
 }
 
 /// What a match gets while a provider fails.
@@ -167,7 +194,11 @@ pub struct TurnConfigStatus {
     pub observed_generation: Option<i64>,
     /// SignalingClusters and HostPools that name this TurnConfig.
     pub consumers: i32,
-    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `ResolvedRefs`, `ServersReachable`.
+    /// The servers that Berth runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedTurnStatus>,
+    /// `Ready`, `Reconciling`, `Stalled` (as kstatus reads them), `Paused`, `ResolvedRefs`, `ServersReachable`; with `spec.managed` also
+    /// `Available` and `PodSecurityBlocked`.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -35,11 +35,12 @@ type Key = (&'static str, &'static str);
 
 /// Where a Secret is named: the field around the reference, the reference, and its keys with their defaults; an empty
 /// default means that the key must be given.
-const SECRETS: [(&str, &str, &[Key]); 6] = [
+const SECRETS: [(&str, &str, &[Key]); 7] = [
     ("jwt", "secretRef", &[("currentKey", "current")]),
     ("jwks", "caSecretRef", &[("key", "")]),
     ("hostAuth", "secretRef", &[("currentKey", "current")]),
     ("external", "urlSecretRef", &[("key", "")]),
+    ("external", "caSecretRef", &[("key", "")]),
     ("sharedSecret", "secretRef", &[("key", "secret")]),
     (
         "static",

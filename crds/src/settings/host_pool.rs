@@ -9,7 +9,9 @@ use super::check::{Checker, FieldErrors};
 use super::public_address::http_url;
 use super::signaling::trusted_proxies;
 use super::values::{ObjectName, SecretPair};
-use crate::api::{HostListAccess, HostPool, IngressSpec, Matching, MatchingStrategy, RotatingSecretRef};
+use crate::api::{
+    HostListAccess, HostPool, HttpRouteSpec, IngressSpec, Matching, MatchingStrategy, RotatingSecretRef,
+};
 
 /// Hosts that [`Strategy::Sample`] draws where none says how many.
 const SAMPLE_SIZE: u32 = 50;
@@ -107,6 +109,12 @@ impl TryFrom<&HostPool> for PoolSettings {
         check.require(
             spec.ingress.as_ref().is_none_or(has_host),
             "spec.ingress",
+            "needs a host, its own or that of spec.publicUrl",
+        );
+        let has_host = |route: &HttpRouteSpec| route.host.is_some() || spec.public_url.is_some();
+        check.require(
+            spec.http_route.as_ref().is_none_or(has_host),
+            "spec.httpRoute",
             "needs a host, its own or that of spec.publicUrl",
         );
         let matching = &spec.matching;

@@ -243,7 +243,7 @@ fn a_turn_config_names_the_wrong_entry() {
         stun_urls: vec!["stun:a".into(), "http:b".into()],
         providers: vec![provider],
         credential_ttl_seconds: 10,
-        failure_policy: FailurePolicy::default(),
+        ..TurnConfigSpec::default()
     };
     let config = TurnConfig {
         metadata: ObjectMeta::default(),
@@ -540,7 +540,7 @@ fn a_turn_config_names_wrong_urls_names_and_secrets() {
             },
         ],
         credential_ttl_seconds: 300,
-        failure_policy: FailurePolicy::default(),
+        ..TurnConfigSpec::default()
     };
     let expected = [
         "spec.stunUrls[2]",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use super::check::{Checker, FieldErrors};
+use super::managed_turn::{self, MANAGED_PROVIDER, turn_secret};
 use super::values::{ObjectName, SecretRef};
 use crate::api::{FailurePolicy, TurnConfig, TurnProvider};
 
@@ -33,6 +34,13 @@ pub struct TurnSettings {
 /// One source of TURN servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderSettings {
+    /// Servers that Berth runs: time-limited credentials by a secret that it generates.
+    Managed {
+        /// URLs of each server; empty while no address is known.
+        servers: Vec<Vec<String>>,
+        /// The shared secret.
+        secret: SecretRef,
+    },
     /// Time-limited credentials by a shared secret (draft-uberti-behave-turn-rest-00).
     SharedSecret {
         /// Name of the entry.
@@ -68,6 +76,7 @@ impl ProviderSettings {
     /// Name of the entry, unique among the providers of a TurnConfig.
     pub fn name(&self) -> &str {
         match self {
+            Self::Managed { .. } => MANAGED_PROVIDER,
             Self::SharedSecret { name, .. } | Self::Static { name, .. } | Self::Metered { name, .. } => name,
         }
     }
@@ -80,9 +89,9 @@ impl TryFrom<&TurnConfig> for TurnSettings {
         let spec = &resource.spec;
         let mut check = Checker::default();
         check.require(
-            !spec.stun_urls.is_empty() || !spec.providers.is_empty(),
+            !spec.stun_urls.is_empty() || !spec.providers.is_empty() || spec.managed.is_some(),
             "spec",
-            "at least one of stunUrls and providers must have an entry",
+            "stunUrls or providers must have an entry, or managed must be set",
         );
         check.own_name(&resource.name_any());
         check.entries("spec.stunUrls", spec.stun_urls.len(), 0..=16);
@@ -95,7 +104,16 @@ impl TryFrom<&TurnConfig> for TurnSettings {
             );
         }
         check.entries("spec.providers", spec.providers.len(), 0..=8);
-        let mut providers = Vec::with_capacity(spec.providers.len());
+        let mut providers = Vec::with_capacity(spec.providers.len() + 1);
+        if let Some(managed) = &spec.managed {
+            managed_turn::check(&mut check, managed);
+            let status = resource.status.as_ref();
+            let status = status.and_then(|status| status.managed.as_ref());
+            providers.push(ProviderSettings::Managed {
+                servers: managed_turn::servers(managed, status),
+                secret: turn_secret(&resource.name_any()),
+            });
+        }
         for (index, entry) in spec.providers.iter().enumerate() {
             let path = format!("spec.providers[{index}]");
             let unique = spec
@@ -104,6 +122,11 @@ impl TryFrom<&TurnConfig> for TurnSettings {
                 .take(index)
                 .all(|earlier| earlier.name != entry.name);
             check.require(unique, &format!("{path}.name"), "must be unique in the list");
+            check.require(
+                spec.managed.is_none() || entry.name != MANAGED_PROVIDER,
+                &format!("{path}.name"),
+                "is that of the servers in spec.managed",
+            );
             check.require(
                 is_label(&entry.name),
                 &format!("{path}.name"),
@@ -199,7 +222,7 @@ fn provider(check: &mut Checker, path: &str, entry: &TurnProvider) -> Option<Pro
 }
 
 /// Labels of letters, digits and inner hyphens (RFC 1123, section 2.1).
-fn is_domain(text: &str) -> bool {
+pub(super) fn is_domain(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let is_label = |label: &str| {
         let inside = !label.starts_with('-') && !label.ends_with('-');

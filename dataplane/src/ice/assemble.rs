@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use berth_crds::settings::{ProviderSettings, SecretRef, TurnSettings};
 
 use super::server::{DEFAULT_STUN, IceServer};
 use crate::secrets::{Secret, SecretStore};
+
+/// Of several servers that Berth runs, how many each user gets. Each costs a browser time and a relay, and one may just be going away.
+const SERVERS_OF_A_USER: usize = 2;
 
 /// ICE servers for one user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +41,8 @@ pub enum FailureCause {
     NoSecret(SecretRef),
     /// It has issued no credential that is still good.
     NotIssued,
+    /// No address of its servers is known: none of them is ready.
+    NoServer,
 }
 
 /// What a provider issued.
@@ -71,6 +76,15 @@ pub fn ice_servers(
             .extend(turn.stun_urls.iter().map(|url| IceServer::stun(url)));
         for provider in &turn.providers {
             let taken = match provider {
+                ProviderSettings::Managed { servers, secret } => {
+                    let expiry = now.saturating_add(turn.credential_ttl.as_secs());
+                    let urls = servers_of(user, servers);
+                    if urls.is_empty() {
+                        Err(FailureCause::NoServer)
+                    } else {
+                        answer.shared_secret(secrets, secret, &urls, user, expiry)
+                    }
+                }
                 ProviderSettings::SharedSecret { urls, secret, .. } => {
                     let expiry = now.saturating_add(turn.credential_ttl.as_secs());
                     answer.shared_secret(secrets, secret, urls, user, expiry)
@@ -95,6 +109,22 @@ pub fn ice_servers(
         answer.servers.push(IceServer::stun(DEFAULT_STUN));
     }
     answer
+}
+
+/// URLs of the servers that `user` gets: the same ones every time, and others for other users, so that the load spreads.
+fn servers_of(user: &str, servers: &[Vec<String>]) -> Vec<String> {
+    let digest = digest::digest(&digest::SHA256, user.as_bytes());
+    let first = digest
+        .as_ref()
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_be_bytes(*bytes));
+    let first = usize::try_from(first).unwrap_or_default() % servers.len().max(1);
+    let chosen = servers
+        .iter()
+        .cycle()
+        .skip(first)
+        .take(servers.len().min(SERVERS_OF_A_USER));
+    chosen.flatten().cloned().collect()
 }
 
 /// User name and credential of the TURN REST API (draft-uberti-behave-turn-rest-00), which coturn and STUNner check
@@ -311,6 +341,53 @@ mod tests {
         let answer = serve(Some(&settings(&[], vec![fixed])), &store, "player", 7);
         assert_eq!(answer.servers, [IceServer::stun(DEFAULT_STUN)]);
         assert_eq!(answer.failures, [no_secret("fixed", "credential")]);
+    }
+
+    fn managed(servers: &[&str]) -> ProviderSettings {
+        ProviderSettings::Managed {
+            servers: servers.iter().map(|url| vec![(*url).to_owned()]).collect(),
+            secret: reference("secret"),
+        }
+    }
+
+    #[test]
+    fn users_share_the_servers_that_berth_runs() {
+        let urls = ["turn:a", "turn:b", "turn:c"];
+        let secrets = secrets(&[("secret", "north")]);
+        let answer = |servers: &[&str], user: &str| {
+            let turn = settings(&[], vec![managed(servers)]);
+            ice_servers(Some(&turn), &secrets, &IssuedByProvider::new(), user, 1_000)
+        };
+        let mut counts = BTreeMap::new();
+        for number in 0..300 {
+            let user = format!("match-{number}");
+            let found = answer(&urls, &user);
+            assert_eq!(found, answer(&urls, &user));
+            assert_eq!((found.servers.len(), found.failures.len()), (2, 0));
+            for server in found.servers {
+                *counts.entry(format!("{:?}", server.urls)).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(counts.len(), 3);
+        assert!(
+            counts.values().all(|count| (120..280).contains(count)),
+            "{counts:?}"
+        );
+        assert_eq!(answer(&urls[..1], "u").servers.len(), 1);
+    }
+
+    #[test]
+    fn without_a_server_that_is_ready_the_provider_is_left_out() {
+        let turn = settings(&["stun:a"], vec![managed(&[])]);
+        let secrets = secrets(&[("secret", "north")]);
+        let answer = ice_servers(Some(&turn), &secrets, &IssuedByProvider::new(), "u", 1_000);
+        assert_eq!(answer.servers, [IceServer::stun("stun:a")]);
+        assert_eq!(answer.expires_at, None);
+        let failure = ProviderFailure {
+            provider: "managed".into(),
+            cause: FailureCause::NoServer,
+        };
+        assert_eq!(answer.failures, [failure]);
     }
 
     fn metered() -> ProviderSettings {

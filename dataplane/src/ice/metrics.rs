@@ -32,6 +32,8 @@ pub(super) enum Reason {
     Status,
     /// An answer that is none.
     Answer,
+    /// None of its servers is ready.
+    NoServer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -126,12 +128,13 @@ impl IceMetrics {
 }
 
 impl Reason {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Secret,
         Self::Unreachable,
         Self::Timeout,
         Self::Status,
         Self::Answer,
+        Self::NoServer,
     ];
 
     fn as_str(self) -> &'static str {
@@ -141,6 +144,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Status => "status",
             Self::Answer => "answer",
+            Self::NoServer => "no_server",
         }
     }
 }

@@ -193,6 +193,10 @@ impl IceProviders {
                     self.0.metrics.failed(provider, Reason::Secret);
                     Some(secret)
                 }
+                FailureCause::NoServer => {
+                    self.0.metrics.failed(provider, Reason::NoServer);
+                    None
+                }
                 FailureCause::NotIssued => None,
             };
             let Some(suppressed) = LEFT_OUT.pass() else {
@@ -205,6 +209,11 @@ impl IceProviders {
                     secret_key = secret.key,
                     suppressed,
                     "TURN provider left out: its Secret is missing"
+                );
+            } else if failure.cause == FailureCause::NoServer {
+                warn!(
+                    provider,
+                    suppressed, "TURN provider left out: none of its servers is ready"
                 );
             } else {
                 warn!(

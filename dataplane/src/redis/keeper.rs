@@ -136,6 +136,9 @@ impl Keeper {
                  rediss+cluster://"
             );
         }
+        if by_slots {
+            self.news.shards(greeting.sharded);
+        }
         Ok(Kept {
             connection,
             address,

@@ -65,6 +65,9 @@ pub struct RedisHealth {
     /// Host and port of the server that takes the commands, or took them last; in a cluster the owner of their slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
+    /// In a cluster, whether messages between instances are sharded (Redis 7); without it each goes to all nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharded: Option<bool>,
     /// In a cluster the nodes that are used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeHealth>,
@@ -254,6 +257,7 @@ impl RedisLink {
             reconnects: news.reconnects(),
             endpoint: endpoint.to_string(),
             master: news.master().map(|address| address.to_string()),
+            sharded: news.sharded(),
             nodes: commands.nodes(),
             last_error: news.last_error(),
         }

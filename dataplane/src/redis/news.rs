@@ -18,6 +18,8 @@ pub(super) struct News {
     demotions: watch::Sender<u64>,
     /// The server that takes the commands.
     master: Mutex<Option<RedisAddress>>,
+    /// Whether the nodes of a Redis Cluster know sharded pub/sub.
+    sharded: Mutex<Option<bool>>,
     /// Last failure to connect, for `/statusz`.
     last_error: Mutex<Option<String>>,
 }
@@ -30,6 +32,7 @@ impl News {
             metrics,
             demotions: watch::Sender::new(0),
             master: Mutex::new(None),
+            sharded: Mutex::new(None),
             last_error: Mutex::new(None),
         }
     }
@@ -62,6 +65,15 @@ impl News {
             self.metrics.master_changes.inc();
             info!(from = %before, to = %address, "another redis server is the master now");
         }
+    }
+
+    /// A node of a Redis Cluster said whether it knows sharded pub/sub.
+    pub(super) fn shards(&self, sharded: bool) {
+        *self.sharded.lock() = Some(sharded);
+    }
+
+    pub(super) fn sharded(&self) -> Option<bool> {
+        *self.sharded.lock()
     }
 
     /// Tells all connections to the server that it is a replica now.

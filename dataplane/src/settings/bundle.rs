@@ -34,8 +34,9 @@ pub struct ResourceKey {
     pub name: ObjectName,
 }
 
-/// Raw resources, reduced to what settings are made of: kind, name, generation and spec. Status and managed fields
-/// are gone, so two bundles are equal when they mean the same.
+/// Raw resources, reduced to what settings are made of: kind, name, generation and spec, and of a TurnConfig's status the addresses of
+/// the servers that Berth runs, which stand nowhere else. The rest of the status and managed fields are gone, so two bundles are
+/// equal when they mean the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Value>", into = "Vec<Value>")]
 pub struct Bundle {
@@ -291,7 +292,7 @@ impl fmt::Display for Own {
 }
 
 fn reduce(key: &ResourceKey, manifest: &Value) -> Value {
-    json!({
+    let mut reduced = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": key.kind.as_str(),
         "metadata": {
@@ -300,7 +301,14 @@ fn reduce(key: &ResourceKey, manifest: &Value) -> Value {
             "generation": manifest.pointer("/metadata/generation").and_then(Value::as_i64),
         },
         "spec": manifest.get("spec").map(without_nulls).unwrap_or_default(),
-    })
+    });
+    let addresses = manifest.pointer("/status/managed/addresses");
+    if let (Kind::TurnConfig, Some(Value::Array(addresses))) = (key.kind, addresses)
+        && !addresses.is_empty()
+    {
+        reduced["status"] = json!({"managed": {"addresses": addresses}});
+    }
+    reduced
 }
 
 /// A value without the members of objects that are null. The API server drops them where the field takes no null, and

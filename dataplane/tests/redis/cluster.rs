@@ -55,6 +55,7 @@ async fn one_node_of_the_url_is_enough() {
     for node in 0..3 {
         set(&link, &cluster.name_at("key", node), "1").await.unwrap();
     }
+    assert_eq!(link.health().sharded, Some(true));
     let nodes = link.health().nodes;
     assert_eq!(nodes.len(), 3);
     assert!(

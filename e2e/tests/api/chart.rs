@@ -5,7 +5,7 @@ use std::fs;
 
 use berth_e2e::apiserver::{ApiServer, Options};
 use berth_e2e::process;
-use berth_operator::args::{Args, REDIS_IMAGE};
+use berth_operator::args::{Args, COTURN_IMAGE, REDIS_IMAGE};
 use berth_operator::logs::Format;
 use berth_operator::rbac::{Scope, policy_rules};
 use clap::Parser;
@@ -43,10 +43,10 @@ pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-/// Permissions one by one: group, resource, verb.
-fn permissions(rules: &Value) -> BTreeSet<[String; 3]> {
+/// Permissions one by one: group, resource, names of objects, verb.
+fn permissions(rules: &Value) -> BTreeSet<[String; 4]> {
     let words = |rule: &Value, field: &str| -> Vec<String> {
-        let words = rule[field].as_sequence().unwrap().iter();
+        let words = rule[field].as_sequence().into_iter().flatten();
         words.map(|word| word.as_str().unwrap().to_owned()).collect()
     };
     let mut permissions = BTreeSet::new();
@@ -54,7 +54,8 @@ fn permissions(rules: &Value) -> BTreeSet<[String; 3]> {
         for group in words(rule, "apiGroups") {
             for resource in words(rule, "resources") {
                 for verb in words(rule, "verbs") {
-                    permissions.insert([group.clone(), resource.clone(), verb]);
+                    let names = words(rule, "resourceNames").join(" ");
+                    permissions.insert([group.clone(), resource.clone(), names, verb]);
                 }
             }
         }
@@ -62,7 +63,7 @@ fn permissions(rules: &Value) -> BTreeSet<[String; 3]> {
     permissions
 }
 
-fn needed(scope: Scope) -> BTreeSet<[String; 3]> {
+fn needed(scope: Scope) -> BTreeSet<[String; 4]> {
     permissions(&serde_yaml::to_value(policy_rules(scope)).unwrap())
 }
 
@@ -90,7 +91,7 @@ fn the_roles_grant_what_the_operator_needs_and_no_more() {
     let everywhere = helm.objects(&[]);
     assert_eq!(
         permissions(&operators(&everywhere)["rules"]),
-        needed(Scope::Watched)
+        &needed(Scope::Watched) | &needed(Scope::Cluster)
     );
     assert_eq!(of_kind(&everywhere, "ClusterRoleBinding").len(), 1);
     let roles = of_kind(&everywhere, "Role");
@@ -134,6 +135,8 @@ fn the_operator_understands_its_arguments() {
     );
     assert_eq!(args.redis_image, values["redisImage"].as_str().unwrap());
     assert_eq!(args.redis_image, REDIS_IMAGE, "one default of the Redis image");
+    assert_eq!(args.coturn_image, values["coturnImage"].as_str().unwrap());
+    assert_eq!(args.coturn_image, COTURN_IMAGE, "one default of the coturn image");
     assert_eq!(args.lease_namespace.as_deref(), Some("berth-system"));
     assert!(args.leader_elect);
     assert_eq!(args.listen.port(), 8080);
@@ -144,7 +147,7 @@ fn the_operator_understands_its_arguments() {
     );
 
     let changed = helm.objects(&[
-        "--set=watchNamespaces={one,two},logLevel=warn,image.pullPolicy=Never,redisImage=r:1,logFormat=text",
+        "--set=watchNamespaces={one,two},logLevel=warn,image.pullPolicy=Never,redisImage=r:1,coturnImage=c:1,logFormat=text",
         "--set=imagePullSecrets[0].name=one,imagePullSecrets[1].name=two",
     ]);
     let args = Args::try_parse_from(arguments(&changed)).unwrap();
@@ -152,6 +155,7 @@ fn the_operator_understands_its_arguments() {
     assert_eq!(args.log_level, "warn");
     assert_eq!(args.image_pull_policy.as_str(), "Never");
     assert_eq!(args.redis_image, "r:1");
+    assert_eq!(args.coturn_image, "c:1");
     assert_eq!(args.log_format, Format::Text);
     assert_eq!(args.image_pull_secret, ["one", "two"]);
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use berth_e2e::apiserver::{ApiServer, Options};
-use berth_e2e::process;
+use berth_e2e::{binaries, process};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 /// The plurals of the three kinds.
@@ -46,6 +46,17 @@ pub(crate) fn install_definitions(server: &ApiServer) {
         })
         .unwrap();
     }
+}
+
+/// Makes HTTPRoutes of the Gateway API a kind of `server`.
+pub(crate) fn install_http_routes(server: &ApiServer) {
+    let definition = binaries::http_route_definition().unwrap();
+    let mut apply = server.kubectl();
+    process::output(apply.args(["apply", "--server-side", "-f"]).arg(definition)).unwrap();
+    process::wait_for("httproutes", Duration::from_mins(1), || {
+        Ok(process::succeeds(server.kubectl().args(["get", "httproutes"])).then_some(()))
+    })
+    .unwrap();
 }
 
 /// A client of `server` as administrator.

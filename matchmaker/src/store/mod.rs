@@ -244,6 +244,8 @@ pub struct Counts {
     pub capacity: u64,
     /// Sessions that could begin now.
     pub free: u64,
+    /// Sessions that run, and reservations that wait for their player.
+    pub taken: u64,
     /// By region.
     pub regions: BTreeMap<String, RegionCounts>,
     /// A signaling server of Berth keeps the rooms, so that their members count.
@@ -314,6 +316,8 @@ pub struct HostRecord {
     pub state: HostState,
     /// Sessions that could begin then.
     pub free: u32,
+    /// Sessions that ran then, and reservations that waited for their player.
+    pub taken: u32,
     /// Last heartbeat, Unix ms.
     pub heartbeat_ms: u64,
     /// For how long it counts as alive without another one, ms.

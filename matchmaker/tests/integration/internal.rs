@@ -20,7 +20,7 @@ async fn counts_for_the_operator() {
     let expected = json!({
         "pool": "games/eu",
         "hosts": {"total": 3, "idle": 1, "busy": 0, "allocated": 1, "unreachable": 1, "draining": 0},
-        "slots": {"total": 4, "available": 1},
+        "slots": {"total": 4, "available": 1, "taken": 1},
         "regions": {
             "local": {"hosts": 2, "states": {"idle": 1, "allocated": 1}, "slots": 2, "availableSlots": 1},
             "eu": {"hosts": 1, "states": {"unreachable": 1}, "slots": 2, "availableSlots": 0},

@@ -92,7 +92,10 @@ impl Projection {
 
     /// Keys of lists that several parties may write, as the API declares them.
     fn merge_key(&self, field: &str) -> Option<&'static [&'static str]> {
-        let of_pods = matches!(self.kind, ChildKind::Deployment | ChildKind::StatefulSet);
+        let of_pods = matches!(
+            self.kind,
+            ChildKind::Deployment | ChildKind::StatefulSet | ChildKind::DaemonSet
+        );
         match field {
             "ownerReferences" => Some(&["uid"]),
             "containers" | "env" | "volumes" | "imagePullSecrets" if of_pods => Some(&["name"]),

@@ -349,7 +349,7 @@ impl Applier<'_> {
             && applied
                 .hashes
                 .iter()
-                .filter(|(id, _)| id.kind == ChildKind::Deployment)
+                .filter(|(id, _)| matches!(id.kind, ChildKind::Deployment | ChildKind::DaemonSet))
                 .all(|(id, hash)| {
                     let live = self.cluster.children.live(&owner.namespace, id);
                     live.and_then(|live| live.rollout.clone())
@@ -365,7 +365,7 @@ impl Applier<'_> {
 /// Whether an object of kind `one` cannot do without `other`.
 fn needs(one: ChildKind, other: ChildKind) -> bool {
     match one {
-        ChildKind::StatefulSet | ChildKind::Deployment => {
+        ChildKind::StatefulSet | ChildKind::DaemonSet | ChildKind::Deployment => {
             matches!(other, ChildKind::ServiceAccount | ChildKind::Secret)
         }
         ChildKind::HorizontalPodAutoscaler => {

@@ -96,7 +96,7 @@ fn describe(method: &Method, path: &str, query: Option<&str>) -> (&'static str, 
 }
 
 fn known(plural: &str) -> &'static str {
-    const KINDS: [&str; 17] = [
+    const KINDS: [&str; 22] = [
         "signalingclusters",
         "hostpools",
         "turnconfigs",
@@ -107,13 +107,18 @@ fn known(plural: &str) -> &'static str {
         "services",
         "networkpolicies",
         "ingresses",
+        "httproutes",
         "poddisruptionbudgets",
         "statefulsets",
+        "daemonsets",
         "deployments",
         "horizontalpodautoscalers",
         "endpointslices",
         "leases",
+        "namespaces",
         "events",
+        "customresourcedefinitions",
+        "apiservices",
     ];
     KINDS.into_iter().find(|kind| *kind == plural).unwrap_or("other")
 }
@@ -131,6 +136,7 @@ mod tests {
         );
         assert_eq!(get("/api/v1/namespaces/ns/secrets", None), ("list", "secrets"));
         assert_eq!(get("/api/v1/namespaces/ns/secrets/a", None), ("get", "secrets"));
+        assert_eq!(get("/api/v1/namespaces/ns", None), ("get", "namespaces"));
         assert_eq!(get("/version", None), ("list", "other"));
         assert_eq!(
             describe(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use berth_crds::settings::ObjectName;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
@@ -18,12 +18,20 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::gateway::HttpRoute;
 use crate::names;
-use crate::render::{ChildId, ChildKind};
-use crate::status::Rollout;
+use crate::render::{ChildId, ChildKind, Running};
+use crate::status::{Autoscaler, Rollout, Route};
 
 /// How long a write may take to come back by the watch before the object is looked at as it is known.
 const WRITE_VISIBLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// What others tell of a child.
+#[derive(Clone, Debug)]
+pub(crate) enum Report {
+    Autoscaler(Autoscaler),
+    Route(Route),
+}
 
 /// A child as the watch saw it: what is asked for often, and all of it as JSON. The typed object would take ten times the
 /// memory, and there are many.
@@ -41,14 +49,19 @@ pub(crate) struct LiveChild {
     pub(crate) hash: Option<String>,
     /// Annotation [`names::REPLICAS`].
     pub(crate) replicas_by: Option<String>,
+    /// Annotation [`names::DEFAULT_IMAGE`].
+    pub(crate) default_image: Option<String>,
     /// How far it has come, when it has pods.
     pub(crate) rollout: Option<Rollout>,
+    /// What others tell of it.
+    pub(crate) report: Option<Report>,
     json: Box<[u8]>,
 }
 
 impl LiveChild {
     fn new<K: ChildObject>(mut object: K) -> Self {
         let rollout = object.rollout();
+        let report = object.report();
         object.strip();
         let metadata = object.meta();
         let annotation = |key| metadata.annotations.as_ref()?.get(key).cloned();
@@ -59,9 +72,23 @@ impl LiveChild {
             controller: controller_of(metadata).cloned(),
             hash: annotation(names::DESIRED_HASH),
             replicas_by: annotation(names::REPLICAS),
+            default_image: annotation(names::DEFAULT_IMAGE),
             rollout,
+            report,
             // Should it ever fail, the object reads as one that differs, and is applied.
             json: serde_json::to_vec(&object).unwrap_or_default().into(),
+        }
+    }
+
+    /// What its pods run; without a live object `last` is the image that they ran as far as is known.
+    pub(crate) fn running<'a>(live: Option<&'a Self>, last: Option<&'a String>) -> Running<'a> {
+        let image = match live {
+            Some(live) => live.rollout.as_ref().and_then(|rollout| rollout.image.as_deref()),
+            None => last.map(String::as_str),
+        };
+        Running {
+            default: live.and_then(|live| live.default_image.as_deref()),
+            image,
         }
     }
 
@@ -87,6 +114,11 @@ pub(crate) trait ChildObject: Resource<DynamicType = ()> + Serialize + Send + 's
 
     /// How far it has come, when it has pods.
     fn rollout(&self) -> Option<Rollout> {
+        None
+    }
+
+    /// What others tell of it.
+    fn report(&self) -> Option<Report> {
         None
     }
 
@@ -232,6 +264,20 @@ impl Children {
         inner.writes.insert(key, Write { agreement, at });
     }
 
+    /// Forgets every child of a kind that no longer exists.
+    pub(crate) fn forget(&self, kind: ChildKind) {
+        let mut inner = self.inner.write();
+        inner.writes.retain(|(of, _), _| *of != kind);
+        let gone: Vec<_> = inner
+            .entries
+            .extract_if(|(of, _), _| *of == kind)
+            .map(|((_, name), entry)| (name, entry.live))
+            .collect();
+        for (name, live) in gone {
+            inner.disown(&live, &ChildId::new(kind, &name.name));
+        }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.inner.read().entries.len()
@@ -283,14 +329,34 @@ child_objects! {
     Service { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
     Ingress { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
     PodDisruptionBudget { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
-    HorizontalPodAutoscaler { fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; } }
+    HorizontalPodAutoscaler {
+        fn report(&self) -> Option<Report> { Some(Report::Autoscaler(Autoscaler::of(self))) }
+        fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; }
+    }
     StatefulSet {
         fn rollout(&self) -> Option<Rollout> { Some(Rollout::of_stateful_set(self)) }
+        fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; }
+    }
+    DaemonSet {
+        fn rollout(&self) -> Option<Rollout> { Some(Rollout::of_daemon_set(self)) }
         fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; }
     }
     Deployment {
         fn rollout(&self) -> Option<Rollout> { Some(Rollout::of_deployment(self)) }
         fn strip(&mut self) { strip_metadata(&mut self.metadata); self.status = None; }
+    }
+}
+
+impl ChildObject for HttpRoute {
+    const KIND: ChildKind = ChildKind::HTTPRoute;
+
+    fn report(&self) -> Option<Report> {
+        Some(Report::Route(Route::of(self)))
+    }
+
+    fn strip(&mut self) {
+        strip_metadata(&mut self.metadata);
+        self.status = Value::Null;
     }
 }
 

@@ -1,5 +1,5 @@
-//! Addresses of the pods of the services that are ready, from the `EndpointSlice`s of their Services: much smaller than the
-//! pods themselves, and ready means there what it means for players.
+//! Addresses of the pods of the services, from the `EndpointSlice`s of their Services: much smaller than the pods themselves, and ready
+//! means there what it means for players.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -18,6 +18,8 @@ pub(crate) enum Service {
     Signaling(ObjectName),
     /// Matchmaker pods of a HostPool.
     Matchmaker(ObjectName),
+    /// TURN servers of a TurnConfig.
+    Turn(ObjectName),
 }
 
 /// Addresses by the resource that the pods belong to.
@@ -29,52 +31,62 @@ pub(crate) struct Endpoints {
 #[derive(Debug, Default)]
 struct Inner {
     service_of: HashMap<ObjectName, Service>,
-    slices: HashMap<Service, HashMap<ObjectName, Vec<IpAddr>>>,
+    slices: HashMap<Service, HashMap<ObjectName, Addresses>>,
+}
+
+#[derive(Debug, Default)]
+struct Addresses {
+    ready: Vec<IpAddr>,
+    unready: Vec<IpAddr>,
 }
 
 impl Endpoints {
-    /// The watch saw a slice.
-    pub(crate) fn put(&self, name: &ObjectName, slice: &EndpointSlice) {
+    /// The watch saw a slice. Gives whose it is.
+    pub(crate) fn put(&self, name: &ObjectName, slice: &EndpointSlice) -> Option<Service> {
         let mut inner = self.inner.write();
         inner.remove(name);
-        let Some(service) = service_of(&name.namespace, slice) else {
-            return;
-        };
-        let ready = slice.endpoints.iter().filter(|endpoint| {
+        let service = service_of(&name.namespace, slice)?;
+        let mut addresses = Addresses::default();
+        for endpoint in &slice.endpoints {
+            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse().ok()) else {
+                continue;
+            };
             // Absent means ready (EndpointConditions in the API).
-            endpoint
-                .conditions
-                .as_ref()
-                .and_then(|conditions| conditions.ready)
-                .unwrap_or(true)
-        });
-        let addresses = ready
-            .filter_map(|endpoint| endpoint.addresses.first()?.parse().ok())
-            .collect();
+            let conditions = endpoint.conditions.as_ref();
+            if conditions.and_then(|conditions| conditions.ready).unwrap_or(true) {
+                addresses.ready.push(address);
+            } else {
+                addresses.unready.push(address);
+            }
+        }
         inner.service_of.insert(name.clone(), service.clone());
         inner
             .slices
-            .entry(service)
+            .entry(service.clone())
             .or_default()
             .insert(name.clone(), addresses);
+        Some(service)
     }
 
-    /// The watch saw a slice disappear.
-    pub(crate) fn remove(&self, name: &ObjectName) {
-        self.inner.write().remove(name);
+    /// The watch saw a slice disappear. Gives whose it was.
+    pub(crate) fn remove(&self, name: &ObjectName) -> Option<Service> {
+        self.inner.write().remove(name)
     }
 
     /// Addresses of the ready pods of `service`, in order.
     pub(crate) fn ready(&self, service: &Service) -> BTreeSet<IpAddr> {
-        self.inner
-            .read()
-            .slices
-            .get(service)
-            .into_iter()
-            .flat_map(HashMap::values)
-            .flatten()
-            .copied()
-            .collect()
+        self.pick(service, |addresses| &addresses.ready)
+    }
+
+    /// Addresses of the pods of `service` that are not ready, in order.
+    pub(crate) fn unready(&self, service: &Service) -> BTreeSet<IpAddr> {
+        self.pick(service, |addresses| &addresses.unready)
+    }
+
+    fn pick(&self, service: &Service, which: fn(&Addresses) -> &Vec<IpAddr>) -> BTreeSet<IpAddr> {
+        let inner = self.inner.read();
+        let slices = inner.slices.get(service).into_iter().flat_map(HashMap::values);
+        slices.flat_map(which).copied().collect()
     }
 }
 
@@ -84,22 +96,24 @@ fn service_of(namespace: &str, slice: &EndpointSlice) -> Option<Service> {
     if let Some(pool) = labels.get(names::HOST_POOL) {
         return Some(Service::Matchmaker(ObjectName::new(namespace, pool)));
     }
+    if let Some(turn) = labels.get(names::TURN_CONFIG) {
+        return Some(Service::Turn(ObjectName::new(namespace, turn)));
+    }
     let is_signaling = labels.get(names::NAME).map(String::as_str) == Some(Component::Signaling.as_str());
     let cluster = labels.get(names::SIGNALING_CLUSTER).filter(|_| is_signaling)?;
     Some(Service::Signaling(ObjectName::new(namespace, cluster)))
 }
 
 impl Inner {
-    fn remove(&mut self, name: &ObjectName) {
-        let Some(service) = self.service_of.remove(name) else {
-            return;
-        };
+    fn remove(&mut self, name: &ObjectName) -> Option<Service> {
+        let service = self.service_of.remove(name)?;
         if let Some(slices) = self.slices.get_mut(&service) {
             slices.remove(name);
             if slices.is_empty() {
                 self.slices.remove(&service);
             }
         }
+        Some(service)
     }
 }
 

@@ -13,6 +13,7 @@ mod children;
 mod endpoints;
 mod index;
 mod kind;
+mod optional;
 mod queue;
 mod secrets;
 mod watch;
@@ -38,12 +39,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
-use self::children::{ChildObject, strip_metadata};
+use self::children::{ChildObject, Report, strip_metadata};
 use self::index::ReferenceIndex;
 use crate::names;
+use crate::render::{ChildId, ChildKind, Offered};
 use crate::resolve::Names;
+use crate::status::AroundFacts;
 
 /// What the operator knows.
 #[derive(Default)]
@@ -61,12 +64,50 @@ pub(crate) struct Cluster {
     /// Pods of the services.
     pub(crate) endpoints: Endpoints,
     index: Mutex<ReferenceIndex>,
+    offered: RwLock<Offered>,
 }
 
 impl Cluster {
     /// How many resources name `node`.
     pub(crate) fn consumers(&self, node: &Node) -> usize {
         self.index.lock().count(node)
+    }
+
+    /// What the Kubernetes cluster offers beyond what every one has.
+    pub(crate) fn offered(&self) -> Offered {
+        *self.offered.read()
+    }
+
+    /// What stands around the pods of the service whose objects are called `name`.
+    pub(crate) fn around(&self, namespace: &str, name: &str) -> AroundFacts {
+        let report = |kind| {
+            let live = self.children.live(namespace, &ChildId::new(kind, name))?;
+            live.report.clone()
+        };
+        AroundFacts {
+            offered: self.offered(),
+            autoscaler: match report(ChildKind::HorizontalPodAutoscaler) {
+                Some(Report::Autoscaler(autoscaler)) => Some(autoscaler),
+                _ => None,
+            },
+            route: match report(ChildKind::HTTPRoute) {
+                Some(Report::Route(route)) => Some(route),
+                _ => None,
+            },
+        }
+    }
+
+    /// The Kubernetes cluster began or ceased to offer something: every resource may become something else.
+    fn on_offered(&self, change: impl FnOnce(&mut Offered)) {
+        let mut offered = self.offered.write();
+        let before = *offered;
+        change(&mut offered);
+        let now = *offered;
+        drop(offered);
+        if now != before {
+            tracing::info!(?now, "optional APIs");
+            self.queue_all();
+        }
     }
 
     /// Puts every resource into its queue.
@@ -184,12 +225,17 @@ impl Cluster {
         }
     }
 
-    /// Endpoints are looked at when counts are due; nobody waits for them.
+    /// Endpoints of the services are looked at when counts are due, and nobody waits for them; those of TURN servers are told.
     fn on_endpoints(&self, change: Change<EndpointSlice>) {
-        match change {
+        let changed = match change {
             Change::Present(slice) => self.endpoints.put(&name_of(&slice), &slice),
             Change::Gone(name) => self.endpoints.remove(&name),
-            Change::Synced => {}
+            Change::Synced => None,
+        };
+        if let Some(Service::Turn(name)) = changed
+            && self.turn_configs.get(&name).is_some()
+        {
+            self.turn_configs.queue.push(name);
         }
     }
 
@@ -216,6 +262,7 @@ impl Cluster {
         match owner.kind.as_str() {
             "SignalingCluster" => self.signaling_clusters.queue.push(name),
             "HostPool" => self.host_pools.queue.push(name),
+            "TurnConfig" => self.turn_configs.queue.push(name),
             _ => {}
         }
     }

@@ -32,6 +32,7 @@ fn counts(pool: &str) -> PoolCounts {
         slots: SlotCounts {
             total: 3,
             available: 2,
+            taken: 1,
         },
         ..PoolCounts::default()
     }

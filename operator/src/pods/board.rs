@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::reader::{PodReport, ReportedSettings};
+use super::reader::{PodReport, ReportedRedis, ReportedSettings};
 use super::wanted::Generations;
 use crate::cluster::Service;
 use crate::status::Followers;
@@ -35,6 +35,10 @@ struct Entry {
     is_known: bool,
     round: Option<Round>,
     connections: Option<i64>,
+    /// What the last pod that spoke of it said of Redis.
+    redis: Option<ReportedRedis>,
+    /// When a pod that is not ready was asked for it last.
+    asked_for_redis: Option<Instant>,
 }
 
 /// One count of the connections of all pods.
@@ -74,6 +78,26 @@ impl Board {
     /// Open connections of all pods of `service`, as of the last count.
     pub(crate) fn connections(&self, service: &Service) -> Option<i64> {
         self.entries.lock().get(service)?.connections
+    }
+
+    /// What the pods of `service` said of their Redis last.
+    pub(crate) fn redis(&self, service: &Service) -> Option<ReportedRedis> {
+        self.entries.lock().get(service)?.redis.clone()
+    }
+
+    /// Whether a pod of `service` that is not ready is to be asked for its Redis at `now`, which counts as asking it. Pods that do not
+    /// reach Redis are not ready, and nobody else can say why.
+    pub(super) fn redis_is_due(&self, service: &Service, every: Duration, now: Instant) -> bool {
+        let mut entries = self.entries.lock();
+        let Some(entry) = entries.get_mut(service) else {
+            return false;
+        };
+        let asked = entry.asked_for_redis;
+        let due = asked.is_none_or(|at| now.saturating_duration_since(at) >= every);
+        if due {
+            entry.asked_for_redis = Some(now);
+        }
+        due
     }
 
     /// The pods of `service` to ask at `now`, which counts as asking them. `count` is how often connections are counted.
@@ -149,11 +173,12 @@ impl Entry {
     }
 
     /// What the status is made from.
-    fn told(&self) -> (bool, Followers, Option<i64>) {
+    fn told(&self) -> (bool, Followers, Option<i64>, Option<ReportedRedis>) {
         (
             self.is_known,
             self.followers(self.wanted.as_ref()),
             self.connections,
+            self.redis.clone(),
         )
     }
 
@@ -198,6 +223,9 @@ impl Entry {
     }
 
     fn answered(&mut self, address: IpAddr, answer: Option<PodReport>, now: Instant) {
+        if let Some(redis) = answer.as_ref().and_then(|report| report.redis.as_ref()) {
+            self.redis = Some(redis.clone());
+        }
         let Some(pod) = self.pods.get_mut(&address) else {
             return;
         };

@@ -1,7 +1,8 @@
 //! What the pods of the services say of themselves: which settings they follow, and how many connections they hold.
 //!
 //! A reconcile never waits for a pod. A poller asks each ready pod after a change of settings, and again, less and less often,
-//! only until it follows them; signaling pods besides once per `statusIntervalSeconds` for their connections. A resource
+//! only until it follows them; signaling pods besides once per `statusIntervalSeconds` for their connections, and what they say of a Redis
+//! of the team's is kept. While none of them is ready, one that is not is asked for that. A resource
 //! is put into the queue when what its status tells of the pods changed.
 
 mod board;
@@ -12,7 +13,9 @@ mod wanted;
 mod tests;
 
 pub(crate) use board::Board;
-pub use reader::{PodReader, PodReport, ReportedConnections, ReportedRefusal, ReportedSettings};
+pub use reader::{
+    PodReader, PodReport, ReportedConnections, ReportedRedis, ReportedRefusal, ReportedSettings,
+};
 pub use wanted::Generations;
 pub(crate) use wanted::{of_cluster, of_pool};
 
@@ -99,6 +102,7 @@ impl Poller {
                 None,
             );
         }
+        due.extend(self.to_ask_for_redis(now));
         self.board.retain(|service| exist.contains(service));
         let signaling = self
             .board
@@ -111,6 +115,28 @@ impl Poller {
         self.metrics
             .follow(Kind::HostPool, matchmakers.ready, matchmakers.following);
         due
+    }
+
+    /// One pod that is not ready of each SignalingCluster with a Redis of the team's and no ready pod.
+    fn to_ask_for_redis(&self, now: Instant) -> Vec<(Service, SocketAddr)> {
+        let clusters = self.cluster.signaling_clusters.all();
+        let external = clusters
+            .iter()
+            .filter(|resource| resource.spec.redis.external.is_some());
+        external
+            .filter_map(|resource| {
+                let service = Service::Signaling(name_of(&**resource));
+                if !self.cluster.endpoints.ready(&service).is_empty() {
+                    return None;
+                }
+                let pod = *self.cluster.endpoints.unready(&service).first()?;
+                let every = u64::try_from(resource.spec.status_interval_seconds).unwrap_or(1);
+                let port = u16::try_from(resource.spec.health_port).unwrap_or_default();
+                self.board
+                    .redis_is_due(&service, Duration::from_secs(every.max(1)), now)
+                    .then(|| (service, SocketAddr::new(pod, port)))
+            })
+            .collect()
     }
 
     async fn ask(self: Arc<Self>, service: Service, pod: SocketAddr) {
@@ -138,6 +164,8 @@ impl Poller {
         match service {
             Service::Signaling(name) => self.cluster.signaling_clusters.queue.push(name.clone()),
             Service::Matchmaker(name) => self.cluster.host_pools.queue.push(name.clone()),
+            // TURN servers are not asked.
+            Service::Turn(_) => {}
         }
     }
 }
@@ -146,6 +174,7 @@ fn kind_and_name(service: &Service) -> (Kind, &ObjectName) {
     match service {
         Service::Signaling(name) => (Kind::SignalingCluster, name),
         Service::Matchmaker(name) => (Kind::HostPool, name),
+        Service::Turn(name) => (Kind::TurnConfig, name),
     }
 }
 

@@ -23,6 +23,25 @@ pub struct PodReport {
     /// WebSocket connections, of signaling.
     #[serde(default)]
     pub connections: Option<ReportedConnections>,
+    /// Redis.
+    #[serde(default)]
+    pub redis: Option<ReportedRedis>,
+}
+
+/// What a pod says of its Redis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ReportedRedis {
+    /// `standalone`, `sentinel` or `cluster`.
+    pub mode: String,
+    /// Whether it answers.
+    pub up: bool,
+    /// Host and port of the server that takes the commands.
+    pub master: Option<String>,
+    /// Whether a Redis Cluster shards the messages between pods.
+    pub sharded: Option<bool>,
+    /// Why it does not answer.
+    pub last_error: Option<String>,
 }
 
 /// Settings of a pod.

@@ -30,6 +30,7 @@ fn report(generation: i64, open: i64) -> PodReport {
             refused: None,
         },
         connections: Some(ReportedConnections { open }),
+        redis: None,
     }
 }
 
@@ -190,4 +191,36 @@ async fn reads_what_a_service_serves() {
         reason: "no".into(),
     });
     assert_eq!(told_now, expected);
+}
+
+#[test]
+fn what_any_pod_says_of_redis_is_kept_and_a_change_is_told() {
+    let desk = Desk::new(None);
+    desk.plan(1, &[1], 0);
+    let says = |up| {
+        let redis = ReportedRedis {
+            mode: "sentinel".into(),
+            up,
+            ..ReportedRedis::default()
+        };
+        Some(PodReport {
+            redis: Some(redis),
+            ..report(1, 0)
+        })
+    };
+    assert_eq!(desk.board.redis(&service()), None);
+    desk.board.answered(&service(), pod(1), says(true), desk.at(1));
+    // One that is not ready speaks of it too, and is not counted.
+    assert!(desk.board.answered(&service(), pod(9), says(false), desk.at(2)));
+    assert!(!desk.board.answered(&service(), pod(9), says(false), desk.at(3)));
+    assert!(!desk.board.redis(&service()).unwrap().up);
+    assert_eq!(
+        desk.board.followers(&service(), Some(&wanted(1))).unwrap().ready,
+        1
+    );
+
+    let every = Duration::from_secs(15);
+    assert!(desk.board.redis_is_due(&service(), every, desk.at(4)));
+    assert!(!desk.board.redis_is_due(&service(), every, desk.at(14_000)));
+    assert!(desk.board.redis_is_due(&service(), every, desk.at(15_004)));
 }

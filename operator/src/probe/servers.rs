@@ -33,15 +33,16 @@ impl Servers {
     /// The servers that `settings` name. Those of a provider that is asked for them, as Metered is, are none of them.
     pub(super) fn of(settings: &TurnSettings) -> Self {
         let of_providers = settings.providers.iter().flat_map(|provider| match provider {
+            ProviderSettings::Managed { servers, .. } => servers.concat(),
             ProviderSettings::SharedSecret { urls, .. } | ProviderSettings::Static { urls, .. } => {
-                urls.as_slice()
+                urls.clone()
             }
-            ProviderSettings::Metered { .. } => &[],
+            ProviderSettings::Metered { .. } => Vec::new(),
         });
         let mut servers = Self::default();
-        let urls = settings.stun_urls.iter().chain(of_providers);
+        let urls = settings.stun_urls.iter().cloned().chain(of_providers);
         // A URL that nobody can read was refused where it was written, or by who uses it.
-        for url in urls.filter_map(|url| IceUrl::parse(url).ok()) {
+        for url in urls.filter_map(|url| IceUrl::parse(&url).ok()) {
             // Whoever relays answers the same question.
             let url = IceUrl { relays: false, ..url };
             if matches!(url.transport, IceTransport::Tls | IceTransport::Dtls) {

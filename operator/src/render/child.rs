@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
@@ -12,6 +12,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{ApiResource, ObjectMeta};
 use serde_json::Value;
 
+use crate::gateway::HttpRoute;
 use crate::names;
 
 /// Kinds of children, in the order in which they are applied: a pod finds its account, secrets, name and policies when it
@@ -32,10 +33,14 @@ pub enum ChildKind {
     NetworkPolicy,
     /// `networking.k8s.io/v1`
     Ingress,
+    /// `gateway.networking.k8s.io/v1`; not every Kubernetes cluster has it.
+    HTTPRoute,
     /// `policy/v1`
     PodDisruptionBudget,
     /// `apps/v1`
     StatefulSet,
+    /// `apps/v1`
+    DaemonSet,
     /// `apps/v1`
     Deployment,
     /// `autoscaling/v2`
@@ -44,7 +49,7 @@ pub enum ChildKind {
 
 impl ChildKind {
     /// All kinds in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -52,8 +57,10 @@ impl ChildKind {
         Self::Service,
         Self::NetworkPolicy,
         Self::Ingress,
+        Self::HTTPRoute,
         Self::PodDisruptionBudget,
         Self::StatefulSet,
+        Self::DaemonSet,
         Self::Deployment,
         Self::HorizontalPodAutoscaler,
     ];
@@ -68,7 +75,9 @@ impl ChildKind {
             Self::Service => ApiResource::erase::<Service>(&()),
             Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
             Self::Ingress => ApiResource::erase::<Ingress>(&()),
+            Self::HTTPRoute => ApiResource::erase::<HttpRoute>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
             Self::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
             Self::HorizontalPodAutoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
@@ -85,18 +94,27 @@ impl ChildKind {
             Self::Service => "Service",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Ingress => "Ingress",
+            Self::HTTPRoute => "HTTPRoute",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::DaemonSet => "DaemonSet",
             Self::StatefulSet => "StatefulSet",
             Self::Deployment => "Deployment",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
         }
     }
 
-    /// Whether running pods may still need the object: such a one is pruned only after the rollout which replaces them.
+    /// Whether running pods may still need the object: such a one is pruned only after the rollout which replaces them. What makes pods goes
+    /// first: pods of a Deployment in the network of their nodes keep the ports that those of a DaemonSet need, and the other way round.
     pub(crate) fn is_used_by_pods(self) -> bool {
         !matches!(
             self,
-            Self::HorizontalPodAutoscaler | Self::PodDisruptionBudget | Self::NetworkPolicy | Self::Ingress
+            Self::HorizontalPodAutoscaler
+                | Self::PodDisruptionBudget
+                | Self::NetworkPolicy
+                | Self::Ingress
+                | Self::HTTPRoute
+                | Self::Deployment
+                | Self::DaemonSet
         )
     }
 }
@@ -153,11 +171,15 @@ pub enum Child {
     NetworkPolicy(NetworkPolicy),
     /// The way in from outside the cluster.
     Ingress(Ingress),
+    /// The same through the Gateway API.
+    HTTPRoute(HttpRoute),
     /// How many pods a drain may take.
     PodDisruptionBudget(PodDisruptionBudget),
     /// Redis.
     StatefulSet(StatefulSet),
-    /// A service.
+    /// TURN servers, one on each node.
+    DaemonSet(DaemonSet),
+    /// A service, or TURN servers.
     Deployment(Deployment),
     /// Scales a Deployment.
     HorizontalPodAutoscaler(HorizontalPodAutoscaler),
@@ -185,8 +207,10 @@ impl Child {
             Self::Service(object) => (ChildKind::Service, &object.metadata),
             Self::NetworkPolicy(object) => (ChildKind::NetworkPolicy, &object.metadata),
             Self::Ingress(object) => (ChildKind::Ingress, &object.metadata),
+            Self::HTTPRoute(object) => (ChildKind::HTTPRoute, &object.metadata),
             Self::PodDisruptionBudget(object) => (ChildKind::PodDisruptionBudget, &object.metadata),
             Self::StatefulSet(object) => (ChildKind::StatefulSet, &object.metadata),
+            Self::DaemonSet(object) => (ChildKind::DaemonSet, &object.metadata),
             Self::Deployment(object) => (ChildKind::Deployment, &object.metadata),
             Self::HorizontalPodAutoscaler(object) => (ChildKind::HorizontalPodAutoscaler, &object.metadata),
         };
@@ -206,8 +230,10 @@ impl Child {
             Self::Service(object) => both(object)?,
             Self::NetworkPolicy(object) => both(object)?,
             Self::Ingress(object) => both(object)?,
+            Self::HTTPRoute(object) => both(object)?,
             Self::PodDisruptionBudget(object) => both(object)?,
             Self::StatefulSet(object) => both(object)?,
+            Self::DaemonSet(object) => both(object)?,
             Self::Deployment(object) => both(object)?,
             Self::HorizontalPodAutoscaler(object) => both(object)?,
         };

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use super::{Child, Defaults, Desired, RenderError, host_pool, signaling_cluster};
+use super::{Child, Defaults, Desired, Offered, RenderError, host_pool, signaling_cluster, turn_config};
 use crate::resolve::{self, Missing};
 
 /// Stands for a random value that the operator makes once.
@@ -62,7 +62,7 @@ pub enum ManifestError {
 }
 
 /// Every object that the operator would apply for `manifests`, in their order. Secrets that are named are taken to exist; what
-/// the operator would make at random is [`GENERATED`]. Objects name no owner, which has no uid yet.
+/// the operator would make at random is [`GENERATED`]. The cluster is taken to offer all that is asked for. Objects name no owner, which has no uid yet.
 pub fn render_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<Vec<Value>, ManifestError> {
     let mut objects = Vec::new();
     for manifest in manifests {
@@ -71,7 +71,7 @@ pub fn render_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<V
             Manifest::HostPool(resource) => pool(resource, manifests, defaults)?,
             Manifest::TurnConfig(resource) => {
                 turn(resource)?;
-                Desired::default()
+                turn_config(resource, true, defaults)
             }
         };
         for child in &desired.children {
@@ -100,11 +100,8 @@ fn cluster(
         }
     })?;
     let links = resolve::cluster_links(resource, turn.as_ref());
-    signaling_cluster(resource, Some(&links), defaults).map_err(|source| ManifestError::Render {
-        kind,
-        name,
-        source,
-    })
+    signaling_cluster(resource, Some(&links), defaults, Offered::EVERYTHING)
+        .map_err(|source| ManifestError::Render { kind, name, source })
 }
 
 fn pool(resource: &HostPool, manifests: &[Manifest], defaults: &Defaults) -> Result<Desired, ManifestError> {
@@ -132,7 +129,7 @@ fn pool(resource: &HostPool, manifests: &[Manifest], defaults: &Defaults) -> Res
         .ok_or_else(|| missing(Missing::SignalingCluster(settings.signaling_cluster.clone())))?;
     let turn = named_turn(resource, settings.turn_config.as_deref(), manifests).map_err(missing)?;
     let links = resolve::pool_links(&settings, cluster, turn.as_ref());
-    Ok(host_pool(resource, Some(&links), defaults))
+    Ok(host_pool(resource, Some(&links), defaults, Offered::EVERYTHING))
 }
 
 /// The TurnConfig that `resource` names.

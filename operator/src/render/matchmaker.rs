@@ -5,23 +5,28 @@ use berth_crds::settings::{admin_token_secret, host_secret};
 
 use super::pod::{PodLinks, Program};
 use super::workload::Surroundings;
-use super::{Child, Defaults, Desired, GeneratedSecret, Owner};
+use super::{Child, Defaults, Desired, GeneratedSecret, Offered, Owner};
 use crate::names::Component;
 
 /// The end of a matchmaker: requests are short, so this is enough for endpoints to notice and requests to finish.
 const GRACE_PERIOD_SECONDS: i32 = 30;
 
-/// What `resource` becomes. Without `links` something that it names is missing, and the Deployment is withheld.
-pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defaults) -> Desired {
+/// What `resource` becomes. Without `links` something that it names is missing, and the Deployment is withheld. What is not
+/// `offered` is left out.
+pub fn host_pool(
+    resource: &HostPool,
+    links: Option<&PodLinks>,
+    defaults: &Defaults,
+    offered: Offered,
+) -> Desired {
     let spec = &resource.spec;
     let owner = Owner::of(resource);
     let program = Program {
         owner: &owner,
         component: Component::Matchmaker,
         command: "berth-matchmaker",
-        image: spec.image.as_ref().unwrap_or(&defaults.image),
-        pull_policy: defaults.image_pull_policy,
-        image_pull_secrets: &defaults.image_pull_secrets,
+        image: spec.image.as_ref(),
+        defaults,
         public_port: spec.http_port,
         internal_port: spec.internal_port,
         grace_period_seconds: GRACE_PERIOD_SECONDS,
@@ -30,11 +35,14 @@ pub fn host_pool(resource: &HostPool, links: Option<&PodLinks>, defaults: &Defau
     let around = Surroundings {
         replicas: spec.replicas,
         autoscaling: spec.autoscaling.as_ref(),
+        pods_metric: None,
+        offered,
         pdb: &spec.pdb,
         network_policy: &spec.network_policy,
         service: &spec.service,
         port_name: "http",
         ingress: spec.ingress.as_ref(),
+        http_route: spec.http_route.as_ref(),
         public_url: spec.public_url.as_deref(),
     };
 

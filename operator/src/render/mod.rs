@@ -4,8 +4,9 @@
 //! SignalingCluster ─▶ signaling  ─┬▶ workload   what both services have: Deployment, Service, HPA, PDB, access
 //! HostPool         ─▶ matchmaker ─┤      └▶ pod  the pod template
 //!                                 ├▶ network    NetworkPolicies
-//!                                 ├▶ way_in     Ingress
+//!                                 ├▶ way_in     Ingress, HTTPRoute
 //!                                 └▶ redis      the managed Redis
+//! TurnConfig       ─▶ turn                       the coturn servers that Berth runs
 //! ```
 //!
 //! Nothing here reads a clock, a random number or a server. What is rendered holds no label or annotation of the
@@ -14,6 +15,7 @@
 //! neither applied nor pruned, so running pods stay as they are.
 
 mod child;
+mod images;
 mod manifests;
 mod matchmaker;
 mod meta;
@@ -22,6 +24,7 @@ mod pod;
 mod quantity;
 mod redis;
 mod signaling;
+mod turn;
 mod way_in;
 mod workload;
 
@@ -29,6 +32,7 @@ mod workload;
 mod tests;
 
 pub use child::{Child, ChildId, ChildKind, GeneratedSecret, SealedChild};
+pub use images::{Pins, Running};
 pub use manifests::{GENERATED, Manifest, ManifestError, render_manifests};
 pub use matchmaker::host_pool;
 pub use meta::Owner;
@@ -36,20 +40,40 @@ pub use pod::PodLinks;
 pub(crate) use quantity::same as same_quantity;
 pub use redis::RedisAccess;
 pub use signaling::signaling_cluster;
+pub use turn::{turn_config, turn_workload};
 
 use std::collections::BTreeSet;
 
 /// What the operator was installed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// Image of signaling and matchmaker pods.
+    /// Image of signaling and matchmaker pods whose resource names none.
     pub image: String,
-    /// Image of managed Redis pods.
+    /// Image of managed Redis pods whose resource names none.
     pub redis_image: String,
+    /// Image of managed TURN servers.
+    pub coturn_image: String,
     /// `imagePullPolicy` of all pods.
     pub image_pull_policy: PullPolicy,
     /// `imagePullSecrets` of all pods, where a resource names none.
     pub image_pull_secrets: Vec<String>,
+}
+
+/// What the Kubernetes cluster offers beyond what every one has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    /// `HTTPRoute` of the Gateway API.
+    pub routes: bool,
+    /// Custom metrics for autoscalers (`custom.metrics.k8s.io`).
+    pub custom_metrics: bool,
+}
+
+impl Offered {
+    /// All of it.
+    pub const EVERYTHING: Self = Self {
+        routes: true,
+        custom_metrics: true,
+    };
 }
 
 /// When a node pulls an image.

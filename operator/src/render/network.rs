@@ -1,9 +1,14 @@
 //! Who may reach the pods. Where no network plugin enforces these, they do nothing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use berth_crds::api::ManagedTurn;
+use berth_crds::settings::PeerRules;
+use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
-    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -71,6 +76,73 @@ pub(super) fn redis(owner: &Owner) -> NetworkPolicy {
         ports: Some(vec![port(names::REDIS_PORT)]),
     }];
     policy(owner, Component::Redis, ingress, &["Ingress", "Egress"])
+}
+
+/// Policy of TURN servers in a network of their own: the server's and the relay ports are for everyone, and on their way out they reach by
+/// UDP what they may relay to. So what coturn refuses is refused twice. (Answers are no way out.)
+pub(super) fn turn(owner: &Owner, spec: &ManagedTurn) -> NetworkPolicy {
+    let of = |protocol: &str, port: NetworkPolicyPort| NetworkPolicyPort {
+        protocol: Some(protocol.into()),
+        ..port
+    };
+    let tls = spec.tls.as_ref().map(|tls| tls.port);
+    let mut ports: Vec<_> = std::iter::once(spec.listening_port)
+        .chain(tls)
+        .flat_map(|number| [of("UDP", port(number)), port(number)])
+        .collect();
+    ports.push(NetworkPolicyPort {
+        end_port: Some(spec.relay_ports.max),
+        ..of("UDP", port(spec.relay_ports.min))
+    });
+    let mut ingress = vec![NetworkPolicyIngressRule {
+        from: None,
+        ports: Some(ports),
+    }];
+    if spec.metrics.enabled {
+        ingress.push(NetworkPolicyIngressRule {
+            from: Some(internal_clients()),
+            ports: Some(vec![port(spec.metrics.port)]),
+        });
+    }
+    let mut policy = policy(owner, Component::Turn, ingress, &["Ingress", "Egress"]);
+    if let Some(spec_of_policy) = &mut policy.spec {
+        let peers = peers(&PeerRules::of(spec));
+        // A rule that names nobody would let everybody pass.
+        spec_of_policy.egress = (!peers.is_empty()).then(|| {
+            vec![NetworkPolicyEgressRule {
+                to: Some(peers),
+                ports: Some(vec![NetworkPolicyPort {
+                    protocol: Some("UDP".into()),
+                    ..NetworkPolicyPort::default()
+                }]),
+            }]
+        });
+    }
+    policy
+}
+
+/// What is relayed to, as blocks of addresses.
+fn peers(rules: &PeerRules) -> Vec<NetworkPolicyPeer> {
+    let block = |cidr: &IpNet, except: Vec<String>| NetworkPolicyPeer {
+        ip_block: Some(IPBlock {
+            cidr: cidr.to_string(),
+            except: (!except.is_empty()).then_some(except),
+        }),
+        ..NetworkPolicyPeer::default()
+    };
+    let all = ["0.0.0.0/0", "::/0"].iter().filter_map(|text| text.parse().ok());
+    let open = all.filter(|all| !rules.denied.contains(all)).map(|all: IpNet| {
+        // IPv4 addresses in the form of IPv6 are for programs; none travels.
+        let travels = |denied: &&IpNet| match denied.addr() {
+            IpAddr::V6(address) => address.to_ipv4_mapped().is_none(),
+            IpAddr::V4(_) => true,
+        };
+        let within = rules.denied.iter().filter(|denied| all.contains(*denied));
+        let within = within.filter(travels);
+        block(&all, within.map(ToString::to_string).collect())
+    });
+    let allowed = rules.allowed.iter().map(|network| block(network, Vec::new()));
+    open.chain(allowed).collect()
 }
 
 fn policy(

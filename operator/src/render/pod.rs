@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
-use berth_crds::api::PodSpec as PodOptions;
+use berth_crds::api::{PodSpec as PodOptions, TopologySpread, WhenUnsatisfiable};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction,
     LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
 use super::child::hex;
-use super::{Owner, PullPolicy, RedisAccess};
+use super::{Defaults, Owner, RedisAccess};
 use crate::names::{self, Component};
 
 /// Folder of all Secrets in a pod; each is a folder of its own in it.
@@ -34,9 +34,9 @@ pub(super) struct Program<'a> {
     pub(super) owner: &'a Owner,
     pub(super) component: Component,
     pub(super) command: &'static str,
-    pub(super) image: &'a str,
-    pub(super) pull_policy: PullPolicy,
-    pub(super) image_pull_secrets: &'a [String],
+    /// Image that the resource names.
+    pub(super) image: Option<&'a String>,
+    pub(super) defaults: &'a Defaults,
     pub(super) public_port: i32,
     pub(super) internal_port: i32,
     pub(super) grace_period_seconds: i32,
@@ -61,7 +61,7 @@ impl Program<'_> {
     /// The pod template. It depends on nothing that can change without a restart.
     pub(super) fn pod_template(&self, links: &PodLinks) -> PodTemplateSpec {
         let mut secrets = links.secrets.clone();
-        secrets.insert(links.redis.secret());
+        secrets.extend(links.redis.secrets());
         let mut volumes = vec![empty_dir("cache", "16Mi", None), empty_dir("tmp", "64Mi", None)];
         let mut mounts = vec![mount("cache", CACHE), mount("tmp", "/tmp")];
         for secret in &secrets {
@@ -82,13 +82,13 @@ impl Program<'_> {
                 enable_service_links: Some(false),
                 security_context: Some(pod_security()),
                 termination_grace_period_seconds: Some(self.grace_period_seconds.into()),
-                topology_spread_constraints: Some(vec![
-                    self.spread("kubernetes.io/hostname"),
-                    self.spread("topology.kubernetes.io/zone"),
-                ]),
+                topology_spread_constraints: spread(
+                    self.options.topology_spread.as_deref(),
+                    &selector(self.component, &self.owner.name),
+                ),
                 containers: vec![self.container(&links.redis, mounts)],
                 volumes: Some(volumes),
-                ..placement(self.options, self.image_pull_secrets)
+                ..placement(self.options, &self.defaults.image_pull_secrets)
             }),
         }
     }
@@ -111,8 +111,8 @@ impl Program<'_> {
         };
         Container {
             name: self.component.as_str().into(),
-            image: Some(self.image.into()),
-            image_pull_policy: Some(self.pull_policy.as_str().into()),
+            image: Some(self.image.unwrap_or(&self.defaults.image).clone()),
+            image_pull_policy: Some(self.defaults.image_pull_policy.as_str().into()),
             command: Some(vec![self.command.into()]),
             args: Some(vec!["--settings".into(), "kube".into()]),
             env: Some(self.environment(redis)),
@@ -165,24 +165,50 @@ impl Program<'_> {
                     &secret_file(&redis.secret(), names::REDIS_PASSWORD_KEY),
                 ),
             ]),
-            RedisAccess::External { secret, key } => {
+            RedisAccess::External {
+                secret,
+                key,
+                authorities,
+            } => {
                 variables.push(variable("BERTH_REDIS_URL_FILE", &secret_file(secret, key)));
+                if let Some((secret, key)) = authorities {
+                    variables.push(variable("BERTH_REDIS_CA_FILE", &secret_file(secret, key)));
+                }
             }
         }
         variables
     }
+}
 
-    /// Pods of one version spread as evenly as the cluster allows.
-    fn spread(&self, topology_key: &str) -> TopologySpreadConstraint {
-        TopologySpreadConstraint {
-            max_skew: 1,
-            topology_key: topology_key.into(),
-            when_unsatisfiable: "ScheduleAnyway".into(),
-            label_selector: Some(selector(self.component, &self.owner.name)),
+/// Labels of nodes over which pods are spread when the resource says nothing.
+const SPREAD_OVER: [&str; 2] = ["kubernetes.io/hostname", "topology.kubernetes.io/zone"];
+
+/// How the pods of one version that `pods` selects are spread. Nothing for an empty list, which the API server drops.
+pub(super) fn spread(
+    asked: Option<&[TopologySpread]>,
+    pods: &LabelSelector,
+) -> Option<Vec<TopologySpreadConstraint>> {
+    let constraint =
+        |key: &str, skew: Option<i32>, otherwise: Option<WhenUnsatisfiable>| TopologySpreadConstraint {
+            max_skew: skew.unwrap_or(1),
+            topology_key: key.into(),
+            when_unsatisfiable: match otherwise.unwrap_or_default() {
+                WhenUnsatisfiable::ScheduleAnyway => "ScheduleAnyway",
+                WhenUnsatisfiable::DoNotSchedule => "DoNotSchedule",
+            }
+            .into(),
+            label_selector: Some(pods.clone()),
             match_label_keys: Some(vec!["pod-template-hash".into()]),
             ..TopologySpreadConstraint::default()
-        }
-    }
+        };
+    let constraints: Vec<_> = match asked {
+        Some(asked) => asked
+            .iter()
+            .map(|one| constraint(&one.topology_key, one.max_skew, one.when_unsatisfiable))
+            .collect(),
+        None => SPREAD_OVER.map(|key| constraint(key, None, None)).into(),
+    };
+    (!constraints.is_empty()).then_some(constraints)
 }
 
 /// Selects the pods of `component` of the resource `instance`.

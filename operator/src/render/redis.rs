@@ -50,6 +50,8 @@ pub enum RedisAccess {
         secret: String,
         /// Key of the URL.
         key: String,
+        /// Secret and key of the authorities.
+        authorities: Option<(String, String)>,
     },
 }
 
@@ -60,12 +62,29 @@ impl RedisAccess {
             Some(external) => Self::External {
                 secret: external.url_secret_ref.name.clone(),
                 key: external.url_secret_ref.key.clone(),
+                authorities: external
+                    .ca_secret_ref
+                    .as_ref()
+                    .map(|reference| (reference.name.clone(), reference.key.clone())),
             },
             None => Self::Managed {
                 namespace: cluster.namespace().unwrap_or_else(|| "default".into()),
                 cluster: cluster.name_any(),
             },
         }
+    }
+
+    /// All Secrets that pods need to reach it.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets = vec![self.secret()];
+        if let Self::External {
+            authorities: Some((secret, _)),
+            ..
+        } = self
+        {
+            secrets.push(secret.clone());
+        }
+        secrets
     }
 
     /// Secret with the password or the URL.
@@ -134,8 +153,10 @@ fn stateful_set(
         ReclaimPolicy::Delete => "Delete",
         ReclaimPolicy::Retain => "Retain",
     };
+    let mut metadata = owner.child(Component::Redis, Component::Redis.object_name(&owner.name));
+    metadata.annotations = Some([(names::DEFAULT_IMAGE.into(), defaults.redis_image.clone())].into());
     StatefulSet {
-        metadata: owner.child(Component::Redis, Component::Redis.object_name(&owner.name)),
+        metadata,
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
             service_name: Some(names::redis_headless(&owner.name)),

@@ -5,14 +5,18 @@ use berth_crds::settings::match_key_secret;
 
 use super::pod::{PodLinks, Program};
 use super::workload::Surroundings;
-use super::{Child, Defaults, Desired, GeneratedSecret, Owner, RedisAccess, RenderError, network, redis};
+use super::{
+    Child, Defaults, Desired, GeneratedSecret, Offered, Owner, RedisAccess, RenderError, network, redis,
+};
 use crate::names::Component;
 
-/// What `resource` becomes. Without `links` something that it names is missing, and the Deployment is withheld.
+/// What `resource` becomes. Without `links` something that it names is missing, and the Deployment is withheld. What is not
+/// `offered` is left out.
 pub fn signaling_cluster(
     resource: &SignalingCluster,
     links: Option<&PodLinks>,
     defaults: &Defaults,
+    offered: Offered,
 ) -> Result<Desired, RenderError> {
     let spec = &resource.spec;
     let owner = Owner::of(resource);
@@ -20,22 +24,26 @@ pub fn signaling_cluster(
         owner: &owner,
         component: Component::Signaling,
         command: "berth-signaling",
-        image: spec.image.as_ref().unwrap_or(&defaults.image),
-        pull_policy: defaults.image_pull_policy,
-        image_pull_secrets: &defaults.image_pull_secrets,
+        image: spec.image.as_ref(),
+        defaults,
         public_port: spec.ws_port,
         internal_port: spec.health_port,
         grace_period_seconds: spec.drain.grace_period_seconds,
         options: &spec.pod,
     };
+    let scaling = spec.autoscaling.as_ref();
+    let connections = scaling.and_then(|scaling| scaling.target_connections_per_pod);
     let around = Surroundings {
         replicas: spec.replicas,
-        autoscaling: spec.autoscaling.as_ref(),
+        autoscaling: spec.autoscaling.as_ref().map(|scaling| &scaling.common),
+        pods_metric: connections.map(|average| ("signaling_active_connections", average)),
+        offered,
         pdb: &spec.pdb,
         network_policy: &spec.network_policy,
         service: &spec.service,
         port_name: "ws",
         ingress: spec.ingress.as_ref(),
+        http_route: spec.http_route.as_ref(),
         public_url: Some(&spec.public_url),
     };
 

@@ -1,14 +1,29 @@
 //! The way in from outside the Kubernetes cluster: to the public port of a service, and to no other.
 
-use berth_crds::api::IngressSpec as Options;
+use berth_crds::api::{HttpRouteSpec, IngressSpec as Options, ParentRef};
 use berth_crds::settings::PublicAddress;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
     IngressSpec, IngressTLS, ServiceBackendPort,
 };
 use kube::api::ObjectMeta;
+use serde_json::{Value, json};
 
 use super::pod::filled;
+use crate::gateway::{self, HttpRoute};
+
+/// Host name and path of a way in: the named ones, or else those of `public_url`.
+fn place(host: Option<&String>, path: Option<&String>, public_url: Option<&str>) -> (Option<String>, String) {
+    let address = public_url.and_then(PublicAddress::of);
+    let host = host
+        .cloned()
+        .or_else(|| address.as_ref().and_then(|address| address.host.clone()));
+    let path = path
+        .cloned()
+        .or_else(|| address.map(|address| address.path))
+        .unwrap_or_else(|| "/".into());
+    (host, path)
+}
 
 /// The Ingress with `metadata` to the port `port_name` of the Service `service`. What `options` leave out is that of `public_url`.
 pub(super) fn ingress(
@@ -18,16 +33,7 @@ pub(super) fn ingress(
     service: &str,
     port_name: &str,
 ) -> Ingress {
-    let address = public_url.and_then(PublicAddress::of);
-    let host = options
-        .host
-        .clone()
-        .or_else(|| address.as_ref().and_then(|address| address.host.clone()));
-    let path = options
-        .path
-        .clone()
-        .or_else(|| address.map(|address| address.path))
-        .unwrap_or_else(|| "/".into());
+    let (host, path) = place(options.host.as_ref(), options.path.as_ref(), public_url);
     metadata.annotations = filled(options.annotations.clone());
     Ingress {
         metadata,
@@ -63,4 +69,54 @@ pub(super) fn ingress(
         }),
         status: None,
     }
+}
+
+/// The HTTPRoute with `metadata` to `port` of the Service `service`. What `options` leave out is that of `public_url`.
+///
+/// It says what the API server would fill in, so that a look at the live object finds no difference.
+pub(super) fn http_route(
+    mut metadata: ObjectMeta,
+    options: &HttpRouteSpec,
+    public_url: Option<&str>,
+    service: &str,
+    port: i32,
+) -> HttpRoute {
+    let (host, path) = place(options.host.as_ref(), options.path.as_ref(), public_url);
+    metadata.annotations = filled(options.annotations.clone());
+    let mut rule = json!({
+        "matches": [{"path": {"type": options.path_type.as_str(), "value": path}}],
+        "backendRefs": [{"group": "", "kind": "Service", "name": service, "port": port, "weight": 1}],
+    });
+    if let Some(prefix) = &options.replace_prefix {
+        rule["filters"] = json!([{
+            "type": "URLRewrite",
+            "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": prefix}},
+        }]);
+    }
+    let parents: Vec<_> = options.parent_refs.iter().map(parent).collect();
+    let mut spec = json!({"parentRefs": parents, "rules": [rule]});
+    if let Some(host) = host {
+        spec["hostnames"] = json!([host]);
+    }
+    HttpRoute::new(metadata, spec)
+}
+
+fn parent(reference: &ParentRef) -> Value {
+    let ParentRef {
+        name,
+        namespace,
+        section_name,
+        port,
+    } = reference;
+    let mut parent = json!({"group": gateway::GROUP, "kind": "Gateway", "name": name});
+    if let Some(namespace) = namespace {
+        parent["namespace"] = json!(namespace);
+    }
+    if let Some(section) = section_name {
+        parent["sectionName"] = json!(section);
+    }
+    if let Some(port) = port {
+        parent["port"] = json!(port);
+    }
+    parent
 }

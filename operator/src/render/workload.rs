@@ -3,20 +3,23 @@
 use std::collections::BTreeSet;
 
 use berth_crds::api::{
-    Autoscaling, DisruptionBudget, IngressSpec, NetworkPolicySpec, ServiceSpec as ServiceOptions, ServiceType,
+    Autoscaling, DisruptionBudget, HttpRouteSpec, IngressSpec, NetworkPolicySpec,
+    ServiceSpec as ServiceOptions, ServiceType,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerBehavior,
-    HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget, ResourceMetricSource,
+    CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
+    HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricIdentifier, MetricSpec, MetricTarget,
+    PodsMetricSource, ResourceMetricSource,
 };
 use k8s_openapi::api::core::v1::{Service, ServiceAccount, ServicePort, ServiceSpec};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::{PUBLIC_PORT, PodLinks, Program, filled, selector};
-use super::{Child, ChildId, ChildKind, Desired, network, way_in};
+use super::{Child, ChildId, ChildKind, Desired, Offered, network, way_in};
 use crate::names;
 
 /// A pod must stay ready this long before the next is replaced: long enough for endpoints to follow.
@@ -26,12 +29,16 @@ const MIN_READY_SECONDS: i32 = 5;
 pub(super) struct Surroundings<'a> {
     pub(super) replicas: i32,
     pub(super) autoscaling: Option<&'a Autoscaling>,
+    /// Metric of pods that is scaled by besides the CPU use, and its average for which the autoscaler aims.
+    pub(super) pods_metric: Option<(&'static str, i32)>,
+    pub(super) offered: Offered,
     pub(super) pdb: &'a DisruptionBudget,
     pub(super) network_policy: &'a NetworkPolicySpec,
     pub(super) service: &'a ServiceOptions,
     /// Name of the port in the Service.
     pub(super) port_name: &'static str,
     pub(super) ingress: Option<&'a IngressSpec>,
+    pub(super) http_route: Option<&'a HttpRouteSpec>,
     pub(super) public_url: Option<&'a str>,
 }
 
@@ -50,7 +57,7 @@ impl Program<'_> {
         desired
     }
 
-    /// Identity, Role and binding, Service, Ingress, disruption budget and network policy: all that needs no reference.
+    /// Identity, Role and binding, Service, Ingress, HTTPRoute, disruption budget and network policy: all that needs no reference.
     fn surroundings(&self, around: &Surroundings<'_>) -> Vec<Child> {
         let mut children = vec![
             Child::ServiceAccount(self.service_account()),
@@ -65,6 +72,15 @@ impl Program<'_> {
                 around.public_url,
                 &self.name(),
                 around.port_name,
+            )));
+        }
+        if let Some(options) = around.http_route.filter(|_| around.offered.routes) {
+            children.push(Child::HTTPRoute(way_in::http_route(
+                self.owner.child(self.component, self.name()),
+                options,
+                around.public_url,
+                &self.name(),
+                self.public_port,
             )));
         }
         if around.pdb.enabled {
@@ -87,7 +103,7 @@ impl Program<'_> {
         children.extend(
             around
                 .autoscaling
-                .map(|scaling| Child::HorizontalPodAutoscaler(self.autoscaler(scaling))),
+                .map(|scaling| Child::HorizontalPodAutoscaler(self.autoscaler(around, scaling))),
         );
         children
     }
@@ -183,7 +199,13 @@ impl Program<'_> {
         } else {
             names::REPLICAS_AUTOSCALED
         };
-        metadata.annotations = Some([(names::REPLICAS.into(), replicas_owner.into())].into());
+        metadata.annotations = Some(
+            [
+                (names::REPLICAS.into(), replicas_owner.into()),
+                (names::DEFAULT_IMAGE.into(), self.defaults.image.clone()),
+            ]
+            .into(),
+        );
         Deployment {
             metadata,
             spec: Some(DeploymentSpec {
@@ -205,7 +227,11 @@ impl Program<'_> {
         }
     }
 
-    fn autoscaler(&self, scaling: &Autoscaling) -> HorizontalPodAutoscaler {
+    fn autoscaler(&self, around: &Surroundings<'_>, scaling: &Autoscaling) -> HorizontalPodAutoscaler {
+        let mut metrics = vec![cpu_use(scaling.target_cpu_percent)];
+        // An autoscaler that cannot read one of its metrics removes no pod.
+        let offered = around.pods_metric.filter(|_| around.offered.custom_metrics);
+        metrics.extend(offered.map(|(name, average)| average_of_pods(name, average)));
         HorizontalPodAutoscaler {
             metadata: self.owner.child(self.component, self.name()),
             spec: Some(HorizontalPodAutoscalerSpec {
@@ -216,21 +242,15 @@ impl Program<'_> {
                 },
                 min_replicas: Some(scaling.min_replicas),
                 max_replicas: scaling.max_replicas,
-                metrics: Some(vec![MetricSpec {
-                    type_: "Resource".into(),
-                    resource: Some(ResourceMetricSource {
-                        name: "cpu".into(),
-                        target: MetricTarget {
-                            type_: "Utilization".into(),
-                            average_utilization: Some(scaling.target_cpu_percent),
-                            ..MetricTarget::default()
-                        },
-                    }),
-                    ..MetricSpec::default()
-                }]),
+                metrics: Some(metrics),
                 behavior: Some(HorizontalPodAutoscalerBehavior {
                     scale_down: Some(HPAScalingRules {
                         stabilization_window_seconds: Some(scaling.scale_down_stabilization_seconds),
+                        policies: Some(vec![HPAScalingPolicy {
+                            type_: "Percent".into(),
+                            value: scaling.scale_down_percent_per_minute,
+                            period_seconds: 60,
+                        }]),
                         ..HPAScalingRules::default()
                     }),
                     scale_up: None,
@@ -238,6 +258,41 @@ impl Program<'_> {
             }),
             status: None,
         }
+    }
+}
+
+/// The CPU use of the pods, in per cent of their request.
+fn cpu_use(percent: i32) -> MetricSpec {
+    MetricSpec {
+        type_: "Resource".into(),
+        resource: Some(ResourceMetricSource {
+            name: "cpu".into(),
+            target: MetricTarget {
+                type_: "Utilization".into(),
+                average_utilization: Some(percent),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
+    }
+}
+
+/// The average of the metric `name` over the pods.
+fn average_of_pods(name: &str, average: i32) -> MetricSpec {
+    MetricSpec {
+        type_: "Pods".into(),
+        pods: Some(PodsMetricSource {
+            metric: MetricIdentifier {
+                name: name.into(),
+                selector: None,
+            },
+            target: MetricTarget {
+                type_: "AverageValue".into(),
+                average_value: Some(Quantity(average.to_string())),
+                ..MetricTarget::default()
+            },
+        }),
+        ..MetricSpec::default()
     }
 }
 

@@ -93,6 +93,12 @@ impl<'a> Conditions<'a> {
         }
     }
 
+    /// Whether the condition had this truth before.
+    pub(super) fn was(&self, kind: ConditionType, truth: Truth) -> bool {
+        self.before(kind)
+            .is_some_and(|before| before.status == truth.as_str())
+    }
+
     /// The conditions, in the order in which they were added.
     pub fn finish(self) -> Vec<Condition> {
         self.built

@@ -5,6 +5,7 @@ use berth_crds::api::{HostCounts, HostPoolStatus, RegionCounts, RegionDemand, Sl
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::around::{self, AroundFacts};
 use super::conditions::{Conditions, Truth};
 use super::pause;
 use super::progress::{Progress, Trouble};
@@ -29,6 +30,8 @@ pub struct HostPoolFacts {
     pub applied: Option<String>,
     /// Children that are not what they should be, because the resource is paused.
     pub held: Vec<ChildId>,
+    /// What stands around the pods.
+    pub around: AroundFacts,
     /// The last reading of the counts.
     pub occupation: Occupation,
     /// Secrets that are accepted although everybody knows them; absent when they were not looked at.
@@ -72,6 +75,7 @@ pub fn host_pool(
         (&previous.conditions, previous.settings),
     );
     verdict.tell(&mut conditions);
+    let in_force = verdict.truth == Truth::True;
     let mut progress = Progress {
         settings: Some(verdict),
         trouble,
@@ -80,11 +84,21 @@ pub fn host_pool(
     };
     let held = pause::tell(resource.spec.paused, &facts.held, &mut conditions);
     progress.waiting.extend(held);
+    around::tell_autoscaling(
+        resource.spec.autoscaling.as_ref(),
+        resource.spec.replicas,
+        false,
+        &facts.around,
+        &mut conditions,
+    );
+    let route = around::tell_route(resource.spec.http_route.as_ref(), &facts.around, &mut conditions);
+    progress.waiting.extend(route);
     let rollout = progress.tell_rollout(facts.rollout.as_ref(), facts.applied.as_deref(), &mut conditions);
     let warnings = facts.placeholders.as_deref().map(security::of_placeholders);
     security::tell(warnings, &mut conditions);
     let (hosts, slots, regions, demand) = counts(resource, previous, &facts.occupation, &mut conditions);
     capacity(resource, &facts.occupation, &mut conditions);
+    drained(resource.spec.drain, in_force, &facts.occupation, &mut conditions);
 
     HostPoolStatus {
         observed_generation: resource.metadata.generation,
@@ -143,6 +157,39 @@ fn counts(
         ..
     } = previous;
     (*hosts, *slots, regions.clone(), demand.clone())
+}
+
+/// `Drained`. `in_force`: every pod follows the settings, so none grants anything any more.
+fn drained(drain: bool, in_force: bool, occupation: &Occupation, conditions: &mut Conditions<'_>) {
+    const KIND: ConditionType = ConditionType::Drained;
+    const UNKNOWN: (Truth, Reason, &str) = (
+        Truth::Unknown,
+        Reason::CountsUnavailable,
+        "spec.drain is true, and no matchmaker has told whether sessions still run",
+    );
+    if !drain {
+        return conditions.set(KIND, Truth::False, Reason::NotDraining, "spec.drain is false");
+    }
+    match occupation {
+        // How many there are is in the status.
+        Occupation::Counted { slots, .. } if slots.taken > 0 || !in_force => conditions.set(
+            KIND,
+            Truth::False,
+            Reason::Draining,
+            "spec.drain is true, and sessions still run or may still begin",
+        ),
+        Occupation::Counted { .. } => conditions.set(
+            KIND,
+            Truth::True,
+            Reason::NoSessions,
+            "spec.drain is true, and no session is left",
+        ),
+        Occupation::Unread if conditions.was(KIND, Truth::True) => conditions.keep(KIND, UNKNOWN),
+        Occupation::Unreachable | Occupation::Unread => {
+            let (truth, reason, message) = UNKNOWN;
+            conditions.set(KIND, truth, reason, message);
+        }
+    }
 }
 
 /// `CapacityLow`. A pool that is drained on purpose is not short of slots.

@@ -5,6 +5,7 @@
 //! present. `Ready=True` means that the newest generation was seen, everything that it names exists, every object
 //! is applied, the rollout is complete, the managed Redis is ready and every pod follows the newest settings.
 
+mod around;
 mod conditions;
 mod host_pool;
 mod pause;
@@ -18,7 +19,10 @@ mod turn_config;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
 
+pub use around::{AroundFacts, Autoscaler, Route};
 pub use conditions::{Conditions, Truth};
 pub(crate) use conditions::{HasConditions, find};
 pub use host_pool::{HostPoolFacts, Occupation, host_pool};
@@ -27,4 +31,4 @@ pub use reason::{ConditionType, Reason};
 pub use rollout::Rollout;
 pub use settings::{Followers, SettingsFacts, Verdict};
 pub use signaling_cluster::{RedisFacts, SignalingClusterFacts, signaling_cluster};
-pub use turn_config::{TurnConfigFacts, turn_config};
+pub use turn_config::{ServerFacts, TurnConfigFacts, turn_config};

@@ -50,6 +50,8 @@ pub struct Progress<'a> {
     pub missing: Option<&'a [Missing]>,
     /// What is still on the way, first things first.
     pub waiting: Vec<(Reason, String)>,
+    /// Why the namespace lets no pod in.
+    pub blocked: Option<String>,
     /// Why Kubernetes gave up a rollout.
     pub stuck: Option<String>,
     /// Whether the pods follow the newest settings.
@@ -89,7 +91,7 @@ impl Progress<'_> {
         }
     }
 
-    /// The same for a kind with a Deployment, whose `rollout` is added to what is waited for, and `Available`. `applied` is
+    /// The same for a kind with a Deployment or DaemonSet, whose `rollout` is added to what is waited for, and `Available`. `applied` is
     /// the hash of what was applied; a rollout of anything else is not the one that counts. Gives the rollout as the
     /// status shows it.
     pub(super) fn tell_rollout(
@@ -103,7 +105,7 @@ impl Progress<'_> {
         if !current {
             self.waiting.push((
                 Reason::RollingOut,
-                "the Deployment is being made or changed".into(),
+                "what makes the pods is being made or changed".into(),
             ));
         } else if let (Some(stuck), false) = (&seen.stuck, seen.is_complete()) {
             self.stuck = Some(stuck.clone());
@@ -151,6 +153,9 @@ impl Progress<'_> {
         if let Some(missing @ [_, ..]) = self.missing {
             let (reason, stalled) = reason_of(missing);
             return (reason, self.missing_text(), stalled);
+        }
+        if let Some(blocked) = &self.blocked {
+            return (Reason::PodSecurityBlocked, blocked.clone(), true);
         }
         if let Some(stuck) = &self.stuck {
             return (Reason::RolloutStuck, stuck.clone(), true);

@@ -15,6 +15,12 @@ pub enum ConditionType {
     Available,
     /// Redis is ready.
     RedisReady,
+    /// An autoscaler decides how many pods there are, and `spec.replicas` has no effect.
+    AutoscalingOwnsReplicas,
+    /// The autoscaler cannot scale by everything that it should. Never part of `Ready`.
+    AutoscalingLimited,
+    /// Every Gateway that is named takes the HTTPRoute; only where the spec asks for one.
+    RouteAccepted,
     /// Everything that the spec names exists.
     ResolvedRefs,
     /// Every pod follows the newest settings.
@@ -23,8 +29,12 @@ pub enum ConditionType {
     HostsAvailable,
     /// Fewer slots are free than `spec.minAvailableSlots`. Never part of `Ready`.
     CapacityLow,
+    /// The pool is out of service and no session is left. Never part of `Ready`.
+    Drained,
     /// Something is allowed that should not stay allowed. Never part of `Ready`.
     SecurityWarnings,
+    /// The namespace refuses the pods by its pod security standard.
+    PodSecurityBlocked,
     /// The STUN and TURN servers answer. Never part of `Ready`: players may see what the operator does not.
     ServersReachable,
 }
@@ -39,11 +49,16 @@ impl ConditionType {
             Self::Paused => "Paused",
             Self::Available => "Available",
             Self::RedisReady => "RedisReady",
+            Self::AutoscalingOwnsReplicas => "AutoscalingOwnsReplicas",
+            Self::AutoscalingLimited => "AutoscalingLimited",
+            Self::RouteAccepted => "RouteAccepted",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::SettingsApplied => "SettingsApplied",
             Self::HostsAvailable => "HostsAvailable",
             Self::CapacityLow => "CapacityLow",
+            Self::Drained => "Drained",
             Self::SecurityWarnings => "SecurityWarnings",
+            Self::PodSecurityBlocked => "PodSecurityBlocked",
             Self::ServersReachable => "ServersReachable",
         }
     }
@@ -92,8 +107,30 @@ reasons! {
     RedisReady,
     /// The managed Redis is not ready.
     RedisNotReady,
-    /// The Redis is not managed, so nothing is known of it but that its URL is there.
+    /// The Redis is one of the team's; the signaling pods say whether they reach it.
     ExternalRedis,
+    /// The signaling pods do not reach the Redis of the team's.
+    RedisUnreachable,
+    /// A Redis Cluster that copies each message between signaling pods to all of its nodes.
+    RedisNotSharded,
+    /// `spec.replicas` says how many pods there are.
+    FixedReplicas,
+    /// An autoscaler says how many pods there are.
+    Autoscaled,
+    /// Scaling by connections needs custom metrics, and nothing offers them.
+    CustomMetricsMissing,
+    /// The autoscaler cannot read its metrics.
+    AutoscalerBlind,
+    /// The autoscaler has not said anything yet.
+    AutoscalerSilent,
+    /// Every Gateway takes the HTTPRoute.
+    RouteAccepted,
+    /// A Gateway does not take the HTTPRoute.
+    RouteRefused,
+    /// A Gateway has not said anything yet.
+    RoutePending,
+    /// The Kubernetes cluster has no HTTPRoute.
+    GatewayApiMissing,
     /// Everything that is named exists.
     Resolved,
     /// The SignalingCluster that is named does not exist.
@@ -142,6 +179,10 @@ reasons! {
     NoHosts,
     /// The pool is being taken out of service: its hosts get no new sessions.
     Draining,
+    /// The pool is in service.
+    NotDraining,
+    /// No session is left.
+    NoSessions,
     /// Fewer slots are free than there should be.
     SlotsBelowMinimum,
     /// As many slots are free as there should be.
@@ -164,6 +205,10 @@ reasons! {
     WssOff,
     /// The issuer's keys come over a connection that anybody on the way can change.
     KeySetUnprotected,
+    /// The namespace refuses the pods by its pod security standard.
+    PodSecurityBlocked,
+    /// The namespace refuses no pod by its pod security standard.
+    PodsAdmitted,
     /// All servers that were asked answered.
     ServersAnswer,
     /// A server did not answer.

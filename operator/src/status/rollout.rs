@@ -1,12 +1,12 @@
-//! How far a Deployment or StatefulSet has come.
+//! How far a Deployment, StatefulSet or DaemonSet has come.
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 
 use crate::names;
 
-/// How far a Deployment or StatefulSet has come.
+/// How far a Deployment, StatefulSet or DaemonSet has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
     /// Hash of what was last applied ([`names::DESIRED_HASH`]).
@@ -27,6 +27,8 @@ pub struct Rollout {
     pub image: Option<String>,
     /// Why its controller has given up, when it has.
     pub stuck: Option<String>,
+    /// Why the API server refuses its pods, when it does and the controller says so: that of a DaemonSet does not.
+    pub refused: Option<String>,
 }
 
 impl Rollout {
@@ -34,11 +36,18 @@ impl Rollout {
     pub fn of_deployment(object: &Deployment) -> Self {
         let status = object.status.clone().unwrap_or_default();
         let spec = object.spec.as_ref();
-        let stuck = status.conditions.into_iter().flatten().find(|condition| {
-            condition.type_ == "Progressing"
-                && condition.status == "False"
-                && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-        });
+        let says = |type_: &str, status: &str, reason: &str| {
+            let mut conditions = object
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten());
+            let found = conditions.find(|condition| {
+                condition.type_ == type_
+                    && condition.status == status
+                    && condition.reason.as_deref() == Some(reason)
+            });
+            found.map(|condition| condition.message.clone().unwrap_or_default())
+        };
         Self {
             hash: hash(object),
             observed: status.observed_generation >= object.metadata.generation,
@@ -48,7 +57,8 @@ impl Rollout {
             ready: status.ready_replicas.unwrap_or_default(),
             available: status.available_replicas.unwrap_or_default(),
             image: spec.and_then(|spec| image(&spec.template)),
-            stuck: stuck.map(|condition| condition.message.unwrap_or_default()),
+            stuck: says("Progressing", "False", "ProgressDeadlineExceeded"),
+            refused: says("ReplicaFailure", "True", "FailedCreate"),
         }
     }
 
@@ -66,7 +76,30 @@ impl Rollout {
             available: status.available_replicas.unwrap_or_default(),
             image: spec.and_then(|spec| image(&spec.template)),
             stuck: None,
+            refused: None,
         }
+    }
+
+    /// That of a DaemonSet.
+    pub fn of_daemon_set(object: &DaemonSet) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        Self {
+            hash: hash(object),
+            observed: status.observed_generation >= object.metadata.generation,
+            desired: status.desired_number_scheduled,
+            replicas: status.current_number_scheduled,
+            updated: status.updated_number_scheduled.unwrap_or_default(),
+            ready: status.number_ready,
+            available: status.number_available.unwrap_or_default(),
+            image: object.spec.as_ref().and_then(|spec| image(&spec.template)),
+            stuck: None,
+            refused: None,
+        }
+    }
+
+    /// Whether its controller has seen that there should be more pods than there are.
+    pub fn lacks_pods(&self) -> bool {
+        self.observed && self.replicas < self.desired
     }
 
     /// Whether every pod is of the newest template and ready, and no old one is left.

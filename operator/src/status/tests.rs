@@ -1,8 +1,8 @@
 //! What is told follows from what was seen, and from nothing else.
 
 use berth_crds::api::{
-    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SlotCounts, TurnConfigSpec,
-    TurnConfigStatus,
+    HostCounts, HostPoolSpec, HostPoolStatus, RegionDemand, SignalingClusterSpec, SignalingClusterStatus,
+    SlotCounts, TurnConfigSpec, TurnConfigStatus,
 };
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::conditions::find;
 use super::*;
+use crate::pods::ReportedRedis;
 use crate::probe::{ProbeError, Reach};
 use crate::render::{ChildId, ChildKind};
 use crate::resolve::{Missing, Placeholder, Purpose, SecretKey};
@@ -30,6 +31,7 @@ fn complete() -> Rollout {
         available: 2,
         image: Some("berth:test".into()),
         stuck: None,
+        refused: None,
     }
 }
 
@@ -52,6 +54,7 @@ fn cluster() -> SignalingCluster {
 
 fn good() -> SignalingClusterFacts {
     SignalingClusterFacts {
+        around: AroundFacts::default(),
         missing: Some(vec![]),
         settings: settled(),
         connections: None,
@@ -113,6 +116,7 @@ fn a_paused_resource_is_ready_only_if_nothing_waits() {
         resource.spec.paused = true;
         let held = held.iter().map(|name| ChildId::new(ChildKind::Service, *name));
         let facts = SignalingClusterFacts {
+            around: AroundFacts::default(),
             held: held.collect(),
             ..good()
         };
@@ -272,6 +276,55 @@ fn an_external_redis_is_known_by_the_pods_that_reach_it() {
 }
 
 #[test]
+fn what_signaling_pods_say_of_an_external_redis_is_passed_on() {
+    let told = |mode: &str, up, sharded| {
+        let mut facts = good();
+        facts.redis = RedisFacts {
+            endpoint: Some("redis.example:6379".into()),
+            external: true,
+            report: Some(ReportedRedis {
+                mode: mode.into(),
+                up,
+                master: Some("10.0.0.1:6379".into()),
+                sharded,
+                last_error: (!up).then(|| "connection refused".into()),
+            }),
+            ..RedisFacts::default()
+        };
+        let status = signaling_cluster(
+            &cluster(),
+            &SignalingClusterStatus::default(),
+            &facts,
+            None,
+            at(0),
+        );
+        let condition = find(&status.conditions, ConditionType::RedisReady).unwrap();
+        let redis = status.redis.unwrap();
+        (
+            format!("{} {}", condition.status, condition.reason),
+            condition.message.clone(),
+            redis.mode.unwrap_or_default(),
+            redis.master.unwrap_or_default(),
+        )
+    };
+    let (sentinel, _, mode, master) = told("sentinel", true, None);
+    assert_eq!(
+        (&*sentinel, &*mode, &*master),
+        ("True ExternalRedis", "Sentinel", "10.0.0.1:6379")
+    );
+    let (single, _, mode, master) = told("standalone", true, None);
+    assert_eq!(
+        (&*single, &*mode, &*master),
+        ("True ExternalRedis", "Standalone", "")
+    );
+    assert_eq!(told("cluster", true, Some(true)).0, "True ExternalRedis");
+    assert_eq!(told("cluster", true, Some(false)).0, "True RedisNotSharded");
+    let (down, message, ..) = told("cluster", false, None);
+    assert_eq!(down, "False RedisUnreachable");
+    assert!(message.ends_with("connection refused"), "{message}");
+}
+
+#[test]
 fn security_is_warned_of_and_readiness_does_not_mind() {
     let told = |auth: serde_json::Value| {
         let mut resource = cluster();
@@ -328,6 +381,7 @@ fn a_weak_secret_is_stalled_and_its_message_names_the_cure() {
         ),
     ] {
         let facts = HostPoolFacts {
+            around: AroundFacts::default(),
             held: vec![],
             missing: Some(missing.clone()),
             settings: settled(),
@@ -364,6 +418,7 @@ fn placeholders_of_development_are_warned_of() {
     };
     let pool = HostPool::new("eu", HostPoolSpec::new("main"));
     let mut facts = HostPoolFacts {
+        around: AroundFacts::default(),
         held: vec![],
         missing: Some(vec![]),
         settings: settled(),
@@ -398,6 +453,7 @@ fn placeholders_of_development_are_warned_of() {
     assert_eq!(told(&facts), warned);
 
     let facts = SignalingClusterFacts {
+        around: AroundFacts::default(),
         placeholders: vec![weak(Purpose::Tokens, "jwt")],
         ..good()
     };
@@ -418,7 +474,11 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
             total: 2,
             ..HostCounts::default()
         },
-        slots: SlotCounts { total: 2, available },
+        slots: SlotCounts {
+            total: 2,
+            available,
+            taken: 0,
+        },
         regions: vec![],
         demand: vec![RegionDemand {
             region: "eu".into(),
@@ -426,6 +486,7 @@ fn a_pool_without_hosts_is_ready_and_counts_that_cannot_be_read_stay() {
         }],
     };
     let mut facts = HostPoolFacts {
+        around: AroundFacts::default(),
         held: vec![],
         missing: Some(vec![]),
         settings: settled(),
@@ -708,10 +769,15 @@ fn capacity_is_low_below_the_minimum_and_never_in_a_drained_pool() {
         pool.spec.min_available_slots = least;
         pool.spec.drain = drain;
         let facts = HostPoolFacts {
+            around: AroundFacts::default(),
             held: vec![],
             occupation: Occupation::Counted {
                 hosts: HostCounts::default(),
-                slots: SlotCounts { total: 9, available },
+                slots: SlotCounts {
+                    total: 9,
+                    available,
+                    taken: 0,
+                },
                 regions: vec![],
                 demand: vec![],
             },
@@ -745,4 +811,63 @@ fn every_reason_and_condition_is_explained() {
         let word = format!("`{}`", reason.as_str());
         assert!(PAGE.contains(&word), "docs/operations.md does not explain {word}");
     }
+}
+
+#[test]
+fn a_pool_is_drained_when_every_pod_refuses_and_no_session_is_left() {
+    let told = |drain, taken, following, before: &HostPoolStatus, read: bool| {
+        let mut pool = HostPool::new("eu", HostPoolSpec::new("main"));
+        pool.metadata.generation = Some(1);
+        pool.spec.drain = drain;
+        let slots = SlotCounts {
+            total: 9,
+            available: 0,
+            taken,
+        };
+        let mut settings = settled();
+        settings.followers = Some(Followers {
+            ready: 2,
+            following,
+            ..Followers::default()
+        });
+        let facts = HostPoolFacts {
+            settings,
+            rollout: Some(complete()),
+            occupation: if read {
+                Occupation::Counted {
+                    hosts: HostCounts::default(),
+                    slots,
+                    regions: vec![],
+                    demand: vec![],
+                }
+            } else {
+                Occupation::Unread
+            },
+            ..HostPoolFacts::default()
+        };
+        host_pool(&pool, before, &facts, None, at(0))
+    };
+    let word = |status: &HostPoolStatus| {
+        let found = find(&status.conditions, ConditionType::Drained).unwrap();
+        format!("{} {}", found.status, found.reason)
+    };
+    let fresh = HostPoolStatus::default();
+    assert_eq!(word(&told(false, 0, 2, &fresh, true)), "False NotDraining");
+    assert_eq!(word(&told(true, 1, 2, &fresh, true)), "False Draining");
+    assert_eq!(
+        word(&told(true, 0, 1, &fresh, true)),
+        "False Draining",
+        "one still grants"
+    );
+    let empty = told(true, 0, 2, &fresh, true);
+    assert_eq!(word(&empty), "True NoSessions");
+    assert_eq!(
+        word(&told(true, 0, 2, &empty, false)),
+        "True NoSessions",
+        "a restart"
+    );
+    assert_eq!(
+        word(&told(true, 0, 2, &fresh, false)),
+        "Unknown CountsUnavailable"
+    );
 }

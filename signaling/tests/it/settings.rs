@@ -31,6 +31,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("spec.auth.jwt.jwks.url", AUTH, CHANGES),
     // Read by the operator, which applies them to objects around pods that it leaves alone.
     ("spec.autoscaling.", RELOAD, "classes_of_signaling_cluster"),
+    ("spec.httpRoute.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.ingress.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.networkPolicy.", RELOAD, "classes_of_signaling_cluster"),
     ("spec.paused", RELOAD, "classes_of_signaling_cluster"),

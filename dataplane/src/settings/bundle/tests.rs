@@ -35,6 +35,30 @@ fn status_and_other_kinds_make_no_difference() {
     assert_ne!(same, bundle(&[next]).unwrap());
 }
 
+/// Of a status that is the only part which a service needs.
+#[test]
+fn addresses_of_managed_turn_servers_are_kept() {
+    let turn = |status: Value| {
+        json!({
+            "apiVersion": "berth.dev/v1alpha1", "kind": "TurnConfig", "metadata": {"name": "turn"},
+            "spec": {"managed": {"network": "Host"}}, "status": status,
+        })
+    };
+    let at = |addresses: &[&str]| {
+        turn(json!({"consumers": 2, "managed": {"readyReplicas": 1, "addresses": addresses}}))
+    };
+    let one = bundle(&[at(&["10.0.0.1"])]).unwrap();
+    let without_counts = turn(json!({"managed": {"addresses": ["10.0.0.1"]}}));
+    assert_eq!(one, bundle(&[without_counts]).unwrap());
+    assert_ne!(one, bundle(&[at(&["10.0.0.2"])]).unwrap());
+    assert_eq!(bundle(&[at(&[])]).unwrap(), bundle(&[turn(Value::Null)]).unwrap());
+    let key = ResourceKey::new(Kind::TurnConfig, ObjectName::new("default", "turn"));
+    let read: TurnConfig = one.read(&key).unwrap().unwrap();
+    assert_eq!(read.status.unwrap().managed.unwrap().addresses, ["10.0.0.1"]);
+    let text = serde_json::to_string(&one).unwrap();
+    assert_eq!(serde_json::from_str::<Bundle>(&text).unwrap(), one);
+}
+
 #[test]
 fn survives_the_cache() {
     let mut elsewhere = cluster("b");

@@ -157,6 +157,7 @@ impl Reader<'_> {
             }],
             credential_ttl_seconds: 14_400,
             failure_policy: FailurePolicy::StunOnly,
+            ..TurnConfigSpec::default()
         };
         self.apply(METERED, &mut spec);
         let turn = TurnConfig::new(NAME, spec);

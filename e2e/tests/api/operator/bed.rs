@@ -1,5 +1,5 @@
 //! A namespace of its own on the shared server, an operator in it, and a stand-in for the controllers and the kubelet: it
-//! reports every Deployment and StatefulSet as rolled out, because no pods run here.
+//! reports every Deployment, StatefulSet and DaemonSet as rolled out, because no pods run here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use berth_e2e::apiserver::ApiServer;
 use berth_operator::metrics::Metrics;
 use berth_operator::render::{Defaults, PullPolicy};
 use berth_operator::{Operator, OperatorError, Options};
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -149,13 +149,7 @@ impl Bed {
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .unwrap();
-        let defaults = Defaults {
-            image: "berth:test".into(),
-            redis_image: "redis:test".into(),
-            image_pull_policy: PullPolicy::IfNotPresent,
-            image_pull_secrets: Vec::new(),
-        };
-        let mut options = Options::new(config, defaults);
+        let mut options = Options::new(config, defaults());
         options.namespaces = vec![self.namespace.clone()];
         options.pods = Arc::new(self.obedient());
         options
@@ -173,6 +167,7 @@ impl Bed {
     pub(crate) async fn endpoints(&self, component: &str, resource: &str, addresses: &[String]) {
         let label = match component {
             "matchmaker" => "berth.dev/host-pool",
+            "turn" => "berth.dev/turn-config",
             _ => "berth.dev/signaling-cluster",
         };
         let endpoints: Vec<_> = addresses
@@ -263,10 +258,30 @@ impl Bed {
         .await;
     }
 
-    /// The stand-in for controllers and kubelet, until the returned task is dropped. Its pods are [`Obedient`].
+    /// Has the namespace enforce a pod security standard.
+    pub(crate) async fn enforce(&self, level: &str) {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+        api.patch(&self.namespace, &PatchParams::default(), &Patch::Merge(label))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) async fn gone(&self, api_version: &str, kind: &str, name: &str) {
+        self.wait(&format!("{kind} {name} to go"), async || {
+            let found = self.api(api_version, kind).get_opt(name).await.unwrap();
+            found.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// The stand-in for controllers and kubelet, until the returned task is dropped. Its pods are [`Obedient`]. The DaemonSet
+    /// of a TurnConfig called `short` gets a pod too few.
     pub(crate) fn roll_out(&self) -> RollOut {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
         let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let daemons: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
         let bed = Self {
             server: Arc::clone(&self.server),
             client: self.client.clone(),
@@ -275,7 +290,10 @@ impl Bed {
         RollOut(tokio::spawn(async move {
             let mut pods = BTreeMap::new();
             loop {
-                for found in deployments.list(&ListParams::default()).await.unwrap() {
+                // Those of others stand in the way and have no pods.
+                let ours = |found: &Deployment| found.labels().contains_key("app.kubernetes.io/instance");
+                let found = deployments.list(&ListParams::default()).await.unwrap();
+                for found in found.into_iter().filter(ours) {
                     let status = found.status.clone().unwrap_or_default();
                     let replicas = found.spec.as_ref().and_then(|spec| spec.replicas);
                     let number = pods.len();
@@ -308,6 +326,21 @@ impl Bed {
                                 &PatchParams::default(),
                                 &Patch::Merge(rolled_out),
                             )
+                            .await;
+                    }
+                }
+                for found in daemons.list(&ListParams::default()).await.unwrap() {
+                    let status = found.status.clone().unwrap_or_default();
+                    if status.observed_generation != found.metadata.generation {
+                        let name = found.name_any();
+                        let pods = i32::from(name != "short-turn");
+                        let counts = json!({"status": {
+                            "observedGeneration": found.metadata.generation, "desiredNumberScheduled": 1,
+                            "currentNumberScheduled": pods, "updatedNumberScheduled": pods, "numberReady": pods,
+                            "numberAvailable": pods, "numberMisscheduled": 0,
+                        }});
+                        let _ = daemons
+                            .patch_status(&name, &PatchParams::default(), &Patch::Merge(counts))
                             .await;
                     }
                 }
@@ -367,6 +400,17 @@ impl Bed {
             assert!(Instant::now() < end, "waited {} s for {what}", PATIENCE.as_secs());
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
+    }
+}
+
+/// What the operators of tests were installed with.
+pub(crate) fn defaults() -> Defaults {
+    Defaults {
+        image: "berth:test".into(),
+        redis_image: "redis:test".into(),
+        coturn_image: "coturn:test".into(),
+        image_pull_policy: PullPolicy::IfNotPresent,
+        image_pull_secrets: Vec::new(),
     }
 }
 

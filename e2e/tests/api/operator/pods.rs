@@ -56,6 +56,7 @@ impl Obedient {
                 refused: None,
             },
             connections: Some(ReportedConnections { open: 0 }),
+            redis: None,
         })
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::helm::Helm;
 use crate::operator::bed::Bed;
-use crate::operator::needed::{clear, exercise, obstruct, server, start};
+use crate::operator::needed::{clear, exercise, obstruct, server, start, turn_servers};
 use crate::server::complaint;
 
 /// Group, resource and verb.
@@ -103,16 +103,22 @@ async fn oracle_27_the_roles_grant_what_is_asked_for_and_nothing_else() {
 
     obstruct(&bed, None).await;
     let operator = start(&bed, &kubeconfig).await;
-    let spec = json!({"publicUrl": "ws://signaling.example.com", "ingress": {}});
+    turn_servers(&bed).await;
+    let spec = json!({"publicUrl": "ws://signaling.example.com", "ingress": {}, "httpRoute": {"parentRefs": [{"name": "public"}]}});
     bed.resource("SignalingCluster", "main", spec).await;
     bed.wait_condition("SignalingCluster", "main", "Stalled", "True")
         .await;
     // What pods need comes first, so only then is there a look at what has pods.
-    let last = ["deployments", "statefulsets", "horizontalpodautoscalers"];
+    let last = [
+        "deployments",
+        "statefulsets",
+        "daemonsets",
+        "horizontalpodautoscalers",
+    ];
     clear(&bed, &last).await;
     bed.wait("a look at what has pods", async || {
         let looks = operator.requests(&["get"]);
-        last[..2]
+        last[..3]
             .iter()
             .all(|plural| looks.contains_key(*plural))
             .then_some(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use berth_crds::settings::ProviderSettings;
 use berth_crds::{HostPool, SignalingCluster};
 use berth_dataplane::settings::{MatchmakerView, Own, Settings, SignalingView, View};
 use berth_dataplane::telemetry::Metrics;
@@ -136,6 +137,7 @@ fn defaults() -> Defaults {
     Defaults {
         image: "berth:test".into(),
         redis_image: "redis:test".into(),
+        coturn_image: "coturn:test".into(),
         image_pull_policy: PullPolicy::IfNotPresent,
         image_pull_secrets: Vec::new(),
     }
@@ -184,7 +186,7 @@ async fn a_change_is_followed_a_wrong_one_refused_and_an_outage_outlived() {
         resource.metadata.namespace = Some(place.namespace.clone());
         resource
     };
-    let children = render::signaling_cluster(&resource, None, &defaults())
+    let children = render::signaling_cluster(&resource, None, &defaults(), render::Offered::default())
         .unwrap()
         .children;
     let pod = place.pod(children).await;
@@ -246,7 +248,7 @@ async fn references_are_followed_wherever_they_point() {
     let mut resource = HostPool::new("eu", serde_json::from_value(pool("main", None)).unwrap());
     resource.metadata.namespace = Some(place.namespace.clone());
     let pod = place
-        .pod(render::host_pool(&resource, None, &defaults()).children)
+        .pod(render::host_pool(&resource, None, &defaults(), render::Offered::default()).children)
         .await;
     place.apply("HostPool", "eu", pool("main", None)).await;
     let settings: Settings<MatchmakerView> = place.watch(&pod, "eu", None);
@@ -278,6 +280,30 @@ async fn references_are_followed_wherever_they_point() {
             .is_some_and(|turn| turn.stun_urls == ["stun:stun.example.com:3478"])
     })
     .await;
+
+    // The addresses of servers that Berth runs are in a status, and change without a generation.
+    let on_nodes = json!({"managed": {"network": "Host"}});
+    place.apply("TurnConfig", "turn", on_nodes).await;
+    for addresses in [&[][..], &["192.0.2.1"], &["192.0.2.1", "192.0.2.2"]] {
+        let status = json!({"status": {"managed": {"addresses": addresses}}});
+        place
+            .api("TurnConfig")
+            .patch_status("turn", &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+        let url = |address: &&str| format!("turn:{address}:3478?transport=udp");
+        let expected: Vec<String> = addresses.iter().map(url).collect();
+        until(&format!("servers at {addresses:?}"), &settings, |view, _| {
+            let providers = view.turn.iter().flat_map(|turn| &turn.providers);
+            let servers = providers.filter_map(|provider| match provider {
+                ProviderSettings::Managed { servers, .. } => Some(servers),
+                _ => None,
+            });
+            let first: Vec<_> = servers.flatten().map(|urls| urls[0].clone()).collect();
+            view.turn.as_ref().is_some_and(|turn| turn.generation == 2) && first == expected
+        })
+        .await;
+    }
 
     place
         .apply(

@@ -22,7 +22,7 @@
 --   touched        set: rooms whose members changed (written by signaling)
 --   index          sorted set: hosts with a free slot, as index.lua has it
 --   classes        hash: class to its text, as index.lua has it; class:hosts: class to the number of its hosts
---   counts         hash: hosts by state, capacity, free slots
+--   counts         hash: hosts by state, capacity, free slots, taken slots
 --   region:states   hash: STATE:REGION to the number of hosts
 --   region:capacity, region:slots   hashes: per region all slots, its free slots
 
@@ -104,7 +104,7 @@ end
 -- What the index, the counts and the timers know of a host.
 local function host_trace(host)
   return {
-    region = host.region, class = host.class, state = host.state, free = host.free, capacity = host.capacity,
+    region = host.region, class = host.class, state = host.state, free = host.free, taken = host.taken, capacity = host.capacity,
     due = host.due, marks = host_marks(host),
   }
 end
@@ -141,7 +141,8 @@ local function host_load(pool, id)
     capacity = tonumber(record.capacity), available = tonumber(record.available), at_us = tonumber(record.at_us),
     said_us = tonumber(record.said_us or 0), alive_ms = tonumber(record.alive_ms), reservations = reservations,
     drain = record.drain ~= nil, info = record.info or '',
-    state = record.state, free = tonumber(record.free), due = tonumber(record.due),
+    -- Records of earlier versions do not say how many slots are taken.
+    state = record.state, free = tonumber(record.free), taken = tonumber(record.taken or 0), due = tonumber(record.due),
   }
   local place = 0
   for mark in string.gmatch(record.marks, '%d+') do
@@ -180,7 +181,7 @@ local function host_room(pool, host)
   return {last = last, members = members, departed = departed}
 end
 
-local NOWHERE = {capacity = 0, free = 0}
+local NOWHERE = {capacity = 0, free = 0, taken = 0}
 
 -- Moves a host in the index and in the counts from how it was to how it is; nil stands for not there.
 local function host_count(pool, id, was, is)
@@ -189,6 +190,7 @@ local function host_count(pool, id, was, is)
   pool_move(counts, was.state, 1, is.state, 1)
   pool_add(counts, 'capacity', is.capacity - was.capacity)
   pool_add(counts, 'free', is.free - was.free)
+  pool_add(counts, 'taken', is.taken - was.taken)
   pool_move(at .. 'region:states', was.region and was.state .. ':' .. was.region, 1, is.region and is.state .. ':' .. is.region, 1)
   pool_move(at .. 'region:capacity', was.region, was.capacity, is.region, is.capacity)
   pool_move(at .. 'region:slots', was.region, was.free, is.region, is.free)
@@ -232,11 +234,11 @@ local function host_save(pool, host)
       redis.call('ZREM', pool.at .. 'due', host.id)
     end
   end
-  if not was or was.state ~= is.state or was.free ~= is.free or was.marks ~= is.marks or was.due ~= is.due then
+  if not was or was.state ~= is.state or was.free ~= is.free or was.taken ~= is.taken or was.marks ~= is.marks or was.due ~= is.due then
     redis.call('HSET', pool.at .. 'host:' .. host.id, 'state', is.state, 'free', berth_integer(is.free),
-      'marks', is.marks, 'due', is.due and berth_integer(is.due) or '')
+      'taken', berth_integer(is.taken), 'marks', is.marks, 'due', is.due and berth_integer(is.due) or '')
   end
-  if not was or was.state ~= is.state or was.free ~= is.free or was.region ~= is.region
+  if not was or was.state ~= is.state or was.free ~= is.free or was.taken ~= is.taken or was.region ~= is.region
     or was.class ~= is.class or was.capacity ~= is.capacity then
     host_count(pool, host.id, was, is)
   end
@@ -245,7 +247,9 @@ end
 
 -- Finds out where a host stands, right after its slots were settled. One whose life is over is here only because of the calm.
 local function host_stand(pool, host, room)
-  host.state, host.free = slots_standing(host, room, pool.terms, pool.now_us)
+  local sessions, waiting
+  host.state, host.free, sessions, waiting = slots_standing(host, room, pool.terms, pool.now_us)
+  host.taken = sessions + waiting
   if host.drain or host.status == 'draining' then
     host.free = 0
     if host.state ~= 'unreachable' then host.state = 'draining' end

@@ -61,6 +61,7 @@ impl Pool {
             offered: host.offer.available,
             state: host.standing.state,
             free: host.standing.free,
+            taken: host.standing.sessions.saturating_add(host.standing.waiting),
             heartbeat_ms: host.offer.at_us / 1000,
             ttl_ms: host.alive_ms.saturating_sub(now_ms),
             reservations: host.slots.reservations().to_vec(),

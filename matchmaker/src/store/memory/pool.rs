@@ -420,11 +420,17 @@ impl Pool {
     /// Takes a host out of index and counts.
     fn forget(&mut self, name: &HostId, host: &Host) {
         self.free.remove(host.entry(name));
-        let (state, capacity, free) = tally(host);
+        let Tally {
+            state,
+            capacity,
+            free,
+            taken,
+        } = tally(host);
         let less = |number: &mut u64, by: u64| *number = number.saturating_sub(by);
         less(self.counts.hosts.entry(state).or_default(), 1);
         less(&mut self.counts.capacity, capacity);
         less(&mut self.counts.free, free);
+        less(&mut self.counts.taken, taken);
         if let Some(region) = self.counts.regions.get_mut(&host.region) {
             less(&mut region.hosts, 1);
             less(&mut region.slots, capacity);
@@ -443,10 +449,16 @@ impl Pool {
 
     /// Puts a host into index, counts and timers.
     fn keep(&mut self, name: HostId, host: Host) {
-        let (state, capacity, free) = tally(&host);
+        let Tally {
+            state,
+            capacity,
+            free,
+            taken,
+        } = tally(&host);
         *self.counts.hosts.entry(state).or_default() += 1;
         self.counts.capacity += capacity;
         self.counts.free += free;
+        self.counts.taken += taken;
         let region = self.counts.regions.entry(host.region.clone()).or_default();
         region.hosts += 1;
         *region.states.entry(state).or_default() += 1;
@@ -493,11 +505,20 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// State, capacity and free slots, as they are counted.
-fn tally(host: &Host) -> (&'static str, u64, u64) {
-    (
-        host.standing.state.as_str(),
-        host.offer.capacity.into(),
-        host.standing.free.into(),
-    )
+/// A host as it is counted.
+struct Tally {
+    state: &'static str,
+    capacity: u64,
+    free: u64,
+    taken: u64,
+}
+
+fn tally(host: &Host) -> Tally {
+    let standing = &host.standing;
+    Tally {
+        state: standing.state.as_str(),
+        capacity: host.offer.capacity.into(),
+        free: standing.free.into(),
+        taken: u64::from(standing.sessions) + u64::from(standing.waiting),
+    }
 }

@@ -175,6 +175,7 @@ pub(super) fn tick(answer: &[String], counted: &Counted) -> Answer<Tick> {
             .into(),
         capacity: number("capacity"),
         free: number("free"),
+        taken: number("taken"),
         regions,
         occupancy_known: known == "1",
         quiet: quiet == "1",
@@ -248,6 +249,8 @@ fn record(answer: &[String], now_ms: u64) -> Option<HostRecord> {
         offered: small("available")?,
         state: HostState::from_name(text("state")?)?,
         free: small("free")?,
+        // A record of an earlier version does not say.
+        taken: small("taken").unwrap_or_default(),
         heartbeat_ms: number("at_us")? / 1000,
         ttl_ms: number("alive_ms")?.saturating_sub(now_ms),
         reservations,

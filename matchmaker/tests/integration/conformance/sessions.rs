@@ -108,10 +108,12 @@ async fn capacity_is_shared_by_sessions_and_reservations(mut world: World) {
         world.granted(anywhere()).await;
         players.push(world.plays(&room("room-a")).await);
         world.beat(four()).await;
-        assert_eq!(world.counts().await.free, free);
+        let counts = world.counts().await;
+        assert_eq!((counts.free, counts.taken), (free, 4 - free));
     }
     world.granted(anywhere()).await;
     world.granted(anywhere()).await;
+    assert_eq!(world.counts().await.taken, 4, "reservations too");
     assert_eq!(world.find(anywhere()).await, Found::NoHosts);
     world.leave(&room("room-a"), players.pop().unwrap()).await;
     assert_eq!(world.find(anywhere()).await, Found::NoHosts, "held");
@@ -121,11 +123,14 @@ async fn capacity_is_shared_by_sessions_and_reservations(mut world: World) {
     world.advance(Duration::from_secs(29)).await;
     world.beat(four()).await;
     world.advance(Duration::from_secs(1)).await;
+    let counts = world.counts().await;
     assert_eq!(
-        world.counts().await.free,
-        3,
+        (counts.free, counts.taken),
+        (3, 1),
         "three reservations are over, one session goes on"
     );
+    world.leave(&room("room-a"), players.pop().unwrap()).await;
+    assert_eq!(world.counts().await.taken, 0);
 }
 
 async fn truthful_host_is_believed(mut world: World) {

@@ -66,6 +66,7 @@ pub(super) fn counted(hosts: &[HostRecord], said: &Counts) -> Counts {
         hosts: by_state,
         capacity: hosts.iter().map(|record| u64::from(record.capacity)).sum(),
         free: hosts.iter().map(|record| u64::from(record.free)).sum(),
+        taken: hosts.iter().map(|record| u64::from(record.taken)).sum(),
         regions,
         occupancy_known: said.occupancy_known,
         quiet: said.quiet,

@@ -145,6 +145,7 @@ async fn ice_servers_by_turn_config() {
         providers: vec![provider],
         credential_ttl_seconds: 600,
         failure_policy: FailurePolicy::StunOnly,
+        ..TurnConfigSpec::default()
     };
     let served = Served::with(view(Some(turn))).await;
     served.seated_host("a").await;
@@ -304,7 +305,7 @@ async fn a_drained_pool_hands_nobody_out() {
     assert_eq!(
         (&counts["slots"], &counts["regions"]["local"]),
         (
-            &json!({"total": 4, "available": 0}),
+            &json!({"total": 4, "available": 0, "taken": 1}),
             &json!({"hosts": 4, "states": {"draining": 3, "unreachable": 1}, "slots": 4, "availableSlots": 0})
         )
     );

@@ -36,6 +36,7 @@ async fn served(policy: FailurePolicy, patience: Duration) -> (Served, MeteredSe
         providers: vec![relay],
         credential_ttl_seconds: 600,
         failure_policy: policy,
+        ..TurnConfigSpec::default()
     };
     let ice = IceOptions {
         metered: Some(provider.url()),

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use proptest::prelude::*;
 
-use super::policies::{End, Labels, passes};
+use super::policies::{Door, End, Labels, passes, passes_by};
 use super::*;
 
 const WS: i32 = 3002;
@@ -41,6 +41,7 @@ fn rendered(desired: &Desired) -> Vec<End> {
         .filter_map(|child| match child {
             Child::Deployment(object) => Some(pod(&object.spec.as_ref().unwrap().template)),
             Child::StatefulSet(object) => Some(pod(&object.spec.as_ref().unwrap().template)),
+            Child::DaemonSet(object) => Some(pod(&object.spec.as_ref().unwrap().template)),
             _ => None,
         })
         .collect()
@@ -313,6 +314,91 @@ fn every_flow_that_is_needed_passes_and_no_other() {
         .map(|(name, _, _, port, expected)| format!("{name} ({port}): should pass: {expected}"))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Who reaches TURN servers, and whom they reach.
+#[test]
+fn turn_servers_reach_what_they_may_relay_to_and_nothing_else() {
+    let desired = turn(&full_turn());
+    let (policies, server) = (
+        policies(std::slice::from_ref(&desired)),
+        rendered(&desired).remove(0),
+    );
+    let at = |text: &str| End::At(text.parse().unwrap());
+    let scrapes = pod("elsewhere", &[("berth.dev/internal-client", "true")]);
+    let neighbour = pod("games", &[("app", "web")]);
+    let (player, private, friend) = (at("198.51.100.9"), at("10.1.2.3"), at("10.7.0.9"));
+    let (metadata, six, six_private) = (at("169.254.169.254"), at("2600::1"), at("fd00::1"));
+    let (udp, tcp) = (|port| Door("UDP", port), |port| Door("TCP", port));
+    let (yes, no) = (true, false);
+    for (name, from, to, door, expected) in [
+        ("player by UDP", &player, &server, udp(3479), yes),
+        ("player by TCP", &player, &server, tcp(3479), yes),
+        ("player by TLS", &six, &server, tcp(5350), yes),
+        ("player by DTLS", &player, &server, udp(5350), yes),
+        ("player to the first relay", &player, &server, udp(50_000), yes),
+        ("player to the last relay", &player, &server, udp(50_999), yes),
+        ("player beyond the relays", &player, &server, udp(51_000), no),
+        ("player to a relay by TCP", &player, &server, tcp(50_000), no),
+        ("player to the metrics", &player, &server, tcp(9642), no),
+        ("neighbour to the metrics", &neighbour, &server, tcp(9642), no),
+        ("scrape", &scrapes, &server, tcp(9642), yes),
+        ("relay to a player", &server, &player, udp(7), yes),
+        ("relay to a player by IPv6", &server, &six, udp(7), yes),
+        ("relay by TCP", &server, &player, tcp(443), no),
+        ("relay to a private address", &server, &private, udp(53), no),
+        (
+            "relay to a private address by IPv6",
+            &server,
+            &six_private,
+            udp(53),
+            no,
+        ),
+        ("relay to a pod", &server, &neighbour, udp(53), no),
+        (
+            "relay to the metadata of a cloud",
+            &server,
+            &metadata,
+            udp(80),
+            no,
+        ),
+        ("relay to who is allowed", &server, &friend, udp(7), yes),
+        ("the API server", &server, &at("203.0.113.1"), tcp(6443), no),
+    ] {
+        let passed = passes_by(&policies, from, to, door);
+        assert_eq!(passed, expected, "{name}");
+    }
+}
+
+/// What may be said of peers, at its ends.
+#[test]
+fn a_turn_server_that_denies_all_reaches_those_who_are_allowed() {
+    let policy_of = |denied: &[&str], allowed: &[&str]| {
+        let mut resource = full_turn();
+        let managed = resource.spec.managed.as_mut().unwrap();
+        managed.denied_peers = denied.iter().map(|text| (*text).to_owned()).collect();
+        managed.allowed_peers = allowed.iter().map(|text| (*text).to_owned()).collect();
+        let desired = turn(&resource);
+        (
+            policies(std::slice::from_ref(&desired)),
+            rendered(&desired).remove(0),
+        )
+    };
+    let reaches = |(policies, server): &(Vec<NetworkPolicy>, End), address: &str| {
+        passes_by(
+            policies,
+            server,
+            &End::At(address.parse().unwrap()),
+            Door("UDP", 7),
+        )
+    };
+    let all = ["0.0.0.0/0", "::/0"];
+    let nobody = policy_of(&all, &[]);
+    assert!(!reaches(&nobody, "198.51.100.9") && !reaches(&nobody, "2600::1"));
+    let one = policy_of(&all, &["198.51.100.9"]);
+    assert!(reaches(&one, "198.51.100.9") && !reaches(&one, "198.51.100.8") && !reaches(&one, "2600::1"));
+    let open = policy_of(&[], &[]);
+    assert!(reaches(&open, "10.1.2.3") && !reaches(&open, "127.0.0.1") && !reaches(&open, "fe80::1"));
 }
 
 #[test]

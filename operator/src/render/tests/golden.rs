@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn small_signaling_cluster() {
     let links = resolve::cluster_links(&small_cluster(), None);
-    let desired = signaling_cluster(&small_cluster(), Some(&links), &defaults()).unwrap();
+    let desired =
+        signaling_cluster(&small_cluster(), Some(&links), &defaults(), Offered::EVERYTHING).unwrap();
     insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
 }
 
@@ -20,6 +21,18 @@ fn redis_that_keeps_its_data() {
     let desired = cluster(&full_cluster());
     let set = find(&desired, ChildKind::StatefulSet, "main-redis");
     insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(set) });
+}
+
+#[test]
+fn turn_servers_with_addresses_of_their_own() {
+    let desired = turn(&full_turn());
+    insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
+}
+
+#[test]
+fn turn_servers_on_every_node() {
+    let desired = turn(&host_turn("DaemonSet"));
+    insta::with_settings!({sort_maps => true}, { insta::assert_yaml_snapshot!(values(&desired)) });
 }
 
 #[test]

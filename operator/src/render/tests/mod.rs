@@ -5,7 +5,9 @@ mod golden;
 mod pods;
 mod policies;
 mod reload;
+mod turn;
 
+use berth_crds::api::ImagePolicy;
 use berth_crds::{HostPool, SignalingCluster, TurnConfig};
 use serde_json::{Value, json};
 
@@ -21,13 +23,15 @@ fn full_cluster() -> SignalingCluster {
         "spec": {
             "image": "registry.example/berth:1",
             "publicUrl": "wss://signaling.example.com",
-            "autoscaling": {"minReplicas": 3, "maxReplicas": 9},
+            "autoscaling": {"minReplicas": 3, "maxReplicas": 9, "targetConnectionsPerPod": 5000},
             "auth": {"mode": "Jwt", "jwt": {"secretRef": {"name": "jwt.example"}, "issuer": "i", "audience": "a"}},
             "websocket": {"subprotocol": "berth.v1"},
             "redis": {"managed": {"persistence": "AppendOnly", "storageClassName": "fast", "image": "redis:x"}},
             "turnConfigRef": {"name": "turn"},
             "service": {"type": "NodePort", "nodePort": 30002, "annotations": {"cloud.example/lb": "x"}},
             "ingress": {"className": "nginx", "host": "s.example.com", "path": "/ws", "tls": {"secretName": "signaling-tls"}},
+            "httpRoute": {"parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "https", "port": 443}],
+                "host": "s.example.com", "path": "/ws", "replacePrefix": "/", "annotations": {"example.com/a": "b"}},
             "pod": pod_options(),
         },
     }))
@@ -63,7 +67,8 @@ fn external_cluster() -> SignalingCluster {
         "metadata": metadata("main"),
         "spec": {
             "publicUrl": "ws://signaling.example.com",
-            "redis": {"external": {"urlSecretRef": {"name": "redis-url", "key": "url"}}},
+            "redis": {"external": {
+                "urlSecretRef": {"name": "redis-url", "key": "url"}, "caSecretRef": {"name": "redis-ca", "key": "ca.crt"}}},
         },
     }))
 }
@@ -94,6 +99,7 @@ fn full_pool() -> HostPool {
             "service": {"type": "LoadBalancer", "nodePort": 30003, "annotations": {"cloud.example/lb": "x"}},
             "publicUrl": "https://match.example.com/eu",
             "ingress": {"annotations": {"ingress.example/rewrite": "/"}, "pathType": "Exact", "tls": {}},
+            "httpRoute": {"parentRefs": [{"name": "public"}]},
             "pod": pod_options(),
         },
     }))
@@ -114,6 +120,45 @@ fn turn_config() -> TurnConfig {
             ],
         },
     }))
+}
+
+/// Servers with addresses of their own; every optional field is set.
+fn full_turn() -> TurnConfig {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "TurnConfig",
+        "metadata": metadata("turn"),
+        "spec": {"managed": {
+            "image": "registry.example/coturn:1",
+            "replicas": 2,
+            "externalAddress": "203.0.113.7",
+            "hostname": "turn.example.com",
+            "realm": "games",
+            "listeningPort": 3479,
+            "relayPorts": {"min": 50000, "max": 50999},
+            "tls": {"secretName": "turn-tls", "port": 5350, "nodePort": 30350},
+            "allowedPeers": ["10.7.0.0/16"],
+            "quotas": {"total": 1000, "perUser": 12},
+            "metrics": {"enabled": true, "port": 9642},
+            "service": {"type": "NodePort", "nodePort": 30479, "annotations": {"cloud.example/lb": "x"}},
+            "pod": pod_options(),
+        }},
+    }))
+}
+
+/// Servers with the addresses of their nodes.
+fn host_turn(workload: &str) -> TurnConfig {
+    parse(json!({
+        "apiVersion": "berth.dev/v1alpha1",
+        "kind": "TurnConfig",
+        "metadata": metadata("turn"),
+        "spec": {"managed": {"network": "Host", "workload": workload}},
+    }))
+}
+
+fn turn(resource: &TurnConfig) -> Desired {
+    assert!(berth_crds::settings::TurnSettings::try_from(resource).is_ok());
+    super::turn_config(resource, true, &defaults())
 }
 
 /// With marks of the tools that own the resource, none of which may reach a child.
@@ -142,6 +187,7 @@ fn pod_options() -> Value {
         "resources": {"requests": {"cpu": "0.5"}, "limits": {"memory": "1024Mi"}},
         "nodeSelector": {"pool": "games"},
         "tolerations": [{"key": "games", "operator": "Exists", "effect": "NoSchedule"}],
+        "topologySpread": [{"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}],
         "priorityClassName": "high",
         "imagePullSecrets": [{"name": "registry"}],
         "labels": {"team": "players", "app.kubernetes.io/name": "not-ours-to-change"},
@@ -157,9 +203,25 @@ fn defaults() -> Defaults {
     Defaults {
         image: "berth:test".into(),
         redis_image: "redis:test".into(),
+        coturn_image: "coturn:test".into(),
         image_pull_policy: PullPolicy::IfNotPresent,
         image_pull_secrets: Vec::new(),
     }
+}
+
+/// Those for a resource whose pods began with [`defaults`], under a newer operator.
+fn defaults_under(policy: ImagePolicy) -> Defaults {
+    let began = defaults();
+    let newer = Defaults {
+        image: "berth:next".into(),
+        redis_image: "redis:next".into(),
+        ..defaults()
+    };
+    let pins = Pins {
+        service: Some(began.image),
+        redis: Some(began.redis_image),
+    };
+    newer.under(policy, pins)
 }
 
 fn cluster(resource: &SignalingCluster) -> Desired {
@@ -171,14 +233,25 @@ fn cluster_with(resource: &SignalingCluster, turn: &TurnConfig) -> Desired {
     let named = resource.spec.turn_config_ref.as_ref();
     let turn = named.map(|named| resolve::turn_settings(&named.name, Some(turn)).unwrap());
     let links = resolve::cluster_links(resource, turn.as_ref());
-    signaling_cluster(resource, Some(&links), &defaults()).unwrap()
+    signaling_cluster(
+        resource,
+        Some(&links),
+        &defaults_under(resource.spec.image_policy),
+        Offered::EVERYTHING,
+    )
+    .unwrap()
 }
 
 fn pool(resource: &HostPool, of: &SignalingCluster, turn: Option<&TurnConfig>) -> Desired {
     let settings = berth_crds::settings::PoolSettings::try_from(resource).unwrap();
     let turn = turn.map(|turn| resolve::turn_settings("turn", Some(turn)).unwrap());
     let links = resolve::pool_links(&settings, of, turn.as_ref());
-    host_pool(resource, Some(&links), &defaults())
+    host_pool(
+        resource,
+        Some(&links),
+        &defaults_under(resource.spec.image_policy),
+        Offered::EVERYTHING,
+    )
 }
 
 /// Everything that the fixtures become.
@@ -191,6 +264,7 @@ fn everything() -> Vec<Desired> {
         pool(&small_pool(), &small_cluster(), None),
         pool(&full_pool(), &full_cluster(), Some(&turn_config())),
         pool(&small_pool(), &external_cluster(), None),
+        turn(&full_turn()),
     ]
 }
 

@@ -15,8 +15,9 @@ fn pod_specs(desired: &Desired) -> Vec<Value> {
 #[test]
 fn every_pod_is_restricted() {
     let pods: Vec<_> = everything().iter().flat_map(pod_specs).collect();
-    assert_eq!(pods.len(), 10, "seven services and three Redis");
+    assert_eq!(pods.len(), 11, "seven services, three Redis and a TURN server");
     for pod in pods {
+        let is_turn = pod["containers"][0]["name"] == "coturn";
         let security = &pod["securityContext"];
         assert_eq!(security["runAsNonRoot"], true);
         assert_ne!(security["runAsUser"], 0);
@@ -28,7 +29,13 @@ fn every_pod_is_restricted() {
         for container in pod["containers"].as_array().unwrap() {
             let security = &container["securityContext"];
             assert_eq!(security["allowPrivilegeEscalation"], false);
-            assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+            // The one that the standard allows.
+            let capabilities = if is_turn {
+                json!({"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]})
+            } else {
+                json!({"drop": ["ALL"]})
+            };
+            assert_eq!(security["capabilities"], capabilities);
             assert_eq!(security["readOnlyRootFilesystem"], true);
             assert!(security.get("privileged").is_none());
             assert!(container["resources"]["limits"].get("memory").is_some());
@@ -55,8 +62,11 @@ fn every_pod_is_restricted() {
 #[test]
 fn only_pods_that_watch_settings_get_a_token() {
     for pod in everything().iter().flat_map(pod_specs) {
-        let is_redis = pod["containers"][0]["name"] == "redis";
-        assert_eq!(pod["automountServiceAccountToken"], !is_redis);
+        let name = &pod["containers"][0]["name"];
+        assert_eq!(
+            pod["automountServiceAccountToken"],
+            name != "redis" && name != "coturn"
+        );
     }
 }
 
@@ -129,7 +139,7 @@ fn a_cluster_mounts_what_it_and_its_turn_config_name() {
     assert_eq!(of(&full_cluster()), expected.map(str::to_owned).into());
     let expected = ["authorities", "main-match-key", "main-redis-auth"];
     assert_eq!(of(&jwks_cluster()), expected.map(str::to_owned).into());
-    let expected = ["main-match-key", "redis-url"];
+    let expected = ["main-match-key", "redis-ca", "redis-url"];
     assert_eq!(of(&external_cluster()), expected.map(str::to_owned).into());
 }
 
@@ -209,8 +219,11 @@ fn the_internal_port_is_in_no_service() {
             .filter(|object| object["kind"] == "Service")
         {
             let ports = object["spec"]["ports"].as_array().unwrap();
-            assert_eq!(ports.len(), 1);
-            assert_ne!(ports[0]["targetPort"], "internal");
+            let is_turn = object["metadata"]["name"] == "turn-turn";
+            assert_eq!(ports.len(), if is_turn { 4 } else { 1 });
+            for port in ports {
+                assert!(port["targetPort"] != "internal" && port["targetPort"] != "metrics");
+            }
         }
     }
 }
@@ -297,7 +310,7 @@ fn the_number_of_pods_is_rendered_only_without_an_autoscaler() {
 #[test]
 fn without_its_references_a_deployment_is_left_alone() {
     let resource = full_pool();
-    let desired = host_pool(&resource, None, &defaults());
+    let desired = host_pool(&resource, None, &defaults(), Offered::EVERYTHING);
     let deployment = ChildId::new(ChildKind::Deployment, "eu-matchmaker");
     assert!(desired.children.iter().all(|child| child.id() != deployment));
     assert!(desired.withheld.contains(&deployment));
@@ -355,7 +368,7 @@ fn a_quantity_that_cannot_be_read_is_named() {
     let mut resource = small_cluster();
     let managed = resource.spec.redis.managed.get_or_insert_default();
     managed.max_memory = k8s_openapi::apimachinery::pkg::api::resource::Quantity("lots".into());
-    let error = signaling_cluster(&resource, None, &defaults()).unwrap_err();
+    let error = signaling_cluster(&resource, None, &defaults(), Offered::EVERYTHING).unwrap_err();
     assert_eq!(
         error.to_string(),
         "spec.redis.managed.maxMemory: must be a quantity such as 256Mi, at least 16777216 bytes, is lots"
@@ -371,7 +384,7 @@ fn pods_pull_with_the_secrets_of_the_installation_unless_their_resource_names_ot
         secrets: BTreeSet::new(),
     };
     let secrets = |resource: &SignalingCluster| -> Vec<Value> {
-        let desired = signaling_cluster(resource, Some(&links), &defaults).unwrap();
+        let desired = signaling_cluster(resource, Some(&links), &defaults, Offered::EVERYTHING).unwrap();
         let pods = pod_specs(&desired).into_iter();
         pods.map(|pod| pod["imagePullSecrets"].clone()).collect()
     };
@@ -380,4 +393,127 @@ fn pods_pull_with_the_secrets_of_the_installation_unless_their_resource_names_ot
     assert_eq!(secrets(&resource), both("registry"), "signaling and Redis");
     resource.spec.pod = serde_json::from_value(json!({"imagePullSecrets": [{"name": "own"}]})).unwrap();
     assert_eq!(secrets(&resource), both("own"));
+}
+
+#[test]
+fn pods_are_spread_as_the_resource_says_or_over_nodes_and_zones() {
+    let spread = |desired: &Desired| {
+        let deployment = values(desired)
+            .into_iter()
+            .find(|object| object["kind"] == "Deployment");
+        let deployment = deployment.unwrap();
+        let found = deployment
+            .pointer("/spec/template/spec/topologySpreadConstraints")
+            .cloned();
+        let found = found.unwrap_or_default();
+        let found = found.as_array().cloned().unwrap_or_default();
+        found
+            .iter()
+            .map(|one| json!([one["topologyKey"], one["maxSkew"], one["whenUnsatisfiable"]]))
+            .collect::<Vec<_>>()
+    };
+    let asked = |spread: Value| -> Desired {
+        let mut resource = serde_json::to_value(small_pool()).unwrap();
+        resource["spec"]["pod"]["topologySpread"] = spread;
+        pool(&parse(resource), &small_cluster(), None)
+    };
+    let soft = |key: &str| json!([key, 1, "ScheduleAnyway"]);
+    assert_eq!(
+        spread(&asked(Value::Null)),
+        [
+            soft("kubernetes.io/hostname"),
+            soft("topology.kubernetes.io/zone")
+        ]
+    );
+    assert_eq!(spread(&asked(json!([]))), Vec::<Value>::new());
+    assert_eq!(
+        spread(&asked(json!([
+            {"topologyKey": "rack", "maxSkew": 3, "whenUnsatisfiable": "DoNotSchedule"},
+            {"topologyKey": "room"},
+        ]))),
+        [json!(["rack", 3, "DoNotSchedule"]), soft("room")]
+    );
+}
+
+#[test]
+fn an_http_route_leads_to_the_public_port_through_the_gateways_that_are_named() {
+    let route = find(&cluster(&full_cluster()), ChildKind::HTTPRoute, "main-signaling");
+    assert_eq!(route["metadata"]["annotations"]["example.com/a"], "b");
+    let spec = &route["spec"];
+    assert_eq!(spec["hostnames"], json!(["s.example.com"]));
+    assert_eq!(
+        spec["parentRefs"],
+        json!([{"group": "gateway.networking.k8s.io", "kind": "Gateway",
+            "name": "public", "namespace": "gateways", "sectionName": "https", "port": 443}])
+    );
+    let rule = &spec["rules"][0];
+    assert_eq!(
+        rule["matches"][0]["path"],
+        json!({"type": "PathPrefix", "value": "/ws"})
+    );
+    assert_eq!(rule["backendRefs"][0]["name"], "main-signaling");
+    assert_eq!(rule["backendRefs"][0]["port"], full_cluster().spec.ws_port);
+    assert_eq!(
+        rule["filters"][0]["urlRewrite"]["path"]["replacePrefixMatch"],
+        "/"
+    );
+
+    let pool = pool(&full_pool(), &full_cluster(), Some(&turn_config()));
+    let spec = &find(&pool, ChildKind::HTTPRoute, "eu-matchmaker")["spec"];
+    assert_eq!(
+        spec["hostnames"],
+        json!(["match.example.com"]),
+        "that of publicUrl"
+    );
+    assert_eq!(spec["rules"][0]["matches"][0]["path"]["value"], "/eu");
+    assert_eq!(spec["rules"][0].get("filters"), None);
+}
+
+#[test]
+fn what_the_cluster_does_not_offer_is_left_out() {
+    let full = full_cluster();
+    let links = resolve::cluster_links(&full, None);
+    let desired = |offered| signaling_cluster(&full, Some(&links), &defaults(), offered).unwrap();
+    let metrics = |offered| {
+        let scaler = find(
+            &desired(offered),
+            ChildKind::HorizontalPodAutoscaler,
+            "main-signaling",
+        );
+        scaler["spec"]["metrics"].as_array().cloned().unwrap()
+    };
+    let has_route = |offered| {
+        let desired = desired(offered);
+        desired
+            .children
+            .iter()
+            .any(|child| child.id().kind == ChildKind::HTTPRoute)
+    };
+    assert!(!has_route(Offered::default()) && has_route(Offered::EVERYTHING));
+    assert_eq!(metrics(Offered::default()).len(), 1);
+    let connections = &metrics(Offered::EVERYTHING)[1]["pods"];
+    assert_eq!(connections["metric"]["name"], "signaling_active_connections");
+    assert_eq!(
+        connections["target"],
+        json!({"type": "AverageValue", "averageValue": "5000"})
+    );
+}
+
+#[test]
+fn both_services_check_an_external_redis_with_its_own_authorities() {
+    let external = external_cluster();
+    for desired in [cluster(&external), pool(&small_pool(), &external, None)] {
+        let pod = &pod_specs(&desired)[0];
+        let variables = pod["containers"][0]["env"].as_array().unwrap();
+        let file = variables
+            .iter()
+            .find(|variable| variable["name"] == "BERTH_REDIS_CA_FILE");
+        assert_eq!(file.unwrap()["value"], "/etc/berth/secrets/redis-ca/ca.crt");
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert!(
+            volumes
+                .iter()
+                .any(|volume| volume["secret"]["secretName"] == "redis-ca")
+        );
+    }
 }

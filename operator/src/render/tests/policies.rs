@@ -1,10 +1,12 @@
 //! A stand-in for a network plugin that enforces NetworkPolicies, as the clusters of the tests have none: it takes the policies that
 //! were rendered and a flow, and says by the rules of `networking.k8s.io/v1` whether it passes. Kinds of rules that Berth renders
-//! nowhere (blocks of addresses, named ports, ranges, expressions) are refused rather than guessed.
+//! nowhere (named ports, expressions) are refused rather than guessed.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -21,14 +23,36 @@ pub(super) enum End {
     },
     /// An address that is no pod's: a player, a load balancer, the API server, a server of the internet.
     Outside,
+    /// One of them, where its address matters.
+    At(IpAddr),
+}
+
+/// Protocol and port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Door(pub(super) &'static str, pub(super) i32);
+
+impl End {
+    /// Pods have addresses in a private network, and everybody who is not named in a public one.
+    fn address(&self) -> IpAddr {
+        match self {
+            Self::Pod { .. } => IpAddr::from([10, 244, 0, 7]),
+            Self::Outside => IpAddr::from([203, 0, 113, 9]),
+            Self::At(address) => *address,
+        }
+    }
 }
 
 /// Whether a TCP connection of `from` to `port` of `to` passes: the way out of the one and the way into the other.
 pub(super) fn passes(policies: &[NetworkPolicy], from: &End, to: &End, port: i32) -> bool {
-    lets_out(policies, from, to, port) && lets_in(policies, from, to, port)
+    passes_by(policies, from, to, Door("TCP", port))
 }
 
-fn lets_in(policies: &[NetworkPolicy], from: &End, to: &End, port: i32) -> bool {
+/// The same by TCP or UDP.
+pub(super) fn passes_by(policies: &[NetworkPolicy], from: &End, to: &End, door: Door) -> bool {
+    lets_out(policies, from, to, door) && lets_in(policies, from, to, door)
+}
+
+fn lets_in(policies: &[NetworkPolicy], from: &End, to: &End, port: Door) -> bool {
     let mut selecting = selecting(policies, to, "Ingress").peekable();
     // A pod that no policy selects is open.
     selecting.peek().is_none()
@@ -41,7 +65,7 @@ fn lets_in(policies: &[NetworkPolicy], from: &End, to: &End, port: i32) -> bool 
         })
 }
 
-fn lets_out(policies: &[NetworkPolicy], from: &End, to: &End, port: i32) -> bool {
+fn lets_out(policies: &[NetworkPolicy], from: &End, to: &End, port: Door) -> bool {
     let mut selecting = selecting(policies, from, "Egress").peekable();
     selecting.peek().is_none()
         || selecting.any(|policy| {
@@ -80,7 +104,9 @@ fn is_peer(peers: Option<&[NetworkPolicyPeer]>, own_namespace: &str, end: &End) 
         return true;
     };
     peers.iter().any(|peer| {
-        assert!(peer.ip_block.is_none(), "not evaluated: {peer:?}");
+        if let Some(block) = &peer.ip_block {
+            return is_in(block, end.address());
+        }
         let End::Pod {
             namespace,
             namespace_labels,
@@ -101,21 +127,33 @@ fn is_peer(peers: Option<&[NetworkPolicyPeer]>, own_namespace: &str, end: &End) 
     })
 }
 
+/// Whether an address is in a block of them.
+fn is_in(block: &IPBlock, address: IpAddr) -> bool {
+    let network = |text: &String| text.parse::<IpNet>().unwrap();
+    let all = network(&block.cidr);
+    all.contains(&address)
+        && !block.except.iter().flatten().any(|except| {
+            let except = network(except);
+            assert!(
+                all.contains(&except) && all != except,
+                "the API server refuses {block:?}"
+            );
+            except.contains(&address)
+        })
+}
+
 /// Whether one of `ports` is `port`; none named: all.
-fn is_port(ports: Option<&[NetworkPolicyPort]>, port: i32) -> bool {
+fn is_port(ports: Option<&[NetworkPolicyPort]>, Door(protocol, port): Door) -> bool {
     let Some(ports) = ports.filter(|ports| !ports.is_empty()) else {
         return true;
     };
     ports.iter().any(|allowed| {
-        assert!(allowed.end_port.is_none(), "not evaluated: {allowed:?}");
-        let is_tcp = allowed
-            .protocol
-            .as_deref()
-            .is_none_or(|protocol| protocol == "TCP");
-        is_tcp
+        allowed.protocol.as_deref().unwrap_or("TCP") == protocol
             && match &allowed.port {
                 None => true,
-                Some(IntOrString::Int(number)) => *number == port,
+                Some(IntOrString::Int(number)) => {
+                    (*number..=allowed.end_port.unwrap_or(*number)).contains(&port)
+                }
                 Some(IntOrString::String(name)) => panic!("not evaluated: port {name}"),
             }
     })

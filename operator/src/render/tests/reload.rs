@@ -15,7 +15,7 @@ fn is_key(path: &str) -> bool {
         "usernameKey",
         "credentialKey",
         "sharedSecret.secretRef.key",
-        "caSecretRef.key",
+        "jwks.caSecretRef.key",
         "apiKeySecretRef.key",
     ]
     .iter()
@@ -31,6 +31,8 @@ fn other(path: &str, schema: &JSONSchemaProps, now: Option<&Value>) -> Value {
         "spec.publicUrl" => return json!("wss://other.example.com"),
         "spec.redis.managed.maxMemory" | "spec.redis.managed.storageSize" => return json!("512Mi"),
         "spec.stunUrls" => return json!(["stun:other.example.com"]),
+        "spec.managed.deniedPeers" | "spec.managed.allowedPeers" => return json!(["192.0.2.0/24"]),
+        "spec.managed.externalAddress" => return json!("203.0.113.8"),
         "spec.security.trustedProxyCidrs" => return json!(["10.0.0.0/8"]),
         "spec.auth.jwt.algorithms" => return json!(["HS256"]),
         _ if path.rsplit('.').next() == Some("urls") => return json!(["turn:other.example.com"]),
@@ -93,19 +95,25 @@ fn exists(root: &Value, path: &str) -> bool {
     place(&mut root.clone(), path).is_some_and(|found| !found.is_null())
 }
 
-fn templates(desired: &Desired) -> Vec<Value> {
+/// Pods, and what makes them.
+fn templates(desired: &Desired) -> Vec<(Value, Value)> {
     values(desired)
         .into_iter()
-        .filter_map(|object| object.pointer("/spec/template").cloned())
+        .filter_map(|object| Some((object["kind"].clone(), object.pointer("/spec/template")?.clone())))
         .collect()
 }
 
 /// Whether a change of `field` alone changes a pod.
 fn restarts(base: &Value, field: &Field, render: &dyn Fn(Value) -> Desired) -> bool {
+    let mut base = base.clone();
+    if field.path == "spec.imagePolicy" {
+        // It speaks of pods whose image is named nowhere.
+        base["spec"]["image"] = Value::Null;
+    }
     let mut changed = base.clone();
     let place = place(&mut changed, &field.path).unwrap();
     *place = other(&field.path, &field.schema, Some(&*place));
-    templates(&render(base.clone())) != templates(&render(changed))
+    templates(&render(base)) != templates(&render(changed))
 }
 
 fn check(index: usize, bases: &[Value], render: &dyn Fn(Value) -> Desired) {
@@ -116,7 +124,7 @@ fn check(index: usize, bases: &[Value], render: &dyn Fn(Value) -> Desired) {
         let around = field.path.rsplit_once('.').unwrap().0;
         let Some(base) = bases.iter().find(|base| exists(base, around)) else {
             assert!(
-                field.path.starts_with("spec.pod.resources.claims"),
+                field.path.contains("pod.resources.claims"),
                 "{} is in no fixture",
                 field.path
             );
@@ -157,9 +165,42 @@ fn classes_of_host_pool() {
 
 #[test]
 fn classes_of_turn_config() {
-    let base = serde_json::to_value(turn_config()).unwrap();
-    check(2, std::slice::from_ref(&base), &|value| {
-        pool(&full_pool(), &full_cluster(), Some(&parse(value)))
+    let mut full = full_turn();
+    full.spec.providers = turn_config().spec.providers;
+    // In which each field may change alone.
+    full.spec.managed.as_mut().unwrap().network = berth_crds::api::TurnNetwork::Host;
+    let bases = [serde_json::to_value(&full).unwrap()];
+    // The consumer's pods, and those of the servers that Berth runs.
+    let with = |mut desired: Desired, resource: &TurnConfig| {
+        desired
+            .children
+            .extend(super::super::turn_config(resource, true, &defaults()).children);
+        desired
+    };
+    check(2, &bases, &|value| {
+        let resource = parse(value);
+        with(pool(&full_pool(), &full_cluster(), Some(&resource)), &resource)
     });
-    check(2, &[base], &|value| cluster_with(&full_cluster(), &parse(value)));
+    check(2, &bases, &|value| {
+        let resource = parse(value);
+        with(cluster_with(&full_cluster(), &resource), &resource)
+    });
+}
+
+/// Pods of consumers do not restart for a change of the servers.
+#[test]
+fn consumers_follow_managed_servers_without_a_restart() {
+    let full = full_turn();
+    let mut other = full.clone();
+    let managed = other.spec.managed.as_mut().unwrap();
+    managed.external_address = Some("203.0.113.8".into());
+    managed.hostname = None;
+    managed.tls = None;
+    managed.listening_port = 4000;
+    for of in [&full, &other] {
+        assert_eq!(
+            templates(&pool(&full_pool(), &full_cluster(), Some(of))),
+            templates(&pool(&full_pool(), &full_cluster(), Some(&full)))
+        );
+    }
 }
