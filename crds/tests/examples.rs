@@ -61,7 +61,9 @@ fn text(value: &Value) -> &str {
 
 #[test]
 fn every_example_is_valid_and_complete() {
-    let folders: Vec<_> = files("").into_iter().filter(|path| path.is_dir()).collect();
+    // What is in `argocd` is for Argo CD alone.
+    let ours = |path: &PathBuf| path.is_dir() && !path.ends_with("argocd");
+    let folders: Vec<_> = files("").into_iter().filter(ours).collect();
     let names: BTreeSet<_> = folders
         .iter()
         .map(|path| path.file_name().unwrap().to_str().unwrap())

@@ -1,4 +1,4 @@
-//! The programs of a Kubernetes cluster, built from Go modules that `cluster/go.mod` and the versions
+//! The programs of a Kubernetes cluster, built from Go modules that `cluster/go.mod`, `gitops/go.mod` and the versions
 //! below pin, and cached. The first build takes minutes (it says so); after that it is a look at a folder.
 
 use std::env;
@@ -12,6 +12,9 @@ use crate::{cache, process};
 
 /// Folder of the Go module and of the node's files.
 pub(crate) const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster");
+
+/// Folder of the program that does to a cluster what GitOps tools do.
+const GITOPS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gitops");
 
 /// What the API alone needs: a newcomer's unit tests build no kubelet.
 const API: [&str; 4] = [
@@ -97,6 +100,32 @@ pub fn addons() -> Result<PathBuf> {
         }
         Ok(())
     })
+}
+
+/// The program of `gitops/`: Argo CD's sync engine with its Lua, and kstatus.
+pub fn gitops() -> Result<PathBuf> {
+    let mut sources: Vec<PathBuf> = fs::read_dir(GITOPS)
+        .context(GITOPS)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    sources.retain(|path| {
+        path.extension()
+            .is_some_and(|is| is == "go" || is == "mod" || is == "sum")
+    });
+    sources.sort();
+    let inputs = sources.iter().map(fs::read).collect::<Result<Vec<_>, _>>()?;
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let folder = cache::entry("kubernetes/gitops", &inputs, |folder| {
+        announce(&["gitops"]);
+        process::run(
+            go("build")?
+                .current_dir(GITOPS)
+                .args(["-buildvcs=false", "-ldflags", "-s -w", "-o"])
+                .arg(folder)
+                .arg("."),
+        )
+    })?;
+    Ok(folder.join("gitops"))
 }
 
 fn kubernetes(kind: &str, packages: &[&str]) -> Result<PathBuf> {

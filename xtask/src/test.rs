@@ -63,8 +63,13 @@ fn suites(fast: bool, target: &Target) -> Vec<Suite> {
 }
 
 fn build_kubernetes() -> Result<()> {
-    for folder in [binaries::api()?, binaries::node()?, binaries::addons()?] {
-        println!("{}", folder.display());
+    for built in [
+        binaries::api()?,
+        binaries::node()?,
+        binaries::addons()?,
+        binaries::gitops()?,
+    ] {
+        println!("{}", built.display());
     }
     Ok(())
 }

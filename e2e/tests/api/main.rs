@@ -7,6 +7,7 @@ mod access;
 mod chart;
 mod examples;
 mod faults;
+mod gitops;
 mod helm;
 mod matrix;
 mod monitoring;

@@ -9,7 +9,8 @@ use kube::api::{DeleteParams, ListParams};
 use super::bed::Bed;
 use crate::server::install_definitions;
 
-const CHILDREN: [(&str, &str); 11] = [
+/// What a resource becomes.
+pub(crate) const CHILDREN: [(&str, &str); 11] = [
     ("v1", "ServiceAccount"),
     ("v1", "Secret"),
     ("v1", "Service"),
@@ -23,7 +24,8 @@ const CHILDREN: [(&str, &str); 11] = [
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 ];
 
-async fn labelled(bed: &Bed) -> Vec<String> {
+/// All children in the namespace, as kind and name.
+pub(crate) async fn labelled(bed: &Bed) -> Vec<String> {
     let ours = ListParams::default().labels("app.kubernetes.io/managed-by=berth-operator");
     let mut found = Vec::new();
     for (api_version, kind) in CHILDREN {

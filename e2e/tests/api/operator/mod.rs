@@ -22,3 +22,6 @@ mod status;
 mod turn;
 mod turn_server;
 mod way_in;
+
+pub(crate) use deletion::{CHILDREN, labelled};
+pub(crate) use status::follow;

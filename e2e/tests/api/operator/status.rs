@@ -150,20 +150,22 @@ fn transition(version: &DynamicObject, kind: &str) -> Option<(String, String)> {
     ))
 }
 
-struct Follower {
+/// See [`follow`].
+pub(crate) struct Follower {
     stop: tokio_util::sync::CancellationToken,
     task: tokio::task::JoinHandle<Vec<DynamicObject>>,
 }
 
 impl Follower {
-    async fn finish(self) -> Vec<DynamicObject> {
+    /// Every version that there was, oldest first.
+    pub(crate) async fn finish(self) -> Vec<DynamicObject> {
         self.stop.cancel();
         self.task.await.unwrap()
     }
 }
 
 /// Collects every version of the objects of a kind.
-async fn follow(bed: &Bed, kind: &str) -> Follower {
+pub(crate) async fn follow(bed: &Bed, kind: &str) -> Follower {
     use futures::StreamExt;
     use kube::api::{WatchEvent, WatchParams};
     let api = bed.ours(kind);
