@@ -1,5 +1,5 @@
 //! Container images made without Docker and without a registry: what the node needs before its first pod
-//! (pause, DNS, metrics), a Debian base to build on, and Redis on that base.
+//! (pause, DNS, metrics), a Debian base to build on, and Redis and coturn on that base.
 //!
 //! An image is a Docker archive, whose layers are not compressed, which saves seconds; it carries the name by
 //! which manifests call it. Needs root and Debian's `buildah`, `debootstrap`, `gcc` and `libc6-dev`.
@@ -81,6 +81,11 @@ pub fn redis(name: &str) -> Result<PathBuf> {
     debian("images/redis", &["redis-server"], name)
 }
 
+/// Archive of the same with Debian's coturn, under the `name` that manifests use.
+pub fn coturn(name: &str) -> Result<PathBuf> {
+    debian("images/coturn", &["coturn"], name)
+}
+
 fn debian(kind: &str, packages: &[&str], name: &str) -> Result<PathBuf> {
     let release = release()?;
     let (wanted, unwanted) = (packages.join(","), DISPENSABLE.join(" "));
@@ -136,7 +141,7 @@ fn release() -> Result<String> {
 
 /// Where apt takes the packages of `release` from.
 fn mirror(release: &str) -> Result<String> {
-    let format = "$(RELEASE) $(NAME) $(REPO_URI)";
+    let format = "$(RELEASE) $(COMPONENT) $(REPO_URI)";
     let sources = process::output(Command::new("apt-get").args(["indextargets", "--format", format]))?;
     sources
         .lines()

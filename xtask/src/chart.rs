@@ -17,6 +17,11 @@ pub(crate) fn redis_image() -> Result<String> {
     name_of("redisImage")
 }
 
+/// Image of the coturn that the operator runs.
+pub(crate) fn coturn_image() -> Result<String> {
+    name_of("coturnImage")
+}
+
 fn name_of(key: &str) -> Result<String> {
     let (chart, values) = (read("Chart.yaml")?, read("values.yaml")?);
     let version = chart["appVersion"]

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Start it and wait until it is ready, with DNS, metrics and the Redis image that the chart names
+    /// Start it and wait until it is ready, with DNS, metrics and the images of Redis and coturn that the chart names
     Up,
     /// End it and leave nothing but its logs
     Down,
@@ -82,8 +82,9 @@ pub(crate) fn up(cluster: &Cluster) -> Result<()> {
     }
     cluster.up()?;
     if cluster.node().is_some() {
-        // A node without Docker pulls nothing: the name is the chart's, what is inside is Debian's Redis.
+        // A node without Docker pulls nothing: the names are the chart's, what is inside is Debian's.
         cluster.load(&images::redis(&chart::redis_image()?)?)?;
+        cluster.load(&images::coturn(&chart::coturn_image()?)?)?;
     }
     Ok(())
 }

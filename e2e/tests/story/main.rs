@@ -9,6 +9,7 @@ mod kubectl;
 mod leave;
 mod peers;
 mod play;
+mod relay;
 mod resilience;
 mod settings;
 mod wait;
@@ -84,6 +85,8 @@ fn the_story_of_a_newcomer() -> Result<()> {
         resilience::nothing_changes(&story)
     })?;
     drop(hosts);
+    step("relays in pods", || relay::in_pods(&story))?;
+    step("relays on nodes", relay::on_nodes)?;
     step("delete the resources", || leave::resources(&story))?;
     step("uninstall the chart", || leave::chart(&story))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::kubectl::Pod;
+use crate::kubectl::{Cluster, Pod};
 use crate::peers::Peer;
 use crate::wait::{Seen, until};
 use crate::{SLOW, Story};
@@ -17,7 +17,7 @@ pub(crate) const SIGNALING: &str = "app.kubernetes.io/name=signaling,app.kuberne
 
 /// Two `berth host`, from outside the cluster, with the secret that the operator generated.
 pub(crate) fn hosts(story: &Story) -> Result<Peer> {
-    let secret = host_secret(story)?;
+    let secret = secret_of_hosts(&story.cluster)?;
     let mut hosts = story.peers.host(&secret, &["--count", "2"])?;
     hosts.expect_events("joined", 2, SLOW)?;
     hosts.expect_events("registered", 2, SLOW)?;
@@ -28,7 +28,7 @@ pub(crate) fn hosts(story: &Story) -> Result<Peer> {
 }
 
 /// The host's secret, as the README gets it.
-pub(crate) fn host_secret(story: &Story) -> Result<String> {
+pub(crate) fn secret_of_hosts(cluster: &Cluster) -> Result<String> {
     let data = [
         "get",
         "secret",
@@ -36,7 +36,7 @@ pub(crate) fn host_secret(story: &Story) -> Result<String> {
         "-o",
         "go-template={{.data.current | base64decode}}",
     ];
-    let secret = story.cluster.kubectl(&data)?;
+    let secret = cluster.kubectl(&data)?;
     ensure!(
         secret.len() >= 32,
         "the generated secret has {} characters only",
