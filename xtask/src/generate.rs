@@ -39,28 +39,44 @@ const FILES: [(&str, Content); 9] = [
     ("docs/protocol.v2.schema.json", Output(&["docs", "protocol"])),
 ];
 
+/// Examples of which it is recorded what this version makes of them. The folder of a version stays as it was when that was released: a test
+/// compares later versions with it.
+const RECORDED: [&str; 5] = ["gateway", "minimal", "production", "quickstart", "turn"];
+
 /// Writes or checks them all.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     process::run(cargo().args(["build", "--quiet", "--locked", "--package=berth"]))?;
     let definitions = berth(&["crds"])?;
-    let mut different = Vec::new();
+    let mut files = Vec::new();
     for (path, content) in FILES {
         let text = match content {
             Output(command) => berth(command)?,
             Definition(name) => document(&definitions, name)?,
         };
-        let file = workspace::root().join(path);
+        files.push((path.to_owned(), text));
+    }
+    for example in RECORDED {
+        let version = env!("CARGO_PKG_VERSION");
+        files.push((
+            format!("operator/released/{version}/{example}.yaml"),
+            recorded(example)?,
+        ));
+    }
+    let count = files.len();
+    let mut different = Vec::new();
+    for (path, text) in files {
+        let file = workspace::root().join(&path);
         if fs::read_to_string(&file).is_ok_and(|present| present == text) {
             continue;
         }
-        different.push(path);
         if !arguments.check {
             fs::create_dir_all(file.parent().context("a file has a folder")?)?;
-            fs::write(&file, text).with_context(|| path.to_owned())?;
+            fs::write(&file, text).with_context(|| path.clone())?;
         }
+        different.push(path);
     }
     match (different.is_empty(), arguments.check) {
-        (true, _) => println!("{} generated files are current", FILES.len()),
+        (true, _) => println!("{count} generated files are current"),
         (false, false) => println!("wrote {}", different.join(", ")),
         (false, true) => bail!(
             "not what the types say: {}; run `cargo xtask generate`",
@@ -77,6 +93,29 @@ pub(crate) fn check() -> Result<()> {
 
 fn berth(arguments: &[&str]) -> Result<String> {
     process::output(Command::new(workspace::target().join("debug/berth")).args(arguments))
+}
+
+/// The resources of an example, and the objects that they become.
+fn recorded(example: &str) -> Result<String> {
+    let folder = workspace::root().join("examples").join(example);
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .with_context(|| folder.display().to_string())?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    let mut text = String::new();
+    for file in files {
+        text.push_str("---\n");
+        text.push_str(&fs::read_to_string(&file).with_context(|| file.display().to_string())?);
+    }
+    let images = [
+        "--image=berth:released",
+        "--redis-image=redis:released",
+        "--coturn-image=coturn:released",
+    ];
+    let folder = folder.to_str().context("the path is no text")?;
+    text.push_str(&berth(&[&["render", folder], &images[..]].concat())?);
+    Ok(text)
 }
 
 /// The document of this name, as it was printed.

@@ -6,13 +6,16 @@
 //! object tells which step comes next, after a crash too. The way back needs nothing: the autoscaler is deleted
 //! first, then the field is applied with force.
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::{Applier, never_before, only};
+use crate::client::call;
 use crate::cluster::LiveChild;
 use crate::error::{CallError, Class};
 use crate::names;
-use crate::render::{ChildKind, Desired, Owner, SealedChild};
+use crate::render::{ChildId, ChildKind, Desired, Owner, SealedChild};
 
 /// The fewest pods when `child` is an autoscaled Deployment.
 pub(super) fn autoscaled_floor(desired: &Desired, child: &SealedChild) -> Option<i32> {
@@ -49,6 +52,7 @@ impl Applier<'_> {
     pub(super) async fn create_autoscaled(
         &self,
         owner: &Owner,
+        desired: &Desired,
         child: &SealedChild,
         floor: i32,
     ) -> Result<(), CallError> {
@@ -61,15 +65,26 @@ impl Applier<'_> {
         annotations[names::DESIRED_HASH] = json!(fixed.hash);
         let uid = match self.write(owner, &fixed, never_before()).await {
             Ok(uid) => uid,
-            // If it is ours, the watch will show it; only then is the live count known.
+            // One that the watch does not show, or not yet: only a look tells its count.
             Err(error) if error.class() == Class::Conflict => {
-                return self.existing(owner, &child.id).await.map(drop);
+                let live = self.existing_deployment(owner, &child.id).await?;
+                self.hand_over(owner, desired, child, &live).await?;
+                return self.write(owner, child, only(live.uid.as_ref())).await.map(drop);
             }
             Err(error) => return Err(error),
         };
         self.hold_replicas(owner, child, uid.as_ref(), floor, false)
             .await?;
         self.write(owner, child, only(uid.as_ref())).await.map(drop)
+    }
+
+    /// A Deployment that exists although the watch has not shown it: ours, or a refusal.
+    async fn existing_deployment(&self, owner: &Owner, id: &ChildId) -> Result<LiveChild, CallError> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &owner.namespace);
+        let found = call(format!("look at {id}"), api.get_opt(&id.name)).await?;
+        let live = found.map(LiveChild::new).unwrap_or_default();
+        Self::is_ours(owner, id, live.controller.as_ref(), live.uid.clone())?;
+        Ok(live)
     }
 
     async fn hold_replicas(

@@ -26,6 +26,7 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -202,7 +203,7 @@ impl Applier<'_> {
     /// Makes a child that, as far as is known, does not exist.
     async fn create(&self, owner: &Owner, desired: &Desired, child: &SealedChild) -> Result<(), CallError> {
         if let Some(floor) = handover::autoscaled_floor(desired, child) {
-            return self.create_autoscaled(owner, child, floor).await;
+            return self.create_autoscaled(owner, desired, child, floor).await;
         }
         match self.write(owner, child, never_before()).await {
             Err(error) if error.class() == Class::Conflict => {
@@ -219,7 +220,17 @@ impl Applier<'_> {
         let found: Option<PartialObjectMeta<DynamicObject>> =
             call(format!("look at {id}"), api.get_metadata_opt(&id.name)).await?;
         let metadata = found.map(|found| found.metadata).unwrap_or_default();
-        match (ownership(controller_of(&metadata), owner), metadata.uid) {
+        Self::is_ours(owner, id, controller_of(&metadata), metadata.uid.clone())
+    }
+
+    /// The uid of an object that was looked at, if it is ours.
+    fn is_ours(
+        owner: &Owner,
+        id: &ChildId,
+        controller: Option<&OwnerReference>,
+        uid: Option<String>,
+    ) -> Result<String, CallError> {
+        match (ownership(controller, owner), uid) {
             (Ownership::Ours, Some(uid)) => Ok(uid),
             (Ownership::NotOurs, Some(_)) => Err(CallError::NotOurs {
                 object: id.to_string(),

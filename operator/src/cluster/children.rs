@@ -59,7 +59,8 @@ pub(crate) struct LiveChild {
 }
 
 impl LiveChild {
-    fn new<K: ChildObject>(mut object: K) -> Self {
+    /// What is kept of an object.
+    pub(crate) fn new<K: ChildObject>(mut object: K) -> Self {
         let rollout = object.rollout();
         let report = object.report();
         object.strip();

@@ -96,7 +96,7 @@ async fn counts_come_from_a_ready_pod_and_cost_a_write_only_when_they_change() {
         status["hosts"],
         json!({"total": 4, "idle": 3, "busy": 1, "allocated": 0, "unreachable": 0, "draining": 0})
     );
-    assert_eq!(status["slots"], json!({"total": 4, "available": 3}));
+    assert_eq!(status["slots"], json!({"total": 4, "available": 3, "taken": 0}));
     assert_eq!(
         status["regions"],
         json!([{"name": "us", "hosts": 4, "availableSlots": 3}])

@@ -16,6 +16,7 @@ pub(crate) mod pods;
 mod reach;
 mod redis;
 mod references;
+mod released;
 pub(crate) mod replicas;
 mod rest;
 mod status;

@@ -4,6 +4,7 @@ mod flows;
 mod golden;
 mod pods;
 mod policies;
+mod released;
 mod reload;
 mod turn;
 
