@@ -119,6 +119,8 @@ impl Network {
         if asked.is_write() {
             let before = log.iter().filter(|entry| entry.asked.is_write()).count();
             asked.write = Some(before + 1);
+        }
+        if !matches!(asked.verb, "get" | "list" | "watch") {
             // It is in memory, so it is there at once.
             let copy = request.body().try_clone().expect("a body in memory");
             body = copy.collect_bytes().now_or_never().unwrap().unwrap().to_vec();
