@@ -36,7 +36,7 @@ async fn oracle_14_what_the_schema_accepts_is_reconciled() {
     for specs in &kinds {
         specs.plain().done(&bed).await;
     }
-    let (mut wrong, mut judged) = (Vec::new(), 0);
+    let (mut wrong, mut judged) = (Vec::new(), 0_u64);
     for specs in kinds {
         let plain = specs.plain().clone();
         let mut sample = specs.0;
@@ -78,7 +78,7 @@ async fn oracle_14_what_the_schema_accepts_is_reconciled() {
     println!("{judged} cases, {done} reconciles, {failed} failed");
     // A hot loop would be thousands.
     assert!(
-        failed < judged as u64 / 4 + 5 && done < 60 * judged as u64,
+        failed < judged / 4 + 5 && done < 60 * judged,
         "{done} reconciles, {failed} failed"
     );
     for kind in ["SignalingCluster", "HostPool", "TurnConfig"] {
