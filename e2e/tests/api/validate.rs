@@ -180,6 +180,7 @@ fn offline(validator: &Validator, resource: &Value) -> BTreeSet<String> {
     listed.into_iter().map(|finding| finding.path.clone()).collect()
 }
 
+/// Oracle 15, agreement.
 #[tokio::test]
 async fn both_give_the_same_verdict_at_the_same_fields_on_every_edge_case() {
     let server = shared();

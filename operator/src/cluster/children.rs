@@ -101,8 +101,8 @@ impl LiveChild {
 
 /// Whether version `one` of an object came before `other`. They are numbers that grow (Kubernetes API concepts, "Resource versions"); with
 /// others nothing is known.
-fn is_older(one: &Option<String>, other: &Option<String>) -> bool {
-    let number = |version: &Option<String>| version.as_ref()?.parse::<u64>().ok();
+fn is_older(one: Option<&String>, other: Option<&String>) -> bool {
+    let number = |version: Option<&String>| version?.parse::<u64>().ok();
     number(one)
         .zip(number(other))
         .is_some_and(|(one, other)| one < other)
@@ -197,10 +197,12 @@ impl Children {
         }
         let live = Arc::new(LiveChild::new(object));
         // An event of what was there before the write says nothing about it.
-        let shown = inner
-            .writes
-            .get(&key)
-            .is_none_or(|write| !is_older(&live.resource_version, &write.agreement.resource_version));
+        let shown = inner.writes.get(&key).is_none_or(|write| {
+            !is_older(
+                live.resource_version.as_ref(),
+                write.agreement.resource_version.as_ref(),
+            )
+        });
         let written = if shown { inner.writes.remove(&key) } else { None };
         let written = written.map(|write| write.agreement);
         let id = ChildId::new(K::KIND, &name.name);

@@ -115,7 +115,7 @@ pub struct Desired {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// A quantity of bytes cannot be read or is out of bounds.
-    #[error("{path}: must be a quantity such as 256Mi, at least {least} bytes, is {value}")]
+    #[error("{path}: must be a quantity such as 256Mi, of at least {least} B, is {value}")]
     Quantity {
         /// Path of the field.
         path: &'static str,

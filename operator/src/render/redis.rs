@@ -110,6 +110,14 @@ pub(super) fn managed(
             value: redis.max_memory.0.clone(),
             least: LEAST_MEMORY,
         })?;
+    let stores = redis.persistence == Persistence::AppendOnly;
+    if stores && quantity::bytes(&redis.storage_size).is_none_or(|bytes| bytes == 0) {
+        return Err(RenderError::Quantity {
+            path: "spec.redis.managed.storageSize",
+            value: redis.storage_size.0.clone(),
+            least: 1,
+        });
+    }
     Ok(vec![
         Child::Secret(GeneratedSecret {
             metadata: owner.child(Component::Redis, names::redis_auth_secret(&owner.name)),

@@ -70,7 +70,7 @@ impl Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) asked: Asked,
-    /// What was sent, of writes.
+    /// What was sent, of everything that is no read.
     pub(crate) body: Vec<u8>,
     /// What the server answered; absent when it was never asked, or not yet done.
     pub(crate) code: Option<u16>,

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use berth_operator::{Wire, WireLayer};
@@ -19,7 +19,6 @@ use tower::{BoxError, Service};
 use super::asked::{Asked, Entry, Summary};
 use super::plan::{Fault, Plan, RETRY_AFTER};
 use super::stream::edited;
-use crate::operator::bed::PATIENCE;
 
 /// A network, with a log of what it carried. See the head of the module.
 #[derive(Clone)]
@@ -28,8 +27,6 @@ pub(crate) struct Network(Arc<Inner>);
 struct Inner {
     plan: Plan,
     log: Mutex<Vec<Entry>>,
-    /// Lines of watches that the editor saw.
-    lines: Arc<AtomicUsize>,
     /// Whether the operator is about to die: what it had begun ends, and nothing more begins.
     dying: AtomicBool,
     dead: watch::Sender<bool>,
@@ -43,21 +40,20 @@ impl Network {
         Self(Arc::new(Inner {
             plan,
             log: Mutex::default(),
-            lines: Arc::default(),
             dying: AtomicBool::new(false),
             dead: watch::Sender::new(false),
         }))
     }
 
     /// For `Options::wire`.
-    pub(crate) fn layer(&self) -> Option<WireLayer> {
+    pub(crate) fn layer(&self) -> WireLayer {
         let network = self.clone();
-        Some(Arc::new(move |inner| {
+        Arc::new(move |inner| {
             Wire::new(Carrier {
                 network: network.clone(),
                 inner,
             })
-        }))
+        })
     }
 
     /// Returns when the planned crash has come, if ever.
@@ -65,12 +61,6 @@ impl Network {
         let mut dead = self.0.dead.subscribe();
         // The sender lives here, so there is no other end.
         let _ = dead.wait_for(|dead| *dead).await;
-    }
-
-    /// Waits for the planned crash.
-    pub(crate) async fn crashed(&self) {
-        let crash = tokio::time::timeout(PATIENCE, self.crash()).await;
-        crash.expect("the planned crash comes");
     }
 
     /// Carries nothing more.
@@ -97,16 +87,6 @@ impl Network {
         summary
     }
 
-    /// How many requests met a fault.
-    pub(crate) fn faults(&self) -> usize {
-        self.0.log.lock().iter().filter(|entry| entry.faulty).count()
-    }
-
-    /// How many lines of watches the editor has seen.
-    pub(crate) fn lines(&self) -> usize {
-        self.0.lines.load(Ordering::Relaxed)
-    }
-
     fn is_dead(&self) -> bool {
         *self.0.dead.borrow()
     }
@@ -119,6 +99,8 @@ impl Network {
         if asked.is_write() {
             let before = log.iter().filter(|entry| entry.asked.is_write()).count();
             asked.write = Some(before + 1);
+        }
+        if !matches!(asked.verb, "get" | "list" | "watch") {
             // It is in memory, so it is there at once.
             let copy = request.body().try_clone().expect("a body in memory");
             body = copy.collect_bytes().now_or_never().unwrap().unwrap().to_vec();
@@ -138,12 +120,9 @@ impl Network {
         &self,
         inner: &mut Wire,
         asked: Asked,
-        mut request: Request<Body>,
+        request: Request<Body>,
         dies: bool,
     ) -> oneshot::Receiver<Answer> {
-        if let Some(elsewhere) = self.0.plan.elsewhere(&asked) {
-            *request.uri_mut() = elsewhere.parse().unwrap();
-        }
         let answer = inner.call(request);
         let (sender, receiver) = oneshot::channel();
         let network = self.clone();
@@ -158,9 +137,7 @@ impl Network {
             if asked.verb == "watch"
                 && let Some(editor) = &network.0.plan.editor
             {
-                let seen = Arc::clone(&network.0.lines);
-                answer =
-                    answer.map(|answer| answer.map(|body| edited(body, asked, Arc::clone(editor), seen)));
+                answer = answer.map(|answer| answer.map(|body| edited(body, asked, Arc::clone(editor))));
             }
             if !network.is_dead() {
                 let _ = sender.send(answer);

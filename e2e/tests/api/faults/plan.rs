@@ -29,14 +29,12 @@ pub(crate) enum Fault {
 }
 
 type Decide = dyn Fn(&Asked) -> Option<Fault> + Send + Sync;
-type Rewrite = dyn Fn(&Asked) -> Option<String> + Send + Sync;
 type Editor = dyn Fn(&Line) -> Edit + Send + Sync;
 
 /// What a network does to what it carries.
 #[derive(Clone)]
 pub(crate) struct Plan {
     decide: Arc<Decide>,
-    rewrite: Arc<Rewrite>,
     pub(super) editor: Option<Arc<Editor>>,
 }
 
@@ -50,7 +48,6 @@ impl Plan {
     pub(crate) fn new(decide: impl Fn(&Asked) -> Option<Fault> + Send + Sync + 'static) -> Self {
         Self {
             decide: Arc::new(decide),
-            rewrite: Arc::new(|_| None),
             editor: None,
         }
     }
@@ -75,15 +72,6 @@ impl Plan {
         })
     }
 
-    /// Sends requests elsewhere: `rewrite` gives path and query.
-    pub(crate) fn rewriting(
-        mut self,
-        rewrite: impl Fn(&Asked) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        self.rewrite = Arc::new(rewrite);
-        self
-    }
-
     /// Does to each line of each watch what `editor` says.
     pub(crate) fn editing(mut self, editor: impl Fn(&Line) -> Edit + Send + Sync + 'static) -> Self {
         self.editor = Some(Arc::new(editor));
@@ -92,9 +80,5 @@ impl Plan {
 
     pub(super) fn fault(&self, asked: &Asked) -> Option<Fault> {
         (self.decide)(asked)
-    }
-
-    pub(super) fn elsewhere(&self, asked: &Asked) -> Option<String> {
-        (self.rewrite)(asked)
     }
 }

@@ -1,7 +1,6 @@
 //! The lines of a watch on their way to the operator.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,7 +66,6 @@ pub(super) fn edited(
     body: Box<DynBody>,
     asked: Asked,
     editor: Arc<dyn Fn(&Line) -> Edit + Send + Sync>,
-    seen: Arc<AtomicUsize>,
 ) -> Box<DynBody> {
     let asked = Arc::new(asked);
     // One line ahead: who does not read is not read for.
@@ -121,7 +119,6 @@ pub(super) fn edited(
                     return;
                 }
             }
-            seen.fetch_add(1, Ordering::Relaxed);
             if ends {
                 return;
             }

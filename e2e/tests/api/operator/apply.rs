@@ -125,6 +125,7 @@ async fn drift_is_repaired_by_one_write() {
     operator.stop().await.unwrap();
 }
 
+/// Oracle 11, ownership.
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_of_others_survive_and_fields_that_are_dropped_go() {
     let bed = Bed::new("others").await;
@@ -317,6 +318,7 @@ async fn generated_secrets_are_made_once() {
     second.stop().await.unwrap();
 }
 
+/// Oracle 29, label hygiene.
 #[tokio::test(flavor = "multi_thread")]
 async fn marks_of_other_tools_are_not_copied_and_a_second_apply_changes_nothing() {
     let bed = Bed::new("marks").await;

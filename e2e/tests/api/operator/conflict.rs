@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::bed::{Bed, conditions};
 
+/// Oracle 11, ownership.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_not_ours_is_never_taken_over() {
     let bed = Bed::new("conflict").await;

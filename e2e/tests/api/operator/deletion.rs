@@ -36,6 +36,7 @@ pub(crate) async fn labelled(bed: &Bed) -> Vec<String> {
     found
 }
 
+/// Oracle 20, deletion.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
     let server = ApiServer::start(Options {

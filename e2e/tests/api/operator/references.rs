@@ -97,6 +97,7 @@ async fn everything_that_is_missing_is_named_and_no_pod_is_made_before() {
     assert_eq!(turn.data["status"]["consumers"], 1);
 }
 
+/// Oracle 17, missing dependency later.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_missing_later_leaves_running_pods_alone() {
     let bed = Bed::new("lost").await;
@@ -222,6 +223,7 @@ async fn a_host_secret_that_everybody_knows_is_for_development() {
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
 }
 
+/// Oracle 18, secret rotation.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_contents_of_a_secret_change_no_pod() {
     let bed = Bed::new("rotation").await;

@@ -35,7 +35,7 @@ fn looks(operator: &Running) -> u64 {
         .sum()
 }
 
-/// Resyncs every half second, so that each counts as ten minutes.
+/// Oracle 3, quiescence. Resyncs every half second, so that each counts as ten minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn resyncs_and_a_restart_write_nothing_and_ask_nothing() {
     let bed = Bed::new("rest").await;

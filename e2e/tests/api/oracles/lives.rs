@@ -37,7 +37,7 @@ pub(super) async fn start(bed: &Bed, network: &Network) -> Running {
 /// The same, with other options.
 pub(super) async fn start_with(bed: &Bed, network: &Network, change: impl FnOnce(&mut Options)) -> Running {
     let mut options = bed.options().await;
-    options.wire = network.layer();
+    options.wire = Some(network.layer());
     change(&mut options);
     Running::start(options)
 }
@@ -82,7 +82,9 @@ pub(super) async fn live(
     operator.stop().await.unwrap();
     let mut summary = Summary::default();
     let lives: Vec<_> = networks.iter().map(Network::log).collect();
-    lives.iter().for_each(|log| summary.add(log));
+    for log in &lives {
+        summary.add(log);
+    }
     Outcome {
         summary,
         state,

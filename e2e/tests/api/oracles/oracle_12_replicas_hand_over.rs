@@ -97,10 +97,10 @@ async fn oracle_12_whatever_the_user_wants_meanwhile() {
         Plan::at_write(number, *random.one_of(&[Fault::CrashBefore, Fault::CrashAfter]))
     };
     let outcome = live(&bed, plans, script, None).await;
-    let seen = counts.get();
-    println!("{} lives: {seen:?}", outcome.lives.len());
+    let shown = counts.get();
+    println!("{} lives: {shown:?}", outcome.lives.len());
     assert!(
-        seen.iter().all(|count| (FLOOR..=MOST).contains(count)),
-        "{seen:?}"
+        shown.iter().all(|count| (FLOOR..=MOST).contains(count)),
+        "{shown:?}"
     );
 }

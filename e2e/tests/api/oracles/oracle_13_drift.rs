@@ -75,8 +75,10 @@ fn may_change(pointer: &str) -> bool {
     ]
     .contains(&parts[parts.len() - 1]);
     match &parts[..] {
-        ["apiVersion" | "kind"] | ["metadata", "name" | "namespace" | "uid" | "resourceVersion"] => false,
-        ["metadata", "ownerReferences", ..] | ["metadata", "annotations", "berth.dev~1replicas"] => false,
+        ["apiVersion" | "kind"]
+        | ["metadata", "name" | "namespace" | "uid" | "resourceVersion"]
+        | ["metadata", "ownerReferences", ..]
+        | ["metadata", "annotations", "berth.dev~1replicas"] => false,
         _ => !(in_list && is_key),
     }
 }

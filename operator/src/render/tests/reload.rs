@@ -1,4 +1,4 @@
-//! The reload class of every field is proven: a hot field never changes a pod template, a rolling one always does.
+//! Oracle 19, reload class. The class of every field is proven: a hot field never changes a pod template, a rolling one always does.
 
 use berth_crds::generate::definitions;
 use berth_crds::reload::{Field, ReloadClass, leaves};
