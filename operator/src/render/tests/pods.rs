@@ -377,10 +377,10 @@ fn a_quantity_that_cannot_be_read_is_named() {
     managed.max_memory = berth_crds::api::ManagedRedis::default().max_memory;
     managed.storage_size = k8s_openapi::apimachinery::pkg::api::resource::Quantity("-1".into());
     // Without a volume it means nothing.
-    assert!(signaling_cluster(&resource, None, &defaults()).is_ok());
+    assert!(signaling_cluster(&resource, None, &defaults(), Offered::EVERYTHING).is_ok());
     let managed = resource.spec.redis.managed.get_or_insert_default();
     managed.persistence = berth_crds::api::Persistence::AppendOnly;
-    let error = signaling_cluster(&resource, None, &defaults()).unwrap_err();
+    let error = signaling_cluster(&resource, None, &defaults(), Offered::EVERYTHING).unwrap_err();
     assert_eq!(
         error.to_string(),
         "spec.redis.managed.storageSize: must be a quantity such as 256Mi, of at least 1 B, is -1"
