@@ -18,6 +18,9 @@ use crate::seating::farewell;
 /// Longest pause before this instance does what a loss asks for.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// Longest wait for the first lease.
+const BEGIN: Duration = Duration::from_secs(2);
+
 /// The lease of this instance.
 pub(crate) struct Lease {
     /// How long the store believes in this instance after a renewal.
@@ -71,6 +74,16 @@ enum Cause {
     Loss,
     /// The last renewal failed.
     Again,
+}
+
+/// Takes the lease, or gives up after a moment: then [`run`] takes it as soon as there is a store.
+///
+/// It comes before the inbox. To another instance that starts, a store without any lease to which somebody listens is one that lost them, and joins would
+/// wait for seats that nobody has.
+pub(crate) async fn begin(core: &Core) {
+    if tokio::time::timeout(BEGIN, renew(core)).await.is_err() {
+        debug!("the store has not given a lease yet");
+    }
 }
 
 /// Renews the lease for ever, and keeps the store's knowledge of our seats and ours of the rooms up to date.

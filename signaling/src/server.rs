@@ -198,6 +198,7 @@ impl Server {
             router,
         } = self;
         info!(instance = %core.own, address = %listener.local_addr(), "signaling serves");
+        lease::begin(&core).await;
         let _background = background(&core, limit_sync);
         let renewing = spawn(lease::run(Arc::clone(&core)));
         let ending = async {

@@ -30,5 +30,6 @@ mod resume;
 mod settings;
 mod slow;
 mod soak;
+mod starting;
 mod support;
 mod who;

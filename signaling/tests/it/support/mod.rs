@@ -69,7 +69,16 @@ pub(crate) async fn eventually_true(what: &str, mut check: impl FnMut() -> bool)
 
 /// Lets Redis answer nobody for a while. Returns at once, in the middle of it.
 pub(crate) fn pause(redis: &RedisServer, milliseconds: u32) {
-    let begun = begin(redis, &format!("CLIENT PAUSE {milliseconds} ALL"));
+    pause_what(redis, milliseconds, "ALL");
+}
+
+/// Lets Redis take no write for a while.
+pub(crate) fn pause_writes(redis: &RedisServer, milliseconds: u32) {
+    pause_what(redis, milliseconds, "WRITE");
+}
+
+fn pause_what(redis: &RedisServer, milliseconds: u32, what: &str) {
+    let begun = begin(redis, &format!("CLIENT PAUSE {milliseconds} {what}"));
     let mut answer = [0; 5];
     std::io::Read::read_exact(&mut &begun, &mut answer).unwrap();
     assert_eq!(&answer, b"+OK\r\n");
