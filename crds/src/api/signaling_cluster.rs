@@ -446,7 +446,7 @@ pub struct ManagedRedis {
     pub storage_size: Quantity,
     /// StorageClass of the volume; absent: the cluster's default. Reload: immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("pattern" = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
     pub storage_class_name: Option<String>,
     /// What happens to the volume when the SignalingCluster is deleted. Reload: hot.
     pub reclaim_policy: ReclaimPolicy,

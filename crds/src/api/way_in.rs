@@ -61,7 +61,7 @@ pub struct IngressTls {
     /// Secret of type `kubernetes.io/tls` in the same namespace; absent: the default certificate of the Ingress controller. It may
     /// come later, as cert-manager makes it. Reload: hot.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("pattern" = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
     pub secret_name: Option<String>,
 }
 
