@@ -8,7 +8,7 @@ use clap::Parser as _;
 use crate::process::{Cores, Program};
 use crate::report::{Report, Table};
 use crate::signaling::{Figure, Plan, Programs, relay};
-use crate::{matchmaker, signaling};
+use crate::{matchmaker, operator, signaling};
 
 /// Command line of `berth-bench`.
 #[derive(Debug, clap::Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Signaling(Figures),
     /// Figures of the matchmaker.
     Matchmaker(MatchmakerFigures),
+    /// Figures of the operator, beside those of a bare client; needs Kubernetes, which is built from source the first time.
+    Operator(OperatorFigures),
     /// The bare relay alone: rooms by `?roomId=`, in memory, nothing else.
     Relay {
         /// Where it listens; port 0 takes a free one.
@@ -43,6 +45,12 @@ enum Command {
     /// The matchmaker of this build: `berth-matchmaker` with its options.
     #[command(hide = true)]
     ServeMatchmaker {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The operator of this build: `berth-operator` with its options.
+    #[command(hide = true)]
+    ServeOperator {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -92,12 +100,33 @@ struct MatchmakerFigures {
     matchmaker: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+struct OperatorFigures {
+    #[command(flatten)]
+    common: Common,
+    /// Measure this `berth-operator` instead of the one that is built in.
+    #[arg(long, value_name = "PATH")]
+    operator: Option<PathBuf>,
+    /// Seconds at rest.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    rest: Option<u16>,
+}
+
 impl Args {
     /// Runs what was asked for.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Signaling(arguments) => arguments.run(),
             Command::Matchmaker(arguments) => arguments.run(),
+            Command::Operator(arguments) => arguments.run(),
+            Command::ServeOperator { arguments } => {
+                berth_dataplane::boot::install_crypto_provider();
+                let name = "berth-operator".to_owned();
+                let arguments =
+                    berth_operator::args::Args::parse_from(std::iter::once(name).chain(arguments));
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+                runtime.block_on(arguments.run())
+            }
             Command::Relay { listen } => relay::run(listen),
             Command::ServeSignaling { arguments } => {
                 berth_dataplane::boot::install_crypto_provider();
@@ -179,5 +208,32 @@ impl MatchmakerFigures {
         };
         let measure = |cores: &Cores| matchmaker::run(&plan, &program, cores);
         self.common.print(&plan.describe(), measure)
+    }
+}
+
+impl OperatorFigures {
+    fn run(self) -> anyhow::Result<()> {
+        berth_dataplane::boot::install_crypto_provider();
+        let mut plan = if self.common.quick {
+            operator::Plan::quick()
+        } else {
+            operator::Plan::full()
+        };
+        if let Some(rounds) = self.common.rounds {
+            plan.rounds = usize::from(rounds);
+        }
+        if let Some(seconds) = self.rest {
+            plan.rest = std::time::Duration::from_secs(u64::from(seconds));
+        }
+        let program = match self.operator {
+            Some(path) => Program::new(path),
+            None => operator::served_by(&std::env::current_exe()?),
+        };
+        // etcd, the API server and whoever is measured share all cores, as on a node.
+        let common = Common {
+            unpinned: true,
+            ..self.common
+        };
+        common.print(&plan.describe(), |_| operator::run(&plan, &program))
     }
 }

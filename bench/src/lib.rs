@@ -10,6 +10,7 @@
 //! | [`report`] | tables of samples, as Markdown and as JSON |
 //! | [`signaling`] | everything about the signaling server: the bare relay, the load, the figures |
 //! | [`matchmaker`] | the same about the matchmaker: what heartbeats cost |
+//! | [`operator`] | the same about the operator: a thousand resources, beside a client that applies the same objects |
 //!
 //! `docs/benchmarks.md` says how the figures come about and what they were.
 
@@ -20,6 +21,7 @@
 
 mod cli;
 pub mod matchmaker;
+pub mod operator;
 pub mod process;
 pub mod report;
 pub mod signaling;

@@ -77,7 +77,8 @@ fn build_kubernetes() -> Result<()> {
 fn run_api() -> Result<()> {
     let mut test = cargo();
     test.args(["test", "--locked", "--package=berth-e2e", "--lib", "--test=api"]);
-    process::run(test.env("BERTH_E2E_HELM", helm::find()?))
+    process::run(test.env("BERTH_E2E_HELM", helm::find()?))?;
+    run_cargo("test --locked --package=berth-bench --test=operator -- --ignored")
 }
 
 fn run_cargo(arguments: &str) -> Result<()> {
