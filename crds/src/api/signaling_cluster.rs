@@ -20,7 +20,7 @@ use super::way_in::{HttpRouteSpec, IngressSpec};
     version = "v1alpha1",
     kind = "SignalingCluster",
     plural = "signalingclusters",
-    shortname = "sc",
+    shortname = "sigc",
     category = "berth",
     category = "cloudgaming",
     namespaced,

@@ -4,18 +4,22 @@
 use std::sync::Arc;
 
 use berth_e2e::apiserver::{ApiServer, Options};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
 
 use super::bed::Bed;
 use crate::server::install_definitions;
 
 /// What a resource becomes.
-pub(crate) const CHILDREN: [(&str, &str); 11] = [
+pub(crate) const CHILDREN: [(&str, &str); 12] = [
     ("v1", "ServiceAccount"),
     ("v1", "Secret"),
     ("v1", "Service"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("policy/v1", "PodDisruptionBudget"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
@@ -48,9 +52,9 @@ async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
     let bed = Bed::on(Arc::new(server), "deletion").await;
     bed.cluster("main").await;
     bed.pool("eu", "main").await;
+    bed.resource("TurnConfig", "turn", servers()).await;
     let operator = bed.operator().await;
-    bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
-    bed.wait_object("apps/v1", "Deployment", "eu-matchmaker").await;
+    everything_is_there(&bed).await;
     bed.ours("HostPool")
         .delete("eu", &DeleteParams::default())
         .await
@@ -62,12 +66,42 @@ async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
     .await;
 
     operator.stop().await.unwrap();
-    bed.ours("SignalingCluster")
-        .delete("main", &DeleteParams::default())
-        .await
-        .unwrap();
+    for (kind, name) in [("SignalingCluster", "main"), ("TurnConfig", "turn")] {
+        bed.ours(kind)
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
     bed.wait("everything to go", async || {
         labelled(&bed).await.is_empty().then_some(())
     })
     .await;
+
+    // A whole namespace, which nothing of ours may hold up.
+    bed.cluster("main").await;
+    bed.pool("eu", "main").await;
+    bed.resource("TurnConfig", "turn", servers()).await;
+    let operator = bed.operator().await;
+    everything_is_there(&bed).await;
+    operator.stop().await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(bed.client.clone());
+    namespaces
+        .delete(&bed.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    bed.wait("the namespace to go", async || {
+        let found = namespaces.get_opt(&bed.namespace).await.unwrap();
+        found.is_none().then_some(())
+    })
+    .await;
+}
+
+fn servers() -> Value {
+    json!({"managed": {"network": "Host", "workload": "DaemonSet"}})
+}
+
+async fn everything_is_there(bed: &Bed) {
+    bed.wait_object("apps/v1", "Deployment", "main-signaling").await;
+    bed.wait_object("apps/v1", "Deployment", "eu-matchmaker").await;
+    bed.wait_object("apps/v1", "DaemonSet", "turn-turn").await;
 }
