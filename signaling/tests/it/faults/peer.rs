@@ -272,10 +272,10 @@ impl Peer {
         self.shared.excused.load(Ordering::Relaxed) || silence.is_none_or(|silence| silence > most)
     }
 
-    /// The other one is away for so long that more may have been said to it than is kept.
-    pub(super) fn has_heard_nothing_for_long(&self) -> bool {
-        let silence = self.state.lock().heard_at.map(|at| at.elapsed());
-        self.may_miss(silence)
+    /// As many messages as are kept wait to be acknowledged: one more may be refused.
+    pub(super) fn has_said_more_than_is_kept(&self) -> bool {
+        let state = self.state.lock();
+        state.sent - state.acked > u64::from(KEPT)
     }
 
     pub(super) fn violation(&self, what: &str) {

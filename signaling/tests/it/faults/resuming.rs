@@ -163,7 +163,7 @@ impl Peer {
             Some("ack") => self.state.lock().acked = value["seq"].as_u64().expect("a number"),
             Some("peer-left") => self.is_told_of_a_departure(),
             Some("peer-joined" | "peer-reconnecting") => {}
-            Some("error") if value["code"] == "buffer-full" && self.has_heard_nothing_for_long() => {}
+            Some("error") if value["code"] == "buffer-full" && self.has_said_more_than_is_kept() => {}
             _ => self.violation(&format!("heard {value}")),
         }
     }
