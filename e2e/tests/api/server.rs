@@ -17,7 +17,7 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A server that holds the three definitions and is left as it is: tests use dry runs or a namespace of their own.
+/// A server that holds the three definitions and that of HTTPRoutes, and is left as it is: tests use dry runs or a namespace of their own.
 pub(crate) fn shared() -> Arc<ApiServer> {
     static SHARED: Mutex<Weak<ApiServer>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,6 +26,7 @@ pub(crate) fn shared() -> Arc<ApiServer> {
     }
     let server = Arc::new(ApiServer::start(Options::default()).unwrap());
     install_definitions(&server);
+    install_http_routes(&server);
     *shared = Arc::downgrade(&server);
     server
 }
