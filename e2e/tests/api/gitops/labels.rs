@@ -45,13 +45,18 @@ async fn oracle_29_marks_of_tools_are_not_copied_to_children() {
     let bed = Bed::new("marks-all").await;
     let way_in = json!({"className": "nginx"});
     let scaled = json!({"minReplicas": 2});
-    let cluster = json!({"publicUrl": "wss://a.example.com", "ingress": way_in, "autoscaling": scaled});
+    let route = json!({"parentRefs": [{"name": "public"}]});
+    let cluster = json!({
+        "publicUrl": "wss://a.example.com", "ingress": way_in, "httpRoute": route, "autoscaling": scaled});
     bed.apply(marked("SignalingCluster", "main", &cluster)).await;
     let pool = json!({"signalingClusterRef": {"name": "main"}, "publicUrl": "https://b.example.com", "ingress": way_in});
     bed.apply(marked("HostPool", "eu", &pool)).await;
+    let servers = json!({"managed": {"network": "Host", "workload": "DaemonSet"}});
+    bed.apply(marked("TurnConfig", "turn", &servers)).await;
     let operator = bed.operator().await;
     let _pods = bed.roll_out();
     bed.wait_condition("HostPool", "eu", "Ready", "True").await;
+    bed.wait_object("apps/v1", "DaemonSet", "turn-turn").await;
 
     for (api_version, kind) in CHILDREN {
         let found: Vec<DynamicObject> = bed

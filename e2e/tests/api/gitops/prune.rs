@@ -8,7 +8,7 @@ use super::agent::Agent;
 use super::repository::Repository;
 use crate::operator::bed::Bed;
 use crate::operator::labelled;
-use crate::server::install_definitions;
+use crate::server::{install_definitions, install_http_routes};
 
 const CLUSTER: &str = "\
 apiVersion: berth.dev/v1alpha1
@@ -38,6 +38,7 @@ async fn what_is_removed_from_git_is_pruned_with_its_children() {
     })
     .unwrap();
     install_definitions(&server);
+    install_http_routes(&server);
     let bed = Bed::on(Arc::new(server), "gitops-prune").await;
     let operator = bed.operator().await;
     let repository = Repository::new();

@@ -10,10 +10,10 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::bed::Bed;
-use crate::server::install_definitions;
+use crate::server::{install_definitions, install_http_routes};
 
 /// What a resource becomes.
-pub(crate) const CHILDREN: [(&str, &str); 12] = [
+pub(crate) const CHILDREN: [(&str, &str); 13] = [
     ("v1", "ServiceAccount"),
     ("v1", "Secret"),
     ("v1", "Service"),
@@ -24,6 +24,7 @@ pub(crate) const CHILDREN: [(&str, &str); 12] = [
     ("policy/v1", "PodDisruptionBudget"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("networking.k8s.io/v1", "Ingress"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 ];
@@ -49,6 +50,7 @@ async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
     })
     .unwrap();
     install_definitions(&server);
+    install_http_routes(&server);
     let bed = Bed::on(Arc::new(server), "deletion").await;
     bed.cluster("main").await;
     bed.pool("eu", "main").await;

@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use super::lives::start;
-use super::state::{KINDS, state, wait_values};
+use super::state::{kinds, state, wait_values};
 use crate::faults::{Network, Plan, Random, seed};
 use crate::operator::bed::Bed;
 
@@ -124,7 +124,7 @@ async fn oracle_13_what_is_changed_or_deleted_is_repaired_by_one_write() {
     for round in 0..ROUNDS {
         let written = network.writes().len();
         let mut touched = BTreeMap::new();
-        for (api_version, kind) in KINDS.into_iter().filter(|(_, kind)| *kind != "Secret") {
+        for (api_version, kind) in kinds().filter(|(_, kind)| *kind != "Secret") {
             let api = bed.api(api_version, kind);
             for object in api.list(&ours).await.unwrap() {
                 let name = object.name_any();
@@ -167,7 +167,7 @@ async fn oracle_13_what_is_changed_or_deleted_is_repaired_by_one_write() {
     // The Deployment that an autoscaler owns is made in three steps: oracle 12.
     let written = network.writes().len();
     let mut deleted = BTreeMap::new();
-    for (api_version, kind) in KINDS {
+    for (api_version, kind) in kinds() {
         let api = bed.api(api_version, kind);
         for object in api.list(&ours).await.unwrap() {
             let name = object.name_any();

@@ -13,7 +13,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use serde_json::{Value, json};
 
 use super::lives::start_with;
-use super::state::KINDS;
+use super::state::kinds;
 use crate::faults::{Network, Plan, Random};
 use crate::operator::bed::{Bed, PATIENCE, Running, conditions};
 use crate::server::repository;
@@ -204,7 +204,7 @@ pub(super) async fn delete(bed: &Bed, kind: &str, name: &str) {
         .delete(name, &DeleteParams::default())
         .await
         .unwrap();
-    for (api_version, kind) in KINDS {
+    for (api_version, kind) in kinds() {
         let api = bed.api(api_version, kind);
         for child in api.list(&ListParams::default()).await.unwrap() {
             if child.owner_references().iter().any(|owner| owner.uid == uid) {

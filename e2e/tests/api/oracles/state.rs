@@ -8,25 +8,20 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
+use crate::operator::CHILDREN;
 use crate::operator::bed::{Bed, PATIENCE};
 
-/// Our kinds, and all kinds of children.
-pub(super) const KINDS: [(&str, &str); 14] = [
+/// Our kinds.
+const OURS: [(&str, &str); 3] = [
     ("berth.dev/v1alpha1", "SignalingCluster"),
     ("berth.dev/v1alpha1", "HostPool"),
     ("berth.dev/v1alpha1", "TurnConfig"),
-    ("v1", "ServiceAccount"),
-    ("v1", "Secret"),
-    ("v1", "Service"),
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "StatefulSet"),
-    ("autoscaling/v2", "HorizontalPodAutoscaler"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-    ("networking.k8s.io/v1", "Ingress"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
 ];
+
+/// Our kinds, and all kinds of children.
+pub(super) fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    OURS.into_iter().chain(CHILDREN)
+}
 
 /// Objects by kind and name.
 pub(super) type State = BTreeMap<String, Value>;
@@ -34,7 +29,7 @@ pub(super) type State = BTreeMap<String, Value>;
 /// What is in the namespace of `bed`.
 pub(super) async fn state(bed: &Bed) -> State {
     let mut objects = Vec::new();
-    for (api_version, kind) in KINDS {
+    for (api_version, kind) in kinds() {
         let found = bed.api(api_version, kind).list(&ListParams::default()).await;
         objects.extend(found.unwrap().into_iter().map(|object| (kind, object)));
     }
