@@ -225,8 +225,8 @@ impl Operator {
         let (mut writes, mut last) = (0, Instant::now());
         let mut cpu = Duration::ZERO;
         // Each resource has a status and more than five objects.
-        let least = 6 * house.resources() as u64;
-        while writes < least || last.elapsed() < STILL {
+        let enough = 6 * house.resources() as u64;
+        while writes < enough || last.elapsed() < STILL {
             let now = self.asked()?.writes;
             if now != writes {
                 (writes, last) = (now, Instant::now());
