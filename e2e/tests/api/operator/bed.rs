@@ -28,7 +28,7 @@ use super::pods::Obedient;
 use crate::server;
 
 /// Enough for a loaded machine; an idle one takes milliseconds.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(crate) struct Bed {
     pub(crate) server: Arc<ApiServer>,
