@@ -24,10 +24,24 @@ pub(crate) fn shared() -> Arc<ApiServer> {
     if let Some(running) = shared.upgrade() {
         return running;
     }
-    let server = Arc::new(ApiServer::start(Options::default()).unwrap());
+    let server = furnished(Options::default());
+    *shared = Arc::downgrade(&server);
+    server
+}
+
+/// The same as [`shared`], for one test, with the controllers of Kubernetes, its garbage collector among them.
+pub(crate) fn with_controllers() -> Arc<ApiServer> {
+    furnished(Options {
+        controller_manager: true,
+        ..Options::default()
+    })
+}
+
+/// A server with our definitions and that of HTTPRoutes.
+pub(crate) fn furnished(options: Options) -> Arc<ApiServer> {
+    let server = Arc::new(ApiServer::start(options).unwrap());
     install_definitions(&server);
     install_http_routes(&server);
-    *shared = Arc::downgrade(&server);
     server
 }
 

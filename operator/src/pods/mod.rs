@@ -20,12 +20,12 @@ pub use wanted::Generations;
 pub(crate) use wanted::{of_cluster, of_pool};
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use berth_crds::field;
 use berth_crds::settings::ObjectName;
+use berth_crds::{SignalingCluster, field};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -77,21 +77,18 @@ impl Poller {
             if changed {
                 self.push(&service);
             }
-            // The schema keeps the port in its bounds.
-            let port = u16::try_from(port).unwrap_or_default();
             let pods = ask
                 .into_iter()
-                .map(|address| (service.clone(), SocketAddr::new(address, port)));
+                .map(|address| (service.clone(), socket(address, port)));
             due.extend(pods);
             exist.insert(service);
         };
         for resource in self.cluster.signaling_clusters.all() {
-            let every = u64::try_from(resource.spec.status_interval_seconds).unwrap_or(1);
             plan(
                 Service::Signaling(name_of(&*resource)),
                 of_cluster(&resource, &self.cluster),
                 resource.spec.health_port,
-                Some(Duration::from_secs(every.max(1))),
+                Some(interval(&resource)),
             );
         }
         for resource in self.cluster.host_pools.all() {
@@ -130,11 +127,9 @@ impl Poller {
                     return None;
                 }
                 let pod = *self.cluster.endpoints.unready(&service).first()?;
-                let every = u64::try_from(resource.spec.status_interval_seconds).unwrap_or(1);
-                let port = u16::try_from(resource.spec.health_port).unwrap_or_default();
                 self.board
-                    .redis_is_due(&service, Duration::from_secs(every.max(1)), now)
-                    .then(|| (service, SocketAddr::new(pod, port)))
+                    .redis_is_due(&service, interval(resource), now)
+                    .then(|| (service, socket(pod, resource.spec.health_port)))
             })
             .collect()
     }
@@ -168,6 +163,17 @@ impl Poller {
             Service::Turn(_) => {}
         }
     }
+}
+
+/// How often the pods of a SignalingCluster are asked for what its status tells.
+fn interval(resource: &SignalingCluster) -> Duration {
+    let seconds = u64::try_from(resource.spec.status_interval_seconds).unwrap_or(1);
+    Duration::from_secs(seconds.max(1))
+}
+
+/// The schema keeps the port in its bounds.
+fn socket(pod: IpAddr, port: i32) -> SocketAddr {
+    SocketAddr::new(pod, u16::try_from(port).unwrap_or_default())
 }
 
 fn kind_and_name(service: &Service) -> (Kind, &ObjectName) {

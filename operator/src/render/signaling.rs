@@ -35,7 +35,7 @@ pub fn signaling_cluster(
     let connections = scaling.and_then(|scaling| scaling.target_connections_per_pod);
     let around = Surroundings {
         replicas: spec.replicas,
-        autoscaling: spec.autoscaling.as_ref().map(|scaling| &scaling.common),
+        autoscaling: scaling.map(|scaling| &scaling.common),
         pods_metric: connections.map(|average| ("signaling_active_connections", average)),
         offered,
         pdb: &spec.pdb,

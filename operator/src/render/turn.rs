@@ -18,7 +18,6 @@ use k8s_openapi::api::core::v1::{
     PodTemplateSpec, Probe, SecurityContext, Service, ServiceAccount, ServicePort, ServiceSpec,
     TCPSocketAction, TopologySpreadConstraint,
 };
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 
@@ -26,6 +25,7 @@ use super::pod::{
     container_security, empty_dir, filled, mount, placement, pod_security, resources, secret_file,
     secret_mount, secret_volume, selector, spread,
 };
+use super::workload::disruption_budget;
 use super::{Child, ChildId, ChildKind, Defaults, Desired, GeneratedSecret, Owner, network};
 use crate::names::{self, Component};
 
@@ -132,7 +132,11 @@ impl Servers<'_> {
         ];
         // A drain of a node passes over the pods of a DaemonSet.
         if self.spec.pdb.enabled && self.spec.workload == TurnWorkload::Deployment {
-            children.push(Child::PodDisruptionBudget(self.disruption_budget()));
+            children.push(Child::PodDisruptionBudget(disruption_budget(
+                self.metadata(),
+                selector(Component::Turn, &self.owner.name),
+                &self.spec.pdb,
+            )));
         }
         // No policy holds for a pod in the network of its node, and one that does nothing would only look as if it did.
         if self.spec.network_policy.enabled && !self.is_host() {
@@ -198,11 +202,7 @@ impl Servers<'_> {
         let options = &self.spec.service;
         let mut metadata = self.metadata();
         metadata.annotations = filled(options.annotations.clone());
-        let (type_, by_node) = match options.type_ {
-            ServiceType::ClusterIP => ("ClusterIP", false),
-            ServiceType::NodePort => ("NodePort", true),
-            ServiceType::LoadBalancer => ("LoadBalancer", true),
-        };
+        let by_node = options.type_ != ServiceType::ClusterIP;
         let node_port = |port: Option<i32>| port.filter(|_| by_node);
         let mut ports = both(
             TURN,
@@ -216,7 +216,7 @@ impl Servers<'_> {
         Service {
             metadata,
             spec: Some(ServiceSpec {
-                type_: Some(type_.into()),
+                type_: Some(options.type_.as_str().into()),
                 selector: Some(Component::Turn.selector(&self.owner.name)),
                 ports: Some(ports),
                 ..ServiceSpec::default()
@@ -250,19 +250,6 @@ impl Servers<'_> {
         (asked.is_some() || !is_set)
             .then(|| spread(asked, &pods))
             .flatten()
-    }
-
-    fn disruption_budget(&self) -> PodDisruptionBudget {
-        PodDisruptionBudget {
-            metadata: self.metadata(),
-            spec: Some(PodDisruptionBudgetSpec {
-                max_unavailable: Some(IntOrString::Int(self.spec.pdb.max_unavailable)),
-                selector: Some(selector(Component::Turn, &self.owner.name)),
-                unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
-                ..PodDisruptionBudgetSpec::default()
-            }),
-            status: None,
-        }
     }
 
     fn pod_template(&self) -> PodTemplateSpec {

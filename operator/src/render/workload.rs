@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use berth_crds::api::{
     Autoscaling, DisruptionBudget, HttpRouteSpec, IngressSpec, NetworkPolicySpec,
-    ServiceSpec as ServiceOptions, ServiceType,
+    ServiceSpec as ServiceOptions,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::autoscaling::v2::{
@@ -16,7 +16,9 @@ use k8s_openapi::api::core::v1::{Service, ServiceAccount, ServicePort, ServiceSp
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::ObjectMeta;
 
 use super::pod::{PUBLIC_PORT, PodLinks, Program, filled, selector};
 use super::{Child, ChildId, ChildKind, Desired, Offered, network, way_in};
@@ -84,7 +86,11 @@ impl Program<'_> {
             )));
         }
         if around.pdb.enabled {
-            children.push(Child::PodDisruptionBudget(self.disruption_budget(around.pdb)));
+            children.push(Child::PodDisruptionBudget(disruption_budget(
+                self.owner.child(self.component, self.name()),
+                selector(self.component, &self.owner.name),
+                around.pdb,
+            )));
         }
         if around.network_policy.enabled {
             children.push(Child::NetworkPolicy(network::service(
@@ -154,14 +160,7 @@ impl Program<'_> {
         Service {
             metadata,
             spec: Some(ServiceSpec {
-                type_: Some(
-                    match options.type_ {
-                        ServiceType::ClusterIP => "ClusterIP",
-                        ServiceType::NodePort => "NodePort",
-                        ServiceType::LoadBalancer => "LoadBalancer",
-                    }
-                    .into(),
-                ),
+                type_: Some(options.type_.as_str().into()),
                 selector: Some(self.component.selector(&self.owner.name)),
                 ports: Some(vec![ServicePort {
                     name: Some(around.port_name.into()),
@@ -172,20 +171,6 @@ impl Program<'_> {
                     app_protocol: None,
                 }]),
                 ..ServiceSpec::default()
-            }),
-            status: None,
-        }
-    }
-
-    fn disruption_budget(&self, budget: &DisruptionBudget) -> PodDisruptionBudget {
-        PodDisruptionBudget {
-            metadata: self.owner.child(self.component, self.name()),
-            spec: Some(PodDisruptionBudgetSpec {
-                max_unavailable: Some(IntOrString::Int(budget.max_unavailable)),
-                selector: Some(selector(self.component, &self.owner.name)),
-                // A pod that is not ready serves nobody and must not hold up a node drain.
-                unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
-                ..PodDisruptionBudgetSpec::default()
             }),
             status: None,
         }
@@ -258,6 +243,25 @@ impl Program<'_> {
             }),
             status: None,
         }
+    }
+}
+
+/// How many of `pods` a node drain may take.
+pub(super) fn disruption_budget(
+    metadata: ObjectMeta,
+    pods: LabelSelector,
+    budget: &DisruptionBudget,
+) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata,
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(budget.max_unavailable)),
+            selector: Some(pods),
+            // A pod that is not ready serves nobody and must not hold up a node drain.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
     }
 }
 

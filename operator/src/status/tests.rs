@@ -20,7 +20,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn complete() -> Rollout {
+pub(super) fn complete() -> Rollout {
     Rollout {
         hash: "h".into(),
         observed: true,

@@ -26,15 +26,8 @@ fn on_nodes(workload: &str) -> TurnConfig {
 /// Two servers that are ready.
 fn complete() -> Rollout {
     Rollout {
-        hash: "h".into(),
-        observed: true,
-        desired: 2,
-        replicas: 2,
-        updated: 2,
-        ready: 2,
-        available: 2,
         image: Some("coturn:test".into()),
-        ..Rollout::default()
+        ..super::tests::complete()
     }
 }
 

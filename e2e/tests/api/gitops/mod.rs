@@ -13,6 +13,16 @@ mod waves;
 
 use std::path::PathBuf;
 
+/// A SignalingCluster that says what must be said.
+const CLUSTER: &str = "\
+apiVersion: berth.dev/v1alpha1
+kind: SignalingCluster
+metadata:
+  name: main
+spec:
+  publicUrl: ws://signaling.example.com
+";
+
 /// The `ConfigMap` that people install.
 fn argocd_cm() -> PathBuf {
     crate::server::repository().join("examples/argocd/argocd-cm.yaml")

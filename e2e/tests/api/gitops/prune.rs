@@ -1,23 +1,12 @@
 //! What Git no longer has goes, and what it has become goes with it. This needs the garbage collector of Kubernetes.
 
-use std::sync::Arc;
-
-use berth_e2e::apiserver::{ApiServer, Options};
-
+use super::CLUSTER;
 use super::agent::Agent;
 use super::repository::Repository;
 use crate::operator::bed::Bed;
 use crate::operator::labelled;
-use crate::server::{install_definitions, install_http_routes};
+use crate::server::with_controllers;
 
-const CLUSTER: &str = "\
-apiVersion: berth.dev/v1alpha1
-kind: SignalingCluster
-metadata:
-  name: main
-spec:
-  publicUrl: ws://signaling.example.com
-";
 const POOL: &str = "\
 apiVersion: berth.dev/v1alpha1
 kind: HostPool
@@ -32,14 +21,8 @@ spec:
 /// not make its children anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_removed_from_git_is_pruned_with_its_children() {
-    let server = ApiServer::start(Options {
-        controller_manager: true,
-        ..Options::default()
-    })
-    .unwrap();
-    install_definitions(&server);
-    install_http_routes(&server);
-    let bed = Bed::on(Arc::new(server), "gitops-prune").await;
+    let server = with_controllers();
+    let bed = Bed::on(server, "gitops-prune").await;
     let operator = bed.operator().await;
     let repository = Repository::new();
     repository.commit("cluster.yaml", CLUSTER);

@@ -1,17 +1,10 @@
 //! Sync waves: Argo CD applies the next one when the last one is healthy, which it knows by our script alone.
 
+use super::CLUSTER;
 use super::agent::{Agent, Report};
 use super::repository::Repository;
 use crate::operator::bed::Bed;
 
-const CLUSTER: &str = "\
-apiVersion: berth.dev/v1alpha1
-kind: SignalingCluster
-metadata:
-  name: main
-spec:
-  publicUrl: ws://signaling.example.com
-";
 const POOL: &str = "\
 apiVersion: berth.dev/v1alpha1
 kind: HostPool

@@ -1,16 +1,13 @@
 //! What is left to the controllers of Kubernetes, which this needs: deletion, and the addresses of pods. Without nodes there are
 //! no pods.
 
-use std::sync::Arc;
-
-use berth_e2e::apiserver::{ApiServer, Options};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::bed::Bed;
-use crate::server::{install_definitions, install_http_routes};
+use crate::server::with_controllers;
 
 /// What a resource becomes.
 pub(crate) const CHILDREN: [(&str, &str); 13] = [
@@ -44,14 +41,8 @@ pub(crate) async fn labelled(bed: &Bed) -> Vec<String> {
 /// Oracle 20, deletion.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_resource_leaves_nothing_even_without_the_operator() {
-    let server = ApiServer::start(Options {
-        controller_manager: true,
-        ..Options::default()
-    })
-    .unwrap();
-    install_definitions(&server);
-    install_http_routes(&server);
-    let bed = Bed::on(Arc::new(server), "deletion").await;
+    let server = with_controllers();
+    let bed = Bed::on(server, "deletion").await;
     bed.cluster("main").await;
     bed.pool("eu", "main").await;
     bed.resource("TurnConfig", "turn", servers()).await;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::bed::{Bed, Running};
 use super::permissions::grant;
-use crate::server::{install_definitions, install_http_routes};
+use crate::server::furnished;
 
 /// How many operators run at a time.
 const AT_A_TIME: usize = 6;
@@ -27,10 +27,7 @@ pub(crate) fn server(audit: bool) -> Arc<ApiServer> {
         plain_lists: true,
         ..Options::default()
     };
-    let server = Arc::new(ApiServer::start(options).unwrap());
-    install_definitions(&server);
-    install_http_routes(&server);
-    server
+    furnished(options)
 }
 
 /// Objects of someone else with names of children: group and version, kind, plural, name and what the server asks for.
